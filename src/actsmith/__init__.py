@@ -1,0 +1,57 @@
+"""Actsmith: the workbench for finding better activation functions.
+
+Entropy says where to go, criticality says what survives depth, training decides. The public names below load on first
+use: `import actsmith` imports neither torch nor sympy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "ActsmithError": "errors",
+    "FormulaError": "errors",
+    "LawError": "errors",
+    "NumericsError": "errors",
+    "Formula": "formula.formula",
+    "Param": "formula.formula",
+    "CATALOGUE": "formula.catalogue",
+    "get": "formula.catalogue",
+    "resolve": "formula.catalogue",
+    "Normal": "theory.laws",
+    "Logistic": "theory.laws",
+    "Laplace": "theory.laws",
+    "StudentT": "theory.laws",
+    "Uniform": "theory.laws",
+    "Mixture": "theory.laws",
+    "Empirical": "theory.laws",
+    "entropy": "theory.entropy",
+    "worst": "theory.eafo",
+    "correction": "theory.eafo",
+    "improve": "theory.eafo",
+    "criticality": "theory.criticality",
+    "kernel_flow": "theory.kernel",
+    "susceptibilities": "theory.kernel",
+    "analyze": "theory.analysis",
+    "rank": "theory.analysis",
+    "probe": "surgery.probe",
+}
+
+__all__ = ["__version__", "nn", "search", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"actsmith.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    if name in ("nn", "search"):
+        return importlib.import_module(f"actsmith.{name}")
+    raise AttributeError(f"module 'actsmith' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Evidence: tasks, networks and training, with paired seeds and intervals."""

@@ -1,0 +1,239 @@
+"""`Formula`: an activation function as a mathematical object.
+
+    f = Formula("max(0, x) + eps*x*exp(-x**2/2)", params={"eps": Param(0.01, learn=True)}, name="crrelu")
+
+It is one expression in the real variable x and named parameters, checked when it is built.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from actsmith.errors import FormulaError
+from actsmith.formula import pieces as _pieces
+from actsmith.formula.lower import Program, lower, lower_log_abs, torch_ops
+from actsmith.formula.parse import X, parameter_symbol, parse
+from actsmith.formula.primitives import standardise
+from actsmith.formula.text import to_text
+
+__all__ = ["Formula", "Param"]
+
+_CHECK_GRID = np.concatenate([np.linspace(-10, 10, 81) + 1e-3, [-1e3, 1e3]])
+
+
+@dataclass(frozen=True)
+class Param:
+    """A parameter of a formula: its value, whether training may change it, and the closed range it must stay in.
+
+    >>> Param(0.01, learn=True)
+    Param(value=0.01, learn=True, low=-inf, high=inf)
+    """
+
+    value: float
+    learn: bool = False
+    low: float = -math.inf
+    high: float = math.inf
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", float(self.value))
+        if not self.low <= self.value <= self.high or not math.isfinite(self.value):
+            raise FormulaError(f"parameter: value {self.value} is outside its range [{self.low}, {self.high}]")
+
+
+class Formula:
+    """An activation function f(x; parameters).
+
+    Args:
+        formula: text (see `actsmith.formula.parse`) or a SymPy expression in the real symbol `x`.
+        params: value of every parameter that the formula names, a number or a `Param`.
+        name: what reports call it; the text by default.
+
+    Raises:
+        FormulaError: the text is not a formula, a parameter has no value or is not used, another free symbol than x
+            stands in the expression, or the value is nowhere finite and real.
+
+    Two formulas are equal when their canonical expressions and their parameters are; the name does not count.
+
+    >>> Formula("max(0, x)") == Formula("relu(x)")
+    True
+    >>> Formula("x*sigmoid(x)")(1.0)
+    0.7310585786300049
+    """
+
+    __slots__ = ("__dict__", "expr", "name", "params")
+
+    expr: sp.Expr
+    params: Mapping[str, Param]
+    name: str
+
+    def __init__(
+        self, formula: str | sp.Expr, params: Mapping[str, float | Param] | None = None, name: str | None = None
+    ) -> None:
+        given = {k: v if isinstance(v, Param) else Param(v) for k, v in (params or {}).items()}
+        for key in given:
+            if not key.isidentifier() or key in ("x", "pi", "e"):
+                raise FormulaError(f"parameter: {key!r} cannot be a name; expected an identifier other than x, pi, e")
+        raw = parse(formula, given) if isinstance(formula, str) else _from_sympy(formula)
+        expression = standardise(raw)
+        self._set(expr=expression, params=MappingProxyType(dict(sorted(given.items()))))
+        self._set(name=name or to_text(expression))
+        self._validate()
+
+    def _set(self, **values: Any) -> None:
+        for key, value in values.items():
+            object.__setattr__(self, key, value)
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        raise AttributeError(f"Formula is immutable; build a new one instead of setting {key}")
+
+    def _validate(self) -> None:
+        free = {str(s) for s in self.expr.free_symbols} - {"x"}
+        if missing := sorted(free - set(self.params)):
+            raise FormulaError(
+                f"formula {self.name!r}: no value for {', '.join(missing)}; give params={{{missing[0]!r}: ...}}"
+            )
+        if unused := sorted(set(self.params) - free):
+            raise FormulaError(f"formula {self.name!r}: parameter {', '.join(unused)} does not occur in it")
+        if not np.any(np.isfinite(self(_CHECK_GRID))):
+            raise FormulaError(f"formula {self.name!r}: not a finite real number anywhere on [-1000, 1000]")
+
+    # ------------------------------------------------------------------------------------------------ the function
+
+    @cached_property
+    def bound(self) -> sp.Expr:
+        """The expression with the parameters' values in it, as exact rationals."""
+        values = {parameter_symbol(k): sp.Rational(repr(p.value)) for k, p in self.params.items()}
+        return self.expr.subs(values) if values else self.expr
+
+    @cached_property
+    def kinks(self) -> tuple[float, ...]:
+        """Points, ascending, where f is not infinitely differentiable or is singular."""
+        return tuple(float(k) for k in self._exact_kinks)
+
+    @cached_property
+    def _exact_kinks(self) -> tuple[sp.Expr, ...]:
+        return _pieces.find_kinks(self.bound)
+
+    @cached_property
+    def pieces(self) -> tuple[_pieces.Piece, ...]:
+        """The smooth expressions between the kinks, from left to right."""
+        return _pieces.find_pieces(self.bound, self._exact_kinks)
+
+    @cached_property
+    def smoothness(self) -> int | None:
+        """The largest k with f in C^k; -1 where f jumps, None where f is infinitely differentiable."""
+        return _pieces.find_smoothness(self.pieces)
+
+    def __call__(self, x: Any) -> Any:
+        """f(x): a float for a number, a float64 array for an array, a tensor (dtype and device kept) for a tensor."""
+        if type(x).__module__.partition(".")[0] == "torch":
+            result = self._program(0).run([x], torch_ops())[0]
+            return result if isinstance(result, type(x)) else x.new_full(x.shape, result)
+        result = self._program(0).numpy(x)[0]
+        return float(result) if result.ndim == 0 else result.copy()
+
+    def jet(self, x: Any, order: int) -> np.ndarray:
+        """(f, f', ..., f^(order)) at x: shape (order + 1, *x.shape), float64. At a kink, torch's one-sided choice."""
+        return np.stack(self._program(order).numpy(x))
+
+    def log_abs_derivative(self, x: Any, order: int = 1) -> np.ndarray:
+        """log|f^(order)(x)|, right where f^(order) underflows; -inf where it vanishes. Shape of x, float64."""
+        return self._log_program(order).numpy(x)[0]
+
+    def derivative(self, k: int = 1) -> Formula:
+        """The k-th pointwise derivative with respect to x, as a Formula with the parameters that remain."""
+        if k < 0:
+            raise FormulaError(f"derivative: the order must be 0 or more, got {k}")
+        expression = self._derivatives(k)[k]
+        left = {str(s) for s in expression.free_symbols}
+        return Formula(expression, {n: p for n, p in self.params.items() if n in left}, f"{self.name}{chr(39) * k}")
+
+    def _derivatives(self, k: int) -> list[sp.Expr]:
+        cache: list[sp.Expr] = self.__dict__.setdefault("_derivative_cache", [self.expr])
+        while len(cache) <= k:
+            cache.append(cache[-1].diff(X))
+        return cache
+
+    def _program(self, order: int) -> Program:
+        programs: dict[int, Program] = self.__dict__.setdefault("_programs", {})
+        if order not in programs:
+            values = {parameter_symbol(n): sp.Rational(repr(p.value)) for n, p in self.params.items()}
+            programs[order] = lower([e.subs(values) for e in self._derivatives(order)[: order + 1]], [X], {})
+        return programs[order]
+
+    def _log_program(self, order: int) -> Program:
+        programs: dict[int, Program] = self.__dict__.setdefault("_log_programs", {})
+        if order not in programs:
+            values = {parameter_symbol(n): sp.Rational(repr(p.value)) for n, p in self.params.items()}
+            programs[order] = lower_log_abs(self._derivatives(order)[order].subs(values), [X])
+        return programs[order]
+
+    # ------------------------------------------------------------------------------------------------ as data
+
+    def at(self, **values: float) -> Formula:
+        """The same formula with other parameter values: `f.at(eps=0.05)`."""
+        for name in values:
+            if name not in self.params:
+                known = ", ".join(self.params) or "none"
+                raise FormulaError(f"{self.name} has no parameter {name!r}; it has: {known}")
+        params = {n: replace(p, value=values.get(n, p.value)) for n, p in self.params.items()}
+        return Formula(self.expr, params, self.name)
+
+    def renamed(self, name: str) -> Formula:
+        """The same formula under another name."""
+        return Formula(self.expr, self.params, name)
+
+    @property
+    def text(self) -> str:
+        """Formula text that `Formula(text, params)` reads back to an equal formula."""
+        return to_text(self.expr)
+
+    def latex(self) -> str:
+        """The expression in LaTeX."""
+        result: str = sp.latex(self.expr)
+        return result
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; `Formula.from_dict` is the inverse."""
+        params = {}
+        for name, p in self.params.items():
+            params[name] = {"value": p.value, "learn": p.learn}
+            params[name] |= {end: v for end, v in (("low", p.low), ("high", p.high)) if math.isfinite(v)}
+        return {"name": self.name, "formula": self.text, "params": params}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Formula:
+        """The formula that `to_dict` described."""
+        return cls(data["formula"], {n: Param(**p) for n, p in data["params"].items()}, data["name"])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Formula):
+            return NotImplemented
+        return bool(self.expr == other.expr) and self.params == other.params
+
+    def __hash__(self) -> int:
+        return hash((self.expr, tuple(self.params.items())))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Formula.from_dict, (self.to_dict(),)
+
+    def __repr__(self) -> str:
+        params = {n: p.value for n, p in self.params.items()}
+        return f"Formula({self.text!r}{f', params={params}' if params else ''}, name={self.name!r})"
+
+
+def _from_sympy(expression: Any) -> sp.Expr:
+    if not isinstance(expression, sp.Expr | int | float):
+        raise FormulaError(f"formula: expected text or a SymPy expression, got {type(expression).__name__}")
+    expression = sp.sympify(expression)
+    # SymPy symbols of one name and different assumptions differ; ours are all real.
+    renames = {s: parameter_symbol(s.name) for s in expression.free_symbols if not s.is_real}
+    return expression.subs(renames) if renames else expression

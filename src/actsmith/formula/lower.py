@@ -1,0 +1,354 @@
+"""Expression -> a straight-line program that runs on numpy arrays or torch tensors.
+
+A `Program` is a list of instructions over slots, equal subexpressions sharing one slot. What is written here once decides
+how every function is computed on every route, so the numerical care sits here:
+
+- sigmoid, softplus, the normal distribution function and sech are computed by forms that neither overflow nor cancel;
+- a product of a vanishing and an overflowing factor (exp(x) sech(exp(x))^2 at x = 100) is found by running the program
+  once on a probe grid in float32, and is then computed through the sum of its factors' logarithms;
+- log|f| has a program of its own, built from the structure, so that log f' of a Gaussian tail is right where f' is 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from scipy import special
+
+from actsmith.errors import FormulaError
+from actsmith.formula import primitives as pr
+from actsmith.formula.primitives import constant_value
+
+__all__ = ["Instruction", "Program", "lower", "lower_log_abs", "numpy_ops", "torch_ops"]
+
+Ops = Mapping[str, Callable[..., Any]]
+
+_PROBE = np.array(
+    [0.0, 1e-6, 0.03, 0.3, 1.0, 2.0, 3.0, 6.0, 10.0, 20.0, 30.0, 50.0, 89.0, 120.0, 300.0, 1e3, 3e3, 1e4], np.float32
+)
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """slot <- op(*slots), or a constant."""
+
+    op: str
+    args: tuple[int, ...] = ()
+    value: float = 0.0
+
+
+@dataclass(frozen=True)
+class Program:
+    """A straight-line program: slots 0 .. len(inputs)-1 hold the inputs, each instruction fills the next slot."""
+
+    inputs: tuple[str, ...]
+    instructions: tuple[Instruction, ...]
+    outputs: tuple[int, ...]
+
+    def run(self, arguments: Sequence[Any], ops: Ops) -> list[Any]:
+        """The outputs at `arguments`, in the order of `inputs`. A constant output is a Python float."""
+        slots: list[Any] = list(arguments)
+        for instruction in self.instructions:
+            if instruction.op == "constant":
+                slots.append(instruction.value)
+            else:
+                slots.append(ops[instruction.op](*[slots[i] for i in instruction.args]))
+        return [slots[i] for i in self.outputs]
+
+    def numpy(self, *arguments: Any) -> list[np.ndarray]:
+        """The outputs as float64 arrays of the shape of the arguments broadcast together."""
+        arrays = [np.asarray(a, np.float64) for a in arguments]
+        with np.errstate(all="ignore"):
+            outputs = self.run(arrays, numpy_ops())
+        shape = np.broadcast_shapes(*(a.shape for a in arrays))
+        return [np.broadcast_to(np.asarray(o, np.float64), shape) for o in outputs]
+
+
+_FUNCTION_OPS: dict[Any, str] = {
+    pr.relu: "relu", pr.step: "step", pr.sign: "sign", pr.absolute: "abs", pr.where: "where", pr.maximum: "max",
+    pr.minimum: "min", pr.sigmoid: "sigmoid", pr.softplus: "softplus", pr.normal_cdf: "normal_cdf",
+    pr.normal_pdf: "normal_pdf", pr.tanh: "tanh", pr.sech: "sech", pr.expm1: "expm1", pr.log1p: "log1p",
+    sp.exp: "exp", sp.log: "log", sp.sin: "sin", sp.cos: "cos", sp.sinh: "sinh", sp.cosh: "cosh", sp.atan: "atan",
+    sp.asinh: "asinh", sp.erf: "erf", sp.erfc: "erfc",
+}  # fmt: skip
+
+_POSITIVE = (sp.exp, sp.cosh, sp.erfc, pr.sigmoid, pr.softplus, pr.normal_cdf, pr.normal_pdf, pr.sech)
+
+
+class _Builder:
+    def __init__(self, inputs: Sequence[sp.Symbol], hazards: frozenset[sp.Expr] = frozenset()) -> None:
+        self.instructions: list[Instruction] = []
+        self.inputs = tuple(inputs)
+        self.hazards = hazards
+        self.slots: dict[Any, int] = {symbol: i for i, symbol in enumerate(inputs)}
+        self.products: dict[int, tuple[sp.Expr, list[int]]] = {}  # slot -> the product and its factors' slots
+
+    def emit(self, op: str, *args: int, value: float = 0.0) -> int:
+        instruction = Instruction(op, args, value)
+        slot = self.slots.get(instruction)
+        if slot is None:
+            self.instructions.append(instruction)
+            slot = self.slots[instruction] = len(self.inputs) + len(self.instructions) - 1
+        return slot
+
+    def constant(self, value: float) -> int:
+        return self.emit("constant", value=value)
+
+    def value(self, e: sp.Expr) -> int:
+        """The slot that holds e."""
+        if e not in self.slots:
+            self.slots[e] = self.lower(e)
+        return self.slots[e]
+
+    def lower(self, e: sp.Expr) -> int:
+        if not e.free_symbols:
+            return self.constant(constant_value(e))
+        if isinstance(e, sp.Add):
+            return self.sum(e)
+        if isinstance(e, sp.Mul):
+            return self.safe_product(e) if e in self.hazards else self.product(e)
+        if isinstance(e, sp.Pow):
+            return self.power(*e.args)
+        if type(e) in _FUNCTION_OPS:
+            return self.emit(_FUNCTION_OPS[type(e)], *(self.value(argument) for argument in e.args))
+        raise FormulaError(f"formula: {e} has no name {type(e).__name__}() that Actsmith can compute")
+
+    def sum(self, e: sp.Add) -> int:
+        terms = sorted(e.args, key=lambda t: t.could_extract_minus_sign())
+        result = self.value(terms[0])
+        for term in terms[1:]:
+            negative = term.could_extract_minus_sign()
+            result = self.emit("sub" if negative else "add", result, self.value(-term if negative else term))
+        return result
+
+    def product(self, e: sp.Mul) -> int:
+        above: list[int] = []
+        below: list[int] = []
+        for factor in e.args:
+            if isinstance(factor, sp.Pow) and factor.args[1].is_number and factor.args[1].is_negative:
+                below.append(self.power(factor.args[0], -factor.args[1]))
+            else:
+                above.append(self.value(factor))
+        if not above:
+            above = [self.constant(1.0)]
+        result = self.fold(above)
+        if below:
+            result = self.emit("div", result, self.fold(below))
+        self.products[result] = (e, above + below)
+        return result
+
+    def fold(self, slots: list[int]) -> int:
+        result = slots[0]
+        for slot in slots[1:]:
+            result = self.emit("mul", result, slot)
+        return result
+
+    def power(self, base: sp.Expr, exponent: sp.Expr) -> int:
+        b = self.value(base)
+        if exponent.is_number:
+            n = constant_value(exponent)
+            if n < 0:
+                return self.emit("div", self.constant(1.0), self.power(base, -exponent))
+            if n == 0.5:
+                return self.emit("sqrt", b)
+            if n in (1, 2, 3, 4):
+                square = self.emit("mul", b, b) if n > 1 else b
+                return {1: b, 2: square, 3: self.fold([square, b]), 4: self.fold([square, square])}[int(n)]
+        return self.emit("pow", b, self.value(exponent))
+
+    def safe_product(self, e: sp.Mul) -> int:
+        """A product whose plain form is 0 * inf somewhere: there, sign * exp(sum of the factors' logarithms)."""
+        through_logs = self.emit("mul", self.sign(e), self.emit("exp", self.log_abs(e)))
+        return self.emit("rescue", self.product(e), through_logs)
+
+    def sign(self, e: sp.Expr) -> int:
+        if isinstance(e, _POSITIVE) or e.is_positive:
+            return self.constant(1.0)
+        if isinstance(e, sp.Mul):
+            return self.fold([self.sign(factor) for factor in e.args])
+        if isinstance(e, sp.Pow) and e.args[1].is_even:
+            return self.constant(1.0)
+        if isinstance(e, pr.where):
+            c, a, b = e.args
+            return self.emit("where", self.value(c), self.sign(a), self.sign(b))
+        if not e.free_symbols:
+            return self.constant(math.copysign(1.0, constant_value(e)) if e != 0 else 0.0)
+        return self.emit("sign", self.value(e))
+
+    def log_abs(self, e: sp.Expr) -> int:
+        """log|e| by the structure of e: exact where e itself underflows or overflows."""
+        if not e.free_symbols:
+            size = abs(constant_value(e))
+            return self.constant(math.log(size) if size > 0 else -math.inf)
+        if isinstance(e, sp.Mul):
+            logs = [self.log_abs(factor) for factor in e.args]
+            result = logs[0]
+            for slot in logs[1:]:
+                result = self.emit("log_mul", result, slot)
+            return result
+        if isinstance(e, sp.Pow):
+            return self.emit("mul", self.value(e.args[1]), self.log_abs(e.args[0]))
+        if isinstance(e, sp.Add):
+            return self.log_abs_sum(e)
+        if isinstance(e, pr.where):
+            c, a, b = e.args
+            return self.emit("where", self.value(c), self.log_abs(a), self.log_abs(b))
+        if isinstance(e, sp.exp):
+            return self.value(e.args[0])
+        if isinstance(e, sp.erfc):
+            log_cdf = self.emit("log_normal_cdf", self.value(-sp.sqrt(2) * e.args[0]))
+            return self.emit("add", log_cdf, self.constant(math.log(2)))
+        special_log = {pr.sigmoid: "log_sigmoid", pr.softplus: "log_softplus", pr.normal_cdf: "log_normal_cdf",
+                       pr.normal_pdf: "log_normal_pdf", pr.sech: "log_sech"}  # fmt: skip
+        if type(e) in special_log:
+            return self.emit(special_log[type(e)], self.value(e.args[0]))
+        return self.emit("log_abs", self.value(e))
+
+    def log_abs_sum(self, e: sp.Add) -> int:
+        """log|sum of s_i exp(l_i)| = m + log|sum of s_i exp(l_i - m)|, m the largest l_i."""
+        logs = [self.log_abs(term) for term in e.args]
+        largest = logs[0]
+        for slot in logs[1:]:
+            largest = self.emit("max", largest, slot)
+        total: int | None = None
+        for term, log in zip(e.args, logs, strict=True):
+            scaled = self.emit("mul", self.sign(term), self.emit("exp", self.emit("log_div", log, largest)))
+            total = scaled if total is None else self.emit("add", total, scaled)
+        assert total is not None
+        return self.emit("log_mul", largest, self.emit("log_abs", total))
+
+    def program(self, outputs: Sequence[int]) -> Program:
+        return Program(tuple(str(s) for s in self.inputs), tuple(self.instructions), tuple(outputs))
+
+
+def lower(expressions: Sequence[sp.Expr], inputs: Sequence[sp.Symbol], probe: Mapping[sp.Symbol, float]) -> Program:
+    """One program for all `expressions`, sharing their common subexpressions.
+
+    Args:
+        expressions: in the primitives of this package.
+        inputs: the symbols that stay arguments, x first; every other symbol must be absent.
+        probe: values of the inputs other than x, with which products are probed for 0 * inf.
+
+    Raises:
+        FormulaError: an expression holds a function with no lowering, or a constant that is not real.
+    """
+    hazards: frozenset[sp.Expr] = frozenset()
+    grid = np.concatenate([-_PROBE[::-1], _PROBE])
+    while True:
+        builder = _Builder(inputs, hazards)
+        program = builder.program([builder.value(e) for e in expressions])
+        found = _vanishing_times_infinite(builder, program, [grid, *(np.float32(probe[s]) for s in inputs[1:])])
+        if found <= hazards:
+            return program
+        hazards |= found
+
+
+def _vanishing_times_infinite(builder: _Builder, program: Program, arguments: list[Any]) -> set[sp.Expr]:
+    everything = Program(program.inputs, program.instructions, tuple(range(len(program.instructions) + len(arguments))))
+    with np.errstate(all="ignore"):
+        values = everything.run(arguments, numpy_ops())
+    isnan = [np.isnan(v) for v in values]
+    found = set()
+    for slot, (product, factors) in builder.products.items():
+        factors_known = ~np.any(np.broadcast_arrays(*[isnan[f] for f in factors]), axis=0)
+        if np.any(isnan[slot] & factors_known):
+            found.add(product)
+    return found
+
+
+def lower_log_abs(expression: sp.Expr, inputs: Sequence[sp.Symbol]) -> Program:
+    """The program of log|expression|."""
+    builder = _Builder(inputs)
+    return builder.program([builder.log_abs(expression)])
+
+
+@lru_cache(maxsize=1)
+def numpy_ops() -> Ops:
+    """The instructions on numpy arrays."""
+
+    def log_sech(u: Any) -> Any:
+        a = np.abs(u)
+        return math.log(2) - a - np.log1p(np.exp(-2 * a))
+
+    def softplus(u: Any) -> Any:
+        return np.maximum(u, 0) + np.log1p(np.exp(-np.abs(u)))
+
+    def log_mul(a: Any, b: Any) -> Any:
+        total = a + b
+        return np.where(np.isnan(total), -np.inf, total)  # 0 * inf counts as 0
+
+    def log_div(a: Any, b: Any) -> Any:
+        return np.where(a == b, 0.0, a - b)
+
+    return {
+        "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": np.divide,
+        "pow": np.power, "sqrt": np.sqrt, "relu": lambda u: np.maximum(u, 0), "sign": np.sign, "abs": np.abs,
+        "step": lambda u: (u > 0).astype(np.result_type(u)), "where": lambda c, a, b: np.where(c > 0, a, b),
+        "max": np.maximum, "min": np.minimum, "sigmoid": special.expit, "softplus": softplus,
+        "normal_cdf": special.ndtr, "normal_pdf": lambda u: np.exp(-0.5 * u * u) * (1 / math.sqrt(2 * math.pi)),
+        "tanh": np.tanh, "sech": lambda u: 1 / np.cosh(u), "expm1": np.expm1, "log1p": np.log1p, "exp": np.exp,
+        "log": np.log, "sin": np.sin, "cos": np.cos, "sinh": np.sinh, "cosh": np.cosh, "atan": np.arctan,
+        "asinh": np.arcsinh, "erf": special.erf, "erfc": special.erfc,
+        "rescue": lambda plain, safe: np.where(np.isnan(plain), safe, plain),
+        "log_abs": lambda u: np.log(np.abs(u)), "log_mul": log_mul, "log_div": log_div,
+        "log_sigmoid": lambda u: -softplus(-u), "log_normal_cdf": special.log_ndtr, "log_sech": log_sech,
+        "log_softplus": lambda u: np.where(u < -30, u, np.log(softplus(u))),
+        "log_normal_pdf": lambda u: -0.5 * u * u - 0.5 * math.log(2 * math.pi),
+    }  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def torch_ops() -> Ops:
+    """The instructions on torch tensors: plain traceable torch, dtype and device kept."""
+    import torch
+
+    def log_sech(u: Any) -> Any:
+        a = u.abs()
+        return math.log(2) - a - torch.log1p(torch.exp(-2 * a))
+
+    def softplus(u: Any) -> Any:
+        return torch.relu(u) + torch.log1p(torch.exp(-u.abs()))
+
+    def log_mul(a: Any, b: Any) -> Any:
+        total = a + b
+        return torch.where(torch.isnan(total), -math.inf, total)
+
+    def where(c: Any, a: Any, b: Any) -> Any:
+        if not isinstance(a, torch.Tensor) and not isinstance(b, torch.Tensor):
+            a = torch.full_like(c, a)
+        return torch.where(c > 0, a, b)
+
+    def extremum(tensor: Callable[..., Any], number: str) -> Callable[..., Any]:
+        def apply(a: Any, b: Any) -> Any:
+            if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+                return tensor(a, b)
+            return torch.clamp(a, **{number: b}) if isinstance(a, torch.Tensor) else torch.clamp(b, **{number: a})
+
+        return apply
+
+    def power(a: Any, b: Any) -> Any:
+        return torch.pow(a, b)
+
+    return {
+        "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b,
+        "pow": power, "sqrt": torch.sqrt, "relu": torch.relu, "sign": torch.sign, "abs": torch.abs,
+        "step": lambda u: (u > 0).to(u.dtype), "where": where, "max": extremum(torch.maximum, "min"),
+        "min": extremum(torch.minimum, "max"), "sigmoid": torch.sigmoid, "softplus": softplus,
+        "normal_cdf": lambda u: 0.5 * torch.erfc(u * -math.sqrt(0.5)),
+        "normal_pdf": lambda u: torch.exp(-0.5 * u * u) * (1 / math.sqrt(2 * math.pi)),
+        "tanh": torch.tanh, "sech": lambda u: 1 / torch.cosh(u), "expm1": torch.expm1, "log1p": torch.log1p,
+        "exp": torch.exp, "log": torch.log, "sin": torch.sin, "cos": torch.cos, "sinh": torch.sinh, "cosh": torch.cosh,
+        "atan": torch.atan, "asinh": torch.asinh, "erf": torch.erf, "erfc": torch.erfc,
+        "rescue": lambda plain, safe: torch.where(torch.isnan(plain), safe, plain),
+        "log_abs": lambda u: torch.log(torch.abs(u)), "log_mul": log_mul,
+        "log_div": lambda a, b: torch.where(a == b, 0.0, a - b),
+        "log_sigmoid": lambda u: -softplus(-u), "log_normal_cdf": torch.special.log_ndtr, "log_sech": log_sech,
+        "log_softplus": lambda u: torch.where(u < -30, u, torch.log(softplus(u))),
+        "log_normal_pdf": lambda u: -0.5 * u * u - 0.5 * math.log(2 * math.pi),
+    }  # fmt: skip

@@ -1,0 +1,207 @@
+"""Text -> expression by an explicit whitelist. Nothing is evaluated: Python's `ast` module reads the text, and only the
+node types, names and operators listed here are turned into SymPy objects. Everything else is a `FormulaError`."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import math
+from collections.abc import Callable, Collection
+
+import sympy as sp
+
+from actsmith.errors import FormulaError
+from actsmith.formula.primitives import FUNCTIONS, constant_value, where
+
+MAX_LENGTH, MAX_NESTING, MAX_POWER, MAX_DIGITS, MAX_CONSTANT = 2_000, 50, 100, 40, 700
+
+X = sp.Symbol("x", real=True)
+CONSTANTS: dict[str, sp.Expr] = {"pi": sp.pi, "e": sp.E}
+
+_BINARY: dict[type[ast.operator], Callable[[sp.Expr, sp.Expr], sp.Expr]] = {
+    ast.Add: lambda a, b: a + b,
+    ast.Sub: lambda a, b: a - b,
+    ast.Mult: lambda a, b: a * b,
+    ast.Div: lambda a, b: a / b,
+}
+
+
+def parameter_symbol(name: str) -> sp.Symbol:
+    """The SymPy symbol of the parameter `name`."""
+    return sp.Symbol(name, real=True)
+
+
+def parse(text: str, parameters: Collection[str] = ()) -> sp.Expr:
+    """The expression that `text` denotes, in the variable `x` and the named parameters.
+
+    >>> parse("max(0, x) + eps*x*exp(-x**2/2)", ["eps"])
+    eps*x*exp(-x**2/2) + relu(x)
+
+    Raises:
+        FormulaError: the text is not a formula; the message says where, what was expected, and how to mend it.
+    """
+    if not isinstance(text, str):
+        raise FormulaError(f"formula: expected text, got {type(text).__name__}")
+    if len(text) > MAX_LENGTH:
+        raise FormulaError(
+            f"formula: {len(text):,} characters, at most {MAX_LENGTH:,} are read; name its parts instead"
+        )
+    if "\0" in text:
+        raise FormulaError(f"formula: NUL byte at position {text.index(chr(0))}; expected printable text")
+    depth = deepest = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        deepest = max(deepest, depth)
+    if deepest > MAX_NESTING:
+        raise FormulaError(f"formula: parentheses nested {deepest} deep, at most {MAX_NESTING} are read")
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+        return _Reader(text.strip(), parameters).read(tree, 0)
+    except SyntaxError as error:
+        at = f" at position {error.offset}" if error.offset else ""
+        raise FormulaError(f"formula {_short(text)}: not well formed{at} ({error.msg})") from None
+    except (RecursionError, MemoryError):
+        raise FormulaError(
+            f"formula {_short(text)}: nested too deeply, at most {MAX_NESTING} levels are read"
+        ) from None
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+class _Reader:
+    def __init__(self, text: str, parameters: Collection[str]) -> None:
+        self.text = text
+        self.parameters = parameters
+
+    def fail(self, node: ast.AST, what: str) -> FormulaError:
+        column = getattr(node, "col_offset", 0)
+        return FormulaError(f"formula {_short(self.text)}, position {column + 1}: {what}")
+
+    def read(self, node: ast.expr, depth: int) -> sp.Expr:
+        if depth > MAX_NESTING:
+            raise self.fail(node, f"nested more than {MAX_NESTING} levels deep")
+        match node:
+            case ast.Constant():
+                return self.number(node)
+            case ast.Name():
+                return self.name(node)
+            case ast.UnaryOp(op=ast.USub()):
+                return -self.read(node.operand, depth + 1)
+            case ast.UnaryOp(op=ast.UAdd()):
+                return self.read(node.operand, depth + 1)
+            case ast.BinOp():
+                return self.binary(node, depth)
+            case ast.Call():
+                return self.call(node, depth)
+            case ast.IfExp():
+                return self.choice(node, node.test, node.body, node.orelse, depth)
+        kind = type(node).__name__
+        raise self.fail(node, f"{kind} is not part of a formula; expected numbers, x, parameters, + - * / ** and calls")
+
+    def number(self, node: ast.Constant) -> sp.Expr:
+        value = node.value
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.fail(node, f"expected a real number, got {_short(repr(value))}")
+        source = ast.get_source_segment(self.text, node) or repr(value)
+        if isinstance(value, int):
+            if len(source) > MAX_DIGITS:
+                raise self.fail(node, f"a number of {len(source)} digits; at most {MAX_DIGITS} are read")
+            return sp.Integer(value)
+        if not math.isfinite(value):
+            raise self.fail(node, f"{_short(source)} is beyond the range of float64")
+        return sp.Rational(repr(value))
+
+    def name(self, node: ast.Name) -> sp.Expr:
+        if node.id in self.parameters:
+            return parameter_symbol(node.id)
+        if node.id == "x":
+            return X
+        if node.id in CONSTANTS:
+            return CONSTANTS[node.id]
+        if node.id in FUNCTIONS:
+            raise self.fail(node, f"{node.id} is a function; write {node.id}(x)")
+        raise self.fail(node, f"unknown name {node.id!r}{_near(node.id, ['x', *CONSTANTS, *FUNCTIONS])}; give a parameter "
+                              f"its value, as in params={{{node.id!r}: 1.0}} or --param {node.id}=1.0")  # fmt: skip
+
+    def binary(self, node: ast.BinOp, depth: int) -> sp.Expr:
+        """A chain a + b - c ... is read in a loop: a long sum is not a deep one."""
+        chain: list[ast.BinOp] = []
+        left: ast.expr = node
+        while isinstance(left, ast.BinOp) and type(left.op) in _BINARY:
+            chain.append(left)
+            left = left.left
+        if not chain:
+            return self.power(node, depth)
+        result = self.read(left, depth + 1)
+        for link in reversed(chain):
+            right = self.read(link.right, depth + 1)
+            if isinstance(link.op, ast.Div) and right.is_zero:
+                raise self.fail(link, "division by zero")
+            result = _BINARY[type(link.op)](result, right)
+        return result
+
+    def power(self, node: ast.BinOp, depth: int) -> sp.Expr:
+        if isinstance(node.op, ast.BitXor):
+            raise self.fail(node, "^ is not a power here; write **")
+        if not isinstance(node.op, ast.Pow):
+            raise self.fail(node, f"operator {type(node.op).__name__} is not known; expected + - * / **")
+        base, exponent = self.read(node.left, depth + 1), self.read(node.right, depth + 1)
+        if exponent.is_number and not abs(exponent) <= MAX_POWER:
+            raise self.fail(node, f"a power with exponent {_short(str(exponent))}; at most {MAX_POWER} is read")
+        if base.is_number and base.is_zero and exponent.is_negative:
+            raise self.fail(node, "division by zero")
+        if base.is_number and exponent.is_number and base != 0:
+            size = constant_value(exponent) * math.log(abs(constant_value(base)))
+            if abs(size) > MAX_CONSTANT:
+                raise self.fail(node, "a number beyond the range of float64")
+        result = base**exponent
+        if isinstance(result, sp.Pow) and result.exp.is_number and not abs(result.exp) <= MAX_POWER:
+            raise self.fail(node, f"a power with exponent {_short(str(result.exp))}; at most {MAX_POWER} is read")
+        return result
+
+    def call(self, node: ast.Call, depth: int) -> sp.Expr:
+        if not isinstance(node.func, ast.Name):
+            raise self.fail(node, f"only named functions can be called, got {type(node.func).__name__}")
+        name = node.func.id
+        if name not in FUNCTIONS:
+            raise self.fail(node, f"unknown function {name!r}{_near(name, FUNCTIONS)}; known: {', '.join(FUNCTIONS)}")
+        if node.keywords or any(isinstance(argument, ast.Starred) for argument in node.args):
+            raise self.fail(node, f"{name} takes plain arguments only")
+        function, least, most = FUNCTIONS[name]
+        if not least <= len(node.args) <= most:
+            wanted = str(least) if least == most else f"{least} to {most}"
+            raise self.fail(node, f"{name} takes {wanted} argument{'s' * (wanted != '1')}, got {len(node.args)}")
+        if name == "where" and isinstance(node.args[0], ast.Compare):
+            test, yes, no = node.args
+            return self.choice(node, test, yes, no, depth)
+        arguments = [self.read(argument, depth + 1) for argument in node.args]
+        if any(a.is_number and abs(constant_value(a)) > MAX_CONSTANT for a in arguments):
+            raise self.fail(node, f"{name} of a constant beyond {MAX_CONSTANT} in size")
+        result: sp.Expr = function(*arguments)
+        if result.has(sp.zoo, sp.oo, sp.nan):
+            raise self.fail(node, f"{name} is not finite at this argument")
+        return result
+
+    def choice(self, node: ast.expr, test: ast.expr, yes: ast.expr, no: ast.expr, depth: int) -> sp.Expr:
+        """`a if x > 0 else b` and `where(x > 0, a, b)`."""
+        if not (isinstance(test, ast.Compare) and len(test.ops) == 1):
+            raise self.fail(node, "a condition must be one comparison, as in `x > 0`")
+        left, right = self.read(test.left, depth + 1), self.read(test.comparators[0], depth + 1)
+        first, second = self.read(yes, depth + 1), self.read(no, depth + 1)
+        match test.ops[0]:
+            case ast.Gt():
+                return where(left - right, first, second)
+            case ast.Lt():
+                return where(right - left, first, second)
+            case ast.GtE():
+                return where(right - left, second, first)
+            case ast.LtE():
+                return where(left - right, second, first)
+        raise self.fail(node, "a condition compares with >, <, >= or <=")
+
+
+def _near(name: str, known: Collection[str]) -> str:
+    matches = difflib.get_close_matches(name, known, n=3)
+    return f" (did you mean {' or '.join(matches)}?)" if matches else ""

@@ -1,0 +1,167 @@
+"""Where a formula is not smooth, and the smooth expression it is in between.
+
+| symbol  | meaning                                                        |
+|---------|----------------------------------------------------------------|
+| kink    | a point where f is not infinitely differentiable, or singular  |
+| piece   | an open interval without kinks, with f's expression there      |
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import sympy as sp
+from scipy import optimize
+
+from actsmith.formula import primitives as pr
+from actsmith.formula.lower import lower
+from actsmith.formula.parse import X
+from actsmith.formula.primitives import constant_value
+
+__all__ = ["Piece", "find_kinks", "find_pieces", "find_smoothness", "resolve"]
+
+SMOOTHNESS_LIMIT = 8
+_SCAN = np.sinh(np.linspace(-10, 10, 2002))  # |x| up to 11,000, densest at 0, which it avoids
+
+
+@dataclass(frozen=True)
+class Piece:
+    """f(x) = expr for low < x < high, with expr free of kinks there. `low` and `high` are SymPy numbers, exact where
+    the kink is (rational roots), or infinite."""
+
+    low: sp.Expr
+    high: sp.Expr
+    expr: sp.Expr
+
+    @property
+    def is_constant(self) -> bool:
+        return X not in self.expr.free_symbols
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return float(self.low), float(self.high)
+
+
+def resolve(expression: sp.Expr, sample: sp.Expr) -> sp.Expr:
+    """The smooth expression that `expression` is around `sample`: every switch replaced by the side it is on there."""
+
+    def value(u: sp.Expr) -> float:
+        return float(u.subs(X, sample).evalf(20))
+
+    rules = (
+        (pr.relu, lambda u: u if value(u) > 0 else sp.S.Zero),
+        (pr.step, lambda u: sp.S.One if value(u) > 0 else sp.S.Zero),
+        (pr.sign, lambda u: sp.Integer(int(np.sign(value(u))))),
+        (pr.absolute, lambda u: u if value(u) > 0 else -u),
+        (pr.where, lambda c, a, b: a if value(c) > 0 else b),
+        (pr.maximum, lambda a, b: a if value(a) > value(b) else b),
+        (pr.minimum, lambda a, b: a if value(a) < value(b) else b),
+    )
+    for switch, rule in rules:
+        if expression.has(switch):
+            expression = expression.replace(switch, rule)
+    return expression
+
+
+def find_kinks(expression: sp.Expr) -> tuple[sp.Expr, ...]:
+    """The kinks of a parameter-free expression, ascending: zeros of the switches' arguments, and singular points
+    (zeros of denominators, of logarithms' arguments and of bases of fractional powers)."""
+    kinks: list[sp.Expr] = []
+    for argument in _critical_arguments(expression):
+        for low, high in itertools.pairwise([-sp.oo, *kinks, sp.oo]):
+            local = resolve(argument, _inside(low, high))
+            for root in _roots(local, float(low), float(high)):
+                if all(abs(float(root) - float(k)) > 1e-12 * max(1.0, abs(float(root))) for k in kinks):
+                    kinks = sorted([*kinks, root], key=float)
+    return tuple(kinks)
+
+
+def _critical_arguments(expression: sp.Expr) -> Iterator[sp.Expr]:
+    """Arguments whose zeros are kinks, innermost first."""
+    for node in sp.postorder_traversal(expression):
+        if X not in node.free_symbols:
+            continue
+        if isinstance(node, pr.maximum | pr.minimum):
+            yield node.args[0] - node.args[1]
+        elif isinstance(node, pr.SWITCHES) or isinstance(node, sp.log):
+            yield node.args[0]
+        elif isinstance(node, pr.log1p):
+            yield 1 + node.args[0]
+        elif isinstance(node, sp.Pow) and not (node.exp.is_integer and node.exp.is_positive):
+            if X in node.base.free_symbols and not node.base.is_positive:
+                yield node.base
+
+
+def _roots(u: sp.Expr, low: float, high: float) -> Sequence[sp.Expr]:
+    """Zeros of a smooth u(x) in (low, high): exact for lines, by companion matrix for polynomials, by scan otherwise."""
+    if X not in u.free_symbols:
+        return []
+    if u.is_polynomial(X):
+        coefficients = sp.Poly(u, X).all_coeffs()
+        if len(coefficients) == 2:
+            root = -coefficients[1] / coefficients[0]
+            return [root] if low < float(root) < high else []
+        candidates = np.roots([constant_value(c) for c in coefficients])
+        real = [float(r.real) for r in candidates if abs(r.imag) < 1e-9 * max(1.0, abs(r))]
+    else:
+        real = _scan(u, low, high)
+    return [_as_exact(u, r) for r in real if low < r < high]
+
+
+def _scan(u: sp.Expr, low: float, high: float) -> list[float]:
+    program = lower([u], [X], {})
+
+    def function(x: float) -> float:
+        return float(program.numpy(x)[0])
+
+    grid = np.unique(np.concatenate([_SCAN[(low < _SCAN) & (high > _SCAN)], [0.0] if low < 0 < high else []]))
+    values = program.numpy(grid)[0]
+    roots = [float(x) for x in grid[values == 0]]
+    for i in np.nonzero(values[:-1] * values[1:] < 0)[0]:
+        if np.isfinite(values[i]) and np.isfinite(values[i + 1]):
+            roots.append(optimize.brentq(function, grid[i], grid[i + 1], xtol=1e-15, rtol=1e-15))
+    return roots
+
+
+def _as_exact(u: sp.Expr, root: float) -> sp.Expr:
+    near = sp.nsimplify(round(root, 9), rational=True)
+    return near if u.subs(X, near) == 0 else sp.Float(root)
+
+
+def _inside(low: sp.Expr, high: sp.Expr) -> sp.Expr:
+    """A point of (low, high) at which no formula is special: not 0, not a half."""
+    if low.is_infinite and high.is_infinite:
+        return sp.Rational(1234567, 10**6)
+    if low.is_infinite:
+        return high - sp.Rational(1234567, 10**6)
+    if high.is_infinite:
+        return low + sp.Rational(1234567, 10**6)
+    return low + (high - low) * sp.Rational(4871, 10**4)
+
+
+def find_pieces(expression: sp.Expr, kinks: Sequence[sp.Expr]) -> tuple[Piece, ...]:
+    """The smooth pieces of a parameter-free expression, from left to right."""
+    ends = [-sp.oo, *kinks, sp.oo]
+    return tuple(Piece(a, b, resolve(expression, _inside(a, b))) for a, b in itertools.pairwise(ends))
+
+
+def find_smoothness(pieces: Sequence[Piece]) -> int | None:
+    """The largest k with f in C^k: -1 where f jumps, None where no derivative up to SMOOTHNESS_LIMIT does."""
+    for order in range(SMOOTHNESS_LIMIT + 1):
+        for left, right in itertools.pairwise(pieces):
+            kink = float(left.high)
+            before, after = (_limit(p.expr.diff(X, order), kink, side) for p, side in ((left, -1), (right, 1)))
+            if not abs(before - after) <= 1e-9 * max(1.0, abs(before), abs(after)):
+                return order - 1
+    return None
+
+
+def _limit(expression: sp.Expr, kink: float, side: int) -> float:
+    """The one-sided limit at a kink, NaN where the expression is singular there."""
+    near = kink + side * 1e-9 * max(1.0, abs(kink))
+    at, beside = lower([expression], [X], {}).numpy(np.array([kink, near]))[0]
+    return float(at) if abs(at - beside) <= 1e-4 * max(1.0, abs(at)) else math.nan

@@ -1,0 +1,418 @@
+"""The functions a formula is made of.
+
+Each is a SymPy function of real arguments with its exact derivative, chosen so that the derivative stays accurate where
+the textbook form cancels: sigmoid' = sigmoid(u) sigmoid(-u), not s - s^2; tanh' = sech^2, not 1 - tanh^2.
+Derivatives are the pointwise ones: step' = 0 away from the jump, and the theory treats jumps through the kinks.
+`actsmith.formula.lower` says how each is computed.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import sympy as sp
+
+from actsmith.errors import FormulaError
+
+__all__ = [
+    "FUNCTIONS", "SWITCHES", "absolute", "constant_value", "expm1", "log1p", "maximum", "minimum", "normal_cdf", "normal_pdf", "relu",
+    "sech", "sigmoid", "sign", "softplus", "standardise", "step", "tanh", "where",
+]  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def constant_value(expression: sp.Expr) -> float:
+    """A symbol-free expression as the nearest float64."""
+    try:
+        if expression.is_Rational:
+            return float(expression.p / expression.q)
+        value = complex(expression.evalf(20))
+    except (OverflowError, TypeError):
+        raise FormulaError("formula: a constant in it is beyond the range of float64") from None
+    if value.imag != 0 or not math.isfinite(value.real):
+        raise FormulaError(f"formula: the constant {str(expression)[:60]} is not a finite real number")
+    return value.real
+
+
+class Primitive(sp.Function):
+    """A real function with the name it has in formula text."""
+
+    is_real = True
+    text: str
+    latex_name: str
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        inside = ", ".join(printer._print(argument) for argument in self.args)
+        power = f"^{{{exp}}}" if exp is not None else ""
+        return rf"{self.latex_name}{power}\left({inside}\right)"
+
+
+class relu(Primitive):
+    """relu(u) = max(0, u); relu' = step."""
+
+    text, latex_name = "relu", r"\mathrm{relu}"
+    is_nonnegative = True
+
+    @classmethod
+    def eval(cls, u: sp.Expr) -> sp.Expr | None:
+        return sp.Max(0, u) if u.is_number else None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        return step(self.args[0])
+
+
+class step(Primitive):
+    """step(u) = 1 for u > 0, else 0 (torch's convention for relu' at 0); step' = 0 away from the jump."""
+
+    text, latex_name = "step", r"\theta"
+    is_nonnegative = True
+
+    @classmethod
+    def eval(cls, u: sp.Expr) -> sp.Expr | None:
+        return sp.Integer(1 if u > 0 else 0) if u.is_number else None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        return sp.S.Zero
+
+    def _eval_power(self, exponent: sp.Expr) -> sp.Expr | None:
+        return self if exponent.is_positive else None
+
+
+class sign(Primitive):
+    """sign(u) = u/|u|, 0 at 0; sign' = 0 away from the jump."""
+
+    text, latex_name = "sign", r"\mathrm{sign}"
+
+    @classmethod
+    def eval(cls, u: sp.Expr) -> sp.Expr | None:
+        return sp.sign(u) if u.is_number else None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        return sp.S.Zero
+
+
+class absolute(Primitive):
+    """absolute(u) = |u|; its derivative is sign(u)."""
+
+    text, latex_name = "abs", r"\mathrm{abs}"
+    is_nonnegative = True
+
+    @classmethod
+    def eval(cls, u: sp.Expr) -> sp.Expr | None:
+        if u.is_number:
+            return abs(u)
+        return cls(-u) if u.could_extract_minus_sign() else None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        return sign(self.args[0])
+
+    def _eval_power(self, exponent: sp.Expr) -> sp.Expr | None:
+        return self.args[0] ** exponent if exponent.is_even else None
+
+
+class where(Primitive):
+    """where(c, a, b) = a if c > 0 else b; where' = where(c, a', b')."""
+
+    text, latex_name = "where", r"\mathrm{where}"
+
+    @classmethod
+    def eval(cls, c: sp.Expr, a: sp.Expr, b: sp.Expr) -> sp.Expr | None:
+        if c.is_number:
+            return a if c > 0 else b
+        return a if a == b else None
+
+    def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
+        c, a, b = self.args
+        return where(c, a.diff(symbol), b.diff(symbol))
+
+
+class _Extremum(Primitive):
+    """max(a, b) and min(a, b) of two arguments, in canonical order; the derivative is that of the argument taken."""
+
+    larger: bool
+
+    @classmethod
+    def eval(cls, a: sp.Expr, b: sp.Expr) -> sp.Expr | None:
+        if a == b:
+            return a
+        if a.is_number and b.is_number:
+            return (sp.Max if cls.larger else sp.Min)(a, b)
+        if cls.larger and 0 in (a, b):
+            return relu(b if a == 0 else a)
+        ordered = tuple(sorted((a, b), key=sp.default_sort_key))
+        return None if ordered == (a, b) else cls(*ordered)
+
+    def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
+        a, b = self.args
+        return where(a - b if self.larger else b - a, a.diff(symbol), b.diff(symbol))
+
+
+class maximum(_Extremum):
+    """maximum(a, b); max(0, u) becomes relu(u)."""
+
+    text, latex_name, larger = "max", r"\max", True
+
+
+class minimum(_Extremum):
+    """minimum(a, b)."""
+
+    text, latex_name, larger = "min", r"\min", False
+
+
+class sigmoid(Primitive):
+    """sigmoid(u) = 1/(1 + exp(-u)); sigmoid' = sigmoid(u) sigmoid(-u)."""
+
+    text, latex_name = "sigmoid", r"\sigma"
+    is_positive = True
+
+    @classmethod
+    def eval(cls, u: sp.Expr) -> sp.Expr | None:
+        return sp.S.Half if u.is_zero else None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        u = self.args[0]
+        return sigmoid(u) * sigmoid(-u)
+
+    def _eval_evalf(self, precision: int) -> sp.Expr:
+        return (1 / (1 + sp.exp(-self.args[0])))._eval_evalf(precision)
+
+
+class softplus(Primitive):
+    """softplus(u) = log(1 + exp(u)); softplus' = sigmoid."""
+
+    text, latex_name = "softplus", r"\mathrm{softplus}"
+    is_positive = True
+
+    @classmethod
+    def eval(cls, u: sp.Expr) -> sp.Expr | None:
+        return sp.log(2) if u.is_zero else None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        return sigmoid(self.args[0])
+
+    def _eval_evalf(self, precision: int) -> sp.Expr:
+        return sp.log(1 + sp.exp(self.args[0]))._eval_evalf(precision)
+
+
+class normal_cdf(Primitive):
+    """normal_cdf(u) = Phi(u), the standard normal distribution function; its derivative is normal_pdf."""
+
+    text, latex_name = "normal_cdf", r"\Phi"
+    is_positive = True
+
+    @classmethod
+    def eval(cls, u: sp.Expr) -> sp.Expr | None:
+        return sp.S.Half if u.is_zero else None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        return normal_pdf(self.args[0])
+
+    def _eval_evalf(self, precision: int) -> sp.Expr:
+        return (sp.erfc(-self.args[0] / sp.sqrt(2)) / 2)._eval_evalf(precision)
+
+
+class normal_pdf(Primitive):
+    """normal_pdf(u) = phi(u) = exp(-u^2/2)/sqrt(2 pi); its derivative is -u phi(u)."""
+
+    text, latex_name = "normal_pdf", r"\varphi"
+    is_positive = True
+
+    @classmethod
+    def eval(cls, u: sp.Expr) -> sp.Expr | None:
+        if u.is_zero:
+            return 1 / sp.sqrt(2 * sp.pi)
+        return cls(-u) if u.could_extract_minus_sign() else None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        u = self.args[0]
+        return -u * normal_pdf(u)
+
+    def _eval_evalf(self, precision: int) -> sp.Expr:
+        return (sp.exp(-(self.args[0] ** 2) / 2) / sp.sqrt(2 * sp.pi))._eval_evalf(precision)
+
+
+class tanh(Primitive):
+    """tanh(u); tanh' = sech(u)^2, which keeps its relative accuracy in the tails."""
+
+    text, latex_name = "tanh", r"\tanh"
+
+    @classmethod
+    def eval(cls, u: sp.Expr) -> sp.Expr | None:
+        if u.is_zero:
+            return sp.S.Zero
+        return -cls(-u) if u.could_extract_minus_sign() else None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        return sech(self.args[0]) ** 2
+
+    def _eval_evalf(self, precision: int) -> sp.Expr:
+        return sp.tanh(self.args[0])._eval_evalf(precision)
+
+
+class sech(Primitive):
+    """sech(u) = 1/cosh(u); sech' = -sech tanh."""
+
+    text, latex_name = "sech", r"\mathrm{sech}"
+    is_positive = True
+
+    @classmethod
+    def eval(cls, u: sp.Expr) -> sp.Expr | None:
+        if u.is_zero:
+            return sp.S.One
+        return cls(-u) if u.could_extract_minus_sign() else None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        u = self.args[0]
+        return -sech(u) * tanh(u)
+
+    def _eval_evalf(self, precision: int) -> sp.Expr:
+        return sp.sech(self.args[0])._eval_evalf(precision)
+
+
+class expm1(Primitive):
+    """expm1(u) = exp(u) - 1 without cancellation; expm1' = exp."""
+
+    text, latex_name = "expm1", r"\mathrm{expm1}"
+
+    @classmethod
+    def eval(cls, u: sp.Expr) -> sp.Expr | None:
+        return sp.S.Zero if u.is_zero else None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        return sp.exp(self.args[0])
+
+    def _eval_evalf(self, precision: int) -> sp.Expr:
+        return (sp.exp(self.args[0]) - 1)._eval_evalf(precision)
+
+
+class log1p(Primitive):
+    """log1p(u) = log(1 + u) without cancellation; log1p' = 1/(1 + u)."""
+
+    text, latex_name = "log1p", r"\mathrm{log1p}"
+
+    @classmethod
+    def eval(cls, u: sp.Expr) -> sp.Expr | None:
+        return sp.S.Zero if u.is_zero else None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        return 1 / (1 + self.args[0])
+
+    def _eval_evalf(self, precision: int) -> sp.Expr:
+        return sp.log(1 + self.args[0])._eval_evalf(precision)
+
+
+SWITCHES: tuple[type[Primitive], ...] = (relu, step, sign, absolute, where, maximum, minimum)
+"""The functions that are not smooth where their (first) argument, or their arguments' difference, vanishes."""
+
+
+def _clip(u: sp.Expr, low: sp.Expr, high: sp.Expr) -> sp.Expr:
+    return minimum(maximum(u, low), high)
+
+
+def _nested(function: type[_Extremum]) -> Any:
+    def fold(*arguments: sp.Expr) -> sp.Expr:
+        result = arguments[0]
+        for argument in arguments[1:]:
+            result = function(result, argument)
+        return result
+
+    return fold
+
+
+FUNCTIONS: dict[str, tuple[Any, int, int]] = {
+    "relu": (relu, 1, 1),
+    "step": (step, 1, 1),
+    "sign": (sign, 1, 1),
+    "abs": (absolute, 1, 1),
+    "where": (where, 3, 3),
+    "max": (_nested(maximum), 2, 8),
+    "min": (_nested(minimum), 2, 8),
+    "clip": (_clip, 3, 3),
+    "sigmoid": (sigmoid, 1, 1),
+    "softplus": (softplus, 1, 1),
+    "normal_cdf": (normal_cdf, 1, 1),
+    "normal_pdf": (normal_pdf, 1, 1),
+    "tanh": (tanh, 1, 1),
+    "sech": (sech, 1, 1),
+    "sinh": (sp.sinh, 1, 1),
+    "cosh": (sp.cosh, 1, 1),
+    "exp": (sp.exp, 1, 1),
+    "expm1": (expm1, 1, 1),
+    "log": (sp.log, 1, 1),
+    "log1p": (log1p, 1, 1),
+    "sqrt": (sp.sqrt, 1, 1),
+    "erf": (sp.erf, 1, 1),
+    "erfc": (sp.erfc, 1, 1),
+    "sin": (sp.sin, 1, 1),
+    "cos": (sp.cos, 1, 1),
+    "atan": (sp.atan, 1, 1),
+    "asinh": (sp.asinh, 1, 1),
+    "gelu": (lambda u: u * normal_cdf(u), 1, 1),
+    "silu": (lambda u: u * sigmoid(u), 1, 1),
+    "mish": (lambda u: u * tanh(softplus(u)), 1, 1),
+}
+"""Name in formula text -> (function, least and most number of arguments)."""
+
+
+def _from_piecewise(expression: sp.Piecewise) -> sp.Expr:
+    result: sp.Expr = sp.nan
+    for value, condition in reversed(expression.args):
+        if condition == True or result is sp.nan:  # noqa: E712  (SymPy's own truth value)
+            result = value
+        elif isinstance(condition, sp.Gt | sp.Ge):
+            result = where(condition.lhs - condition.rhs, value, result)
+        elif isinstance(condition, sp.Lt | sp.Le):
+            result = where(condition.rhs - condition.lhs, value, result)
+        else:
+            raise ValueError(f"a Piecewise condition must be an inequality in x, got {condition}")
+    return result
+
+
+def _stable_reciprocal(power: sp.Pow) -> sp.Expr:
+    """(c + c exp(u))^-n -> (sigmoid(-u)/c)^n, which cannot overflow."""
+    base, exponent = power.args
+    if not (isinstance(base, sp.Add) and len(base.args) == 2 and exponent.is_negative):
+        return power
+    for constant, term in (base.args, base.args[::-1]):
+        if constant.is_positive and constant.is_number:
+            ratio = term / constant
+            if isinstance(ratio, sp.exp):
+                return (sigmoid(-ratio.args[0]) / constant) ** (-exponent)
+    return power
+
+
+def _stable_log(function: sp.log) -> sp.Expr:
+    """log(1 + exp(u)) -> softplus(u); log(cosh(u)) -> |u| + softplus(-2|u|) - log 2 in the smooth form."""
+    argument = function.args[0]
+    if isinstance(argument, sp.cosh):
+        u = argument.args[0]
+        return softplus(2 * u) - u - sp.log(2)
+    if isinstance(argument, sp.Add) and len(argument.args) == 2 and argument.args[0] == 1:
+        term = argument.args[1]
+        return softplus(term.args[0]) if isinstance(term, sp.exp) else log1p(term)
+    return function
+
+
+def standardise(expression: sp.Expr) -> sp.Expr:
+    """The same function in this module's primitives: SymPy's Max, Abs, Piecewise, tanh ... replaced, and the common
+    overflowing forms 1/(1 + exp(-u)) and log(1 + exp(u)) turned into sigmoid and softplus."""
+    fold_max, fold_min = _nested(maximum), _nested(minimum)
+    replacements: tuple[tuple[Any, Any], ...] = (
+        (sp.Piecewise, lambda *pairs: _from_piecewise(sp.Piecewise(*pairs, evaluate=False))),
+        (sp.Max, lambda *a: fold_max(*sorted(a, key=sp.default_sort_key))),
+        (sp.Min, lambda *a: fold_min(*sorted(a, key=sp.default_sort_key))),
+        (sp.Abs, absolute),
+        (sp.sign, sign),
+        (sp.Heaviside, lambda u, *_: step(u)),
+        (sp.tanh, tanh),
+        (sp.sech, sech),
+    )
+    for old, new in replacements:
+        if expression.has(old):
+            expression = expression.replace(old, new)
+    if expression.has(sp.exp) or expression.has(sp.cosh) or expression.has(sp.log):
+        expression = expression.replace(lambda e: isinstance(e, sp.Pow), _stable_reciprocal)
+        expression = expression.replace(lambda e: isinstance(e, sp.log), _stable_log)
+    return expression

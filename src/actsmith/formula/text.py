@@ -1,0 +1,56 @@
+"""Expression -> the text that `parse` reads back to the same expression."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sympy as sp
+from sympy.printing.str import StrPrinter
+
+__all__ = ["to_text"]
+
+
+class _TextPrinter(StrPrinter):  # type: ignore[misc]  # SymPy ships no types
+    def _print_Function(self, expr: Any) -> str:
+        name = getattr(expr, "text", None) or type(expr).__name__
+        return f"{name}({self.stringify(expr.args, ', ')})"
+
+    def _print_Rational(self, expr: Any) -> str:
+        decimal = _decimal(expr)
+        return decimal if decimal is not None else f"{expr.p}/{expr.q}"
+
+    def _print_Mul(self, expr: Any) -> str:
+        coefficient, rest = expr.as_coeff_Mul()
+        decimal = _decimal(coefficient) if coefficient.is_Rational else None
+        if decimal is None:
+            text: str = super()._print_Mul(expr)
+            return text
+        return f"{decimal}*{self.parenthesize(rest, sp.printing.precedence.PRECEDENCE['Mul'])}"
+
+    def _print_Float(self, expr: Any) -> str:
+        return repr(float(expr))
+
+    def _print_Exp1(self, expr: Any) -> str:
+        return "e"
+
+
+def _decimal(number: sp.Rational) -> str | None:
+    """The exact decimal form where there is a short one: 0.044715 reads better than 8943/200000."""
+    rest, twos, fives = number.q, 0, 0
+    while rest % 2 == 0:
+        rest, twos = rest // 2, twos + 1
+    while rest % 5 == 0:
+        rest, fives = rest // 5, fives + 1
+    if rest != 1 or number.q <= 8:
+        return None
+    text = repr(number.p / number.q)
+    return text if "e" not in text and sp.Rational(text) == number else None
+
+
+_PRINTER = _TextPrinter({"full_prec": False})
+
+
+def to_text(expression: sp.Expr) -> str:
+    """Formula text of an expression; `parse(to_text(e)) == e`."""
+    text: str = _PRINTER.doprint(expression)
+    return text

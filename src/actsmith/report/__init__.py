@@ -1,0 +1,1 @@
+"""For a reader: tables, figures and pages. Reads results, computes nothing."""

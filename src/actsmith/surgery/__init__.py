@@ -1,0 +1,1 @@
+"""Activations in a real model: where they are, what they see."""
