@@ -202,6 +202,17 @@ def test_far_tails_keep_their_digits():
     assert Mixture((0.5, 0.5), (Normal(), Normal(0, 3))).score(300.0) == pytest.approx(-300 / 9)
 
 
+@pytest.mark.parametrize("df", [0.3, 1.0, 30.0, 99.9, 100.0, 1e4, 1e6, 1e9])
+def test_student_constants_do_not_cancel(df):
+    with mpmath.workdps(40):
+        half = mpmath.mpf(df) / 2
+        log_beta = mpmath.log(mpmath.beta(half, 0.5))
+        entropy = (half + 0.5) * (mpmath.digamma(half + 0.5) - mpmath.digamma(half)) + mpmath.log(df) / 2 + log_beta
+    law = StudentT(df)
+    assert abs(law.entropy - float(entropy)) <= law.entropy_error
+    assert law.logpdf(0.0) == pytest.approx(float(-log_beta - mpmath.log(df) / 2), rel=1e-13)
+
+
 def test_logistic_gives_the_sigmoid_and_sech2_gives_tanh():
     x = np.linspace(-5, 5, 11)
     np.testing.assert_allclose(Logistic().cdf(x), 1 / (1 + np.exp(-x)), rtol=1e-15)

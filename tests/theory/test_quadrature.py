@@ -195,3 +195,10 @@ def test_estimate():
     estimate = Estimate(0.5, 1e-12)
     assert float(estimate) == 0.5
     assert repr(estimate) == "Estimate(0.5 ± 1.0e-12)"
+
+
+@pytest.mark.parametrize(("mean", "std"), [(100.0, 1.0), (1000.0, 1.0), (100.0, 1e-3), (-1e6, 1.0)])
+def test_a_law_far_from_zero_loses_what_its_nodes_lose_and_says_so(mean, std):
+    got = expectation(np.abs, Normal(mean, std), (0.0,), strict=False)
+    assert abs(got.value - abs(mean)) <= got.error
+    assert got.value == pytest.approx(abs(mean), rel=1e-14 * abs(mean) / std)

@@ -299,16 +299,28 @@ class Empirical(Law):
         u = self._u(x)
         return self._tail(u.reshape(-1), -1).reshape(u.shape)
 
+    @cached_property
+    def _table(self) -> tuple[Array, Array]:
+        """Some u and P(U <= u), to start an inversion from."""
+        tail = 8 * self.bandwidth
+        grid = np.linspace(self.centres[0] - tail, self.centres[-1] + tail, 1025)
+        return grid, np.maximum.accumulate(self._tail(grid, 1))
+
     def quantile(self, u: ArrayLike) -> Array:
         """By inversion of the cdf in u, between the first kernel's and the last kernel's own quantiles."""
 
         def solve(p: Array) -> Array:
             own = special.ndtri(p) * self.bandwidth
+            low, high = self.centres[0] + own, self.centres[-1] + own
+            grid, below = self._table
+            at = np.searchsorted(below, p)
+            inside = (at > 0) & (at < grid.size) & (p > 1e-9) & (p < 1 - 1e-9)
+            at = np.clip(at, 1, grid.size - 1)
             return self._x(
                 invert(
                     p,
-                    self.centres[0] + own,
-                    self.centres[-1] + own,
+                    np.where(inside, grid[at - 1], low),
+                    np.where(inside, grid[at], high),
                     lambda v: (self._tail(v, 1), self._tail(v, -1), np.exp(self._slope(v, slope=False)[0])),
                 )
             )

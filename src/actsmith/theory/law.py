@@ -104,7 +104,7 @@ class Law(ABC):
     def _entropy(self) -> Estimate:
         value = self._closed_entropy()
         if value is not None:
-            return Estimate(value, 8 * EPS * (1 + abs(value)))
+            return Estimate(value, 32 * EPS * (1 + abs(value)))
         return expectation(lambda x: -self.logpdf(x), self, strict=False)
 
     def _closed_entropy(self) -> float | None:
@@ -155,25 +155,26 @@ def invert(
         low, high: brackets, (n,).
         tails: x -> (P(X <= x), P(X > x), p(x)).
     """
-    low, high = low.copy(), high.copy()
-    lower = u <= 0.5
-    x = low + (high - low) / 2
+    root = low + (high - low) / 2
+    busy = np.arange(u.size)
     for _ in range(200):
+        x, lower = root[busy], u <= 0.5
         below, above, p = tails(x)
         # The smaller tail keeps its digits, and its logarithm is nearly straight.
         with np.errstate(all="ignore"):
             tail, target = np.where(lower, below, above), np.where(lower, u, 1 - u)
-            miss = np.log(tail / target)
-            step = np.where(lower, -1.0, 1.0) * tail / p * miss
+            step = np.where(lower, -1.0, 1.0) * tail / p * np.log(tail / target)
+            done = (np.abs(step) <= 4 * EPS * (np.abs(x) + tail / p)) & np.isfinite(step)
         over = np.where(lower, tail >= target, tail <= target)
         high, low = np.where(over, x, high), np.where(over, low, x)
         newton = x + step
         good = np.isfinite(newton) & (newton > low) & (newton < high)
-        following = np.where(good, newton, low + (high - low) / 2)
-        if np.all((np.abs(following - x) <= 2 * EPS * np.abs(x)) | (tail == target)):
+        root[busy] = np.where(good, newton, np.where(done, x, low + (high - low) / 2))
+        going = ~(done | (high - low <= 2 * EPS * np.abs(x)))
+        busy, u, low, high = busy[going], u[going], low[going], high[going]
+        if not busy.size:
             break
-        x = np.where(tail == target, x, following)
-    return x
+    return root
 
 
 def at_probabilities(u: ArrayLike, support: tuple[float, float], solve: Callable[[Array], Array]) -> Array:

@@ -282,7 +282,7 @@ class StudentT(Symmetric):
         r = np.abs(z) / sqrt(self.df)
         # log(1 + r^2) without the overflow of r^2
         growth = np.where(r < 1e8, np.log1p(np.minimum(r, 1e8) ** 2), 2 * np.log(np.maximum(r, 1.0)))
-        constant = float(special.betaln(0.5, self.df / 2)) + log(self.df) / 2
+        constant = _log_beta(self.df / 2) + log(self.df) / 2
         return np.asarray(-(self.df + 1) / 2 * growth - constant)
 
     def _score(self, z: Array) -> Array:
@@ -299,7 +299,7 @@ class StudentT(Symmetric):
     @property
     def _tail_constant(self) -> float:
         """c."""
-        return (self.df / 2 - 1) * log(self.df) - float(special.betaln(0.5, self.df / 2))
+        return (self.df / 2 - 1) * log(self.df) - _log_beta(self.df / 2)
 
     def _cdf(self, z: Array) -> Array:
         with np.errstate(divide="ignore", over="ignore"):
@@ -317,8 +317,8 @@ class StudentT(Symmetric):
 
     def _closed_entropy(self) -> float:
         half = self.df / 2
-        spread = (half + 0.5) * float(special.digamma(half + 0.5) - special.digamma(half))
-        return spread + log(self.df) / 2 + float(special.betaln(half, 0.5)) + log(self.scale)
+        spread = (half + 0.5) * _digamma_step(half)
+        return spread + log(self.df) / 2 + _log_beta(half) + log(self.scale)
 
     def density(self, x: Any) -> Any:
         import sympy
@@ -483,3 +483,22 @@ def _from_file(path: Path) -> Law:
     except (OSError, ValueError) as error:
         raise LawError(f"law {str(path)!r}: not a readable .npy array of numbers ({error})") from None
     return Empirical(samples)
+
+
+# Beyond 50 the series in 1/x is exact to float64, while the differences of Gamma functions cancel.
+_SERIES_FROM = 50.0
+
+
+def _log_beta(x: float) -> float:
+    """log B(x, 1/2) = log Gamma(1/2) - log(Gamma(x + 1/2)/Gamma(x))."""
+    if x < _SERIES_FROM:
+        return float(special.betaln(x, 0.5))
+    ratio = log(x) / 2 - 1 / (8 * x) + 1 / (192 * x**3) - 1 / (640 * x**5) + 17 / (14336 * x**7)
+    return log(pi) / 2 - ratio
+
+
+def _digamma_step(x: float) -> float:
+    """psi(x + 1/2) - psi(x)."""
+    if x < _SERIES_FROM:
+        return float(special.digamma(x + 0.5) - special.digamma(x))
+    return 1 / (2 * x) + 1 / (8 * x**2) - 1 / (64 * x**4) + 1 / (128 * x**6) - 17 / (2048 * x**8)

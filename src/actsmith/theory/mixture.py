@@ -18,6 +18,7 @@ class Mixture(Law):
     """A mixture of laws, p(x) = sum_i w_i p_i(x), w_i > 0, sum_i w_i = 1 within 1e-12.
 
     Example:
+        >>> from actsmith.theory.laws import Normal
         >>> Mixture((0.5, 0.5), (Normal(-2, 1), Normal(2, 1))).std
         2.23606797749979
     """

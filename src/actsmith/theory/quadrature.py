@@ -39,8 +39,10 @@ DEEPEST = -85.0
 # A density below this times any weight cannot matter beside a finite value.
 NEGLIGIBLE = 1e-300
 SMALLEST = 2.0**-1074
-# The remainder beyond a truncated end is at most SLOWEST/h last terms when v d falls like d^(1/SLOWEST) or faster.
+# The remainder beyond the cut is at most SLOWEST/h last terms when v d falls like d^(1/SLOWEST) or faster.
 SLOWEST = 8.0
+# Inside the nearest node the integrand counts as constant; up to d^(-2/3) this misses at most 2/h times its term.
+STEEPEST = 2.0
 HALVINGS = 5
 
 
@@ -226,13 +228,23 @@ def _nodes(ends: tuple[float, ...], low: float, high: float, cut: float, h: floa
         panels.append((ends[-1] + d, h * d, d, k))
     x, w, d = (np.concatenate([p[i] for p in panels]) for i in range(3))
     k = np.concatenate([p[3] for p in panels])
-    sizes = [len(p[0]) for p in panels]
+    sizes = np.array([len(p[0]) for p in panels])
     last = np.cumsum(sizes) - 1
+    first = last + 1 - sizes
+    coarse = np.where(k % 2 == 0, 2 * w, 0.0)
     # eps |x|/d is the relative error of the distance d after x = a + d is rounded: it counts at a singularity.
     bound = w * EPS * (16 + np.abs(x) / d)
-    edges = np.concatenate([last, last + 1 - sizes])
-    bound[edges] += w[edges] * SLOWEST / h
-    arrays = (x, w, np.where(k % 2 == 0, 2 * w, 0.0), bound)
+    far = ([first[0]] if low == -inf else []) + ([last[-1]] if high == inf else [])
+    near = np.setdiff1d(np.concatenate([first, last]), far)
+    bound[far] += w[far] * SLOWEST / h
+    bound[near] += w[near] * STEEPEST / h
+    w, coarse = w.copy(), coarse.copy()
+    for i in near:
+        # The geometric series of the nodes nearer than the nearest one, as if the integrand were constant there.
+        w[i] /= -np.expm1(-h)
+        even = i if k[i] % 2 == 0 else (i + 1 if i in first else i - 1)
+        coarse[even] /= -np.expm1(-2 * h)
+    arrays = (x, w, coarse, bound)
     panel = np.repeat(np.arange(len(sizes)), sizes)
     for array in (*arrays, panel):
         array.flags.writeable = False
@@ -241,7 +253,7 @@ def _nodes(ends: tuple[float, ...], low: float, high: float, cut: float, h: floa
 
 def _shortest(end: float, length: float) -> float:
     """The logarithm of the smallest distance that x = end + d still shows."""
-    return max(log(max(2 * EPS * abs(end), 1e-300)), DEEPEST + min(0.0, log(length)))
+    return max(log(max(EPS * abs(end), 1e-300)), DEEPEST + min(0.0, log(length)))
 
 
 def _half_line(end: float, cut: float, h: float) -> tuple[Array, NDArray[np.intp]]:
