@@ -7,6 +7,7 @@ It is one expression in the real variable x and named parameters, checked when i
 
 from __future__ import annotations
 
+import keyword
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,9 +21,10 @@ import sympy as sp
 from actsmith.errors import FormulaError
 from actsmith.formula import pieces as _pieces
 from actsmith.formula.lower import Program, lower, lower_log_abs, torch_ops
-from actsmith.formula.parse import X, parameter_symbol, parse
-from actsmith.formula.primitives import standardise
+from actsmith.formula.parse import CONSTANTS, X, parameter_symbol, parse
+from actsmith.formula.primitives import FUNCTIONS, standardise
 from actsmith.formula.text import to_text
+from actsmith.formula.tidy import tidy
 
 __all__ = ["Formula", "Param"]
 
@@ -43,7 +45,10 @@ class Param:
     high: float = math.inf
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "value", float(self.value))
+        try:
+            object.__setattr__(self, "value", float(self.value))
+        except (TypeError, ValueError, OverflowError):
+            raise FormulaError(f"parameter: expected a number, got {str(self.value)[:60]!r}") from None
         if not self.low <= self.value <= self.high or not math.isfinite(self.value):
             raise FormulaError(f"parameter: value {self.value} is outside its range [{self.low}, {self.high}]")
 
@@ -79,8 +84,10 @@ class Formula:
     ) -> None:
         given = {k: v if isinstance(v, Param) else Param(v) for k, v in (params or {}).items()}
         for key in given:
-            if not key.isidentifier() or key in ("x", "pi", "e"):
-                raise FormulaError(f"parameter: {key!r} cannot be a name; expected an identifier other than x, pi, e")
+            if not key.isidentifier() or keyword.iskeyword(key) or key in ("x", *CONSTANTS, *FUNCTIONS):
+                raise FormulaError(
+                    f"parameter: {key!r} cannot be a name; expected an identifier that is no function, x, pi or e"
+                )
         raw = parse(formula, given) if isinstance(formula, str) else _from_sympy(formula)
         expression = standardise(raw)
         self._set(expr=expression, params=MappingProxyType(dict(sorted(given.items()))))
@@ -159,7 +166,7 @@ class Formula:
     def _derivatives(self, k: int) -> list[sp.Expr]:
         cache: list[sp.Expr] = self.__dict__.setdefault("_derivative_cache", [self.expr])
         while len(cache) <= k:
-            cache.append(cache[-1].diff(X))
+            cache.append(tidy(cache[-1].diff(X)))
         return cache
 
     def _program(self, order: int) -> Program:
@@ -178,13 +185,15 @@ class Formula:
 
     # ------------------------------------------------------------------------------------------------ as data
 
-    def at(self, **values: float) -> Formula:
-        """The same formula with other parameter values: `f.at(eps=0.05)`."""
+    def at(self, **values: float | Param) -> Formula:
+        """The same formula with other parameter values, `f.at(eps=0.05)`; a `Param` replaces learn and range too."""
         for name in values:
             if name not in self.params:
                 known = ", ".join(self.params) or "none"
                 raise FormulaError(f"{self.name} has no parameter {name!r}; it has: {known}")
-        params = {n: replace(p, value=values.get(n, p.value)) for n, p in self.params.items()}
+        params = dict(self.params)
+        for name, value in values.items():
+            params[name] = value if isinstance(value, Param) else replace(params[name], value=value)
         return Formula(self.expr, params, self.name)
 
     def renamed(self, name: str) -> Formula:

@@ -1,7 +1,7 @@
 """Expression -> a straight-line program that runs on numpy arrays or torch tensors.
 
-A `Program` is a list of instructions over slots, equal subexpressions sharing one slot. What is written here once decides
-how every function is computed on every route, so the numerical care sits here:
+A `Program` is a list of instructions over slots, equal subexpressions sharing one slot. What is written here once
+decides how every function is computed on every route, so the numerical care sits here:
 
 - sigmoid, softplus, the normal distribution function and sech are computed by forms that neither overflow nor cancel;
 - a product of a vanishing and an overflowing factor (exp(x) sech(exp(x))^2 at x = 100) is found by running the program
@@ -78,7 +78,21 @@ _FUNCTION_OPS: dict[Any, str] = {
     sp.asinh: "asinh", sp.erf: "erf", sp.erfc: "erfc",
 }  # fmt: skip
 
-_POSITIVE = (sp.exp, sp.cosh, sp.erfc, pr.sigmoid, pr.softplus, pr.normal_cdf, pr.normal_pdf, pr.sech)
+_POSITIVE = (
+    sp.exp, sp.cosh, sp.erfc, pr.sigmoid, pr.softplus, pr.normal_cdf, pr.normal_pdf, pr.sech, pr.squareplus,
+    pr.squareplus_slope,
+)  # fmt: skip
+
+_TINY = 1e-12  # |u| below which g(u) = g'(0) u to float64 accuracy of the logarithm
+_SLOPE_AT_ZERO: dict[Any, float] = {
+    pr.tanh: 1.0, pr.expm1: 1.0, pr.log1p: 1.0, pr.sqrt1pm1: 0.5, sp.sin: 1.0, sp.sinh: 1.0, sp.atan: 1.0,
+    sp.asinh: 1.0, sp.erf: 2 / math.sqrt(math.pi),
+}  # fmt: skip
+
+_SLOPE_AT_ZERO: dict[Any, float] = {
+    pr.tanh: 1.0, pr.expm1: 1.0, pr.log1p: 1.0, sp.sin: 1.0, sp.sinh: 1.0, sp.atan: 1.0, sp.asinh: 1.0,
+    sp.erf: 2 / math.sqrt(math.pi),
+}  # fmt: skip
 
 
 class _Builder:
@@ -115,12 +129,29 @@ class _Builder:
             return self.safe_product(e) if e in self.hazards else self.product(e)
         if isinstance(e, sp.Pow):
             return self.power(*e.args)
+        if isinstance(e, pr.squareplus | pr.squareplus_slope | pr.sqrt1pm1):
+            return self.square_root(e)
         if type(e) in _FUNCTION_OPS:
             return self.emit(_FUNCTION_OPS[type(e)], *(self.value(argument) for argument in e.args))
         raise FormulaError(f"formula: {e} has no name {type(e).__name__}() that Actsmith can compute")
 
+    def square_root(self, e: sp.Expr) -> int:
+        """The primitives whose textbook form subtracts a square root, in the form that adds it."""
+        u = self.value(e.args[0])
+        if isinstance(e, pr.sqrt1pm1):  # u/(1 + sqrt(1 + u))
+            one = self.constant(1.0)
+            return self.emit("div", u, self.emit("add", self.emit("sqrt", self.emit("add", u, one)), one))
+        root = self.emit("sqrt", self.emit("add", self.emit("mul", u, u), self.constant(4.0)))
+        if isinstance(e, pr.squareplus_slope):
+            return self.emit("div", self.value(pr.squareplus(e.args[0])), root)
+        larger = self.emit("add", root, self.emit("abs", u))
+        above = self.emit("mul", larger, self.constant(0.5))
+        return self.emit("where", u, above, self.emit("div", self.constant(2.0), larger))
+
     def sum(self, e: sp.Add) -> int:
-        terms = sorted(e.args, key=lambda t: t.could_extract_minus_sign())
+        """Terms without x first: alpha - 1 + 2 sigmoid(x) keeps its accuracy where alpha is 1 and the sigmoid small."""
+        x = self.inputs[0]
+        terms = sorted(e.args, key=lambda t: (x in t.free_symbols, t.could_extract_minus_sign()))
         result = self.value(terms[0])
         for term in terms[1:]:
             negative = term.could_extract_minus_sign()
@@ -128,9 +159,10 @@ class _Builder:
         return result
 
     def product(self, e: sp.Mul) -> int:
-        above: list[int] = []
+        coefficient, factors = e.as_independent(*e.free_symbols, as_Add=False)
+        above = [self.value(coefficient)] if coefficient != 1 else []
         below: list[int] = []
-        for factor in e.args:
+        for factor in sp.Mul.make_args(factors):
             if isinstance(factor, sp.Pow) and factor.args[1].is_number and factor.args[1].is_negative:
                 below.append(self.power(factor.args[0], -factor.args[1]))
             else:
@@ -158,18 +190,25 @@ class _Builder:
             if n == 0.5:
                 return self.emit("sqrt", b)
             if n in (1, 2, 3, 4):
-                square = self.emit("mul", b, b) if n > 1 else b
-                return {1: b, 2: square, 3: self.fold([square, b]), 4: self.fold([square, square])}[int(n)]
+                return self.small_power(b, int(n))
         return self.emit("pow", b, self.value(exponent))
+
+    def small_power(self, base: int, exponent: int) -> int:
+        if exponent == 1:
+            return base
+        square = self.emit("mul", base, base)
+        return square if exponent == 2 else self.emit("mul", square, base if exponent == 3 else square)
 
     def safe_product(self, e: sp.Mul) -> int:
         """A product whose plain form is 0 * inf somewhere: there, sign * exp(sum of the factors' logarithms)."""
         through_logs = self.emit("mul", self.sign(e), self.emit("exp", self.log_abs(e)))
         return self.emit("rescue", self.product(e), through_logs)
 
-    def sign(self, e: sp.Expr) -> int:
+    def sign(self, e: sp.Expr) -> int:  # noqa: PLR0911
         if isinstance(e, _POSITIVE) or e.is_positive:
             return self.constant(1.0)
+        if type(e) in _SLOPE_AT_ZERO and not isinstance(e, sp.sin):
+            return self.sign(e.args[0])  # increasing through 0
         if isinstance(e, sp.Mul):
             return self.fold([self.sign(factor) for factor in e.args])
         if isinstance(e, sp.Pow) and e.args[1].is_even:
@@ -181,7 +220,7 @@ class _Builder:
             return self.constant(math.copysign(1.0, constant_value(e)) if e != 0 else 0.0)
         return self.emit("sign", self.value(e))
 
-    def log_abs(self, e: sp.Expr) -> int:
+    def log_abs(self, e: sp.Expr) -> int:  # noqa: PLR0911
         """log|e| by the structure of e: exact where e itself underflows or overflows."""
         if not e.free_symbols:
             size = abs(constant_value(e))
@@ -204,11 +243,24 @@ class _Builder:
         if isinstance(e, sp.erfc):
             log_cdf = self.emit("log_normal_cdf", self.value(-sp.sqrt(2) * e.args[0]))
             return self.emit("add", log_cdf, self.constant(math.log(2)))
+        if isinstance(e, sp.cosh):  # |u| + softplus(-2|u|) - log 2
+            size = self.value(pr.absolute(e.args[0]))
+            rest = self.emit("softplus", self.emit("mul", self.constant(-2.0), size))
+            return self.emit("add", size, self.emit("sub", rest, self.constant(math.log(2))))
+        if type(e) in _SLOPE_AT_ZERO:
+            return self.log_abs_odd(e)
         special_log = {pr.sigmoid: "log_sigmoid", pr.softplus: "log_softplus", pr.normal_cdf: "log_normal_cdf",
                        pr.normal_pdf: "log_normal_pdf", pr.sech: "log_sech"}  # fmt: skip
         if type(e) in special_log:
             return self.emit(special_log[type(e)], self.value(e.args[0]))
         return self.emit("log_abs", self.value(e))
+
+    def log_abs_odd(self, e: sp.Expr) -> int:
+        """g(u) = c u + ...: log|g(u)| = log c + log|u| where u is so small that it may have underflowed."""
+        u, slope = e.args[0], _SLOPE_AT_ZERO[type(e)]
+        small = self.emit("add", self.log_abs(u), self.constant(math.log(slope)))
+        far = self.emit("sub", self.value(pr.absolute(u)), self.constant(_TINY))
+        return self.emit("where", far, self.emit("log_abs", self.value(e)), small)
 
     def log_abs_sum(self, e: sp.Add) -> int:
         """log|sum of s_i exp(l_i)| = m + log|sum of s_i exp(l_i - m)|, m the largest l_i."""
@@ -296,6 +348,7 @@ def numpy_ops() -> Ops:
         "log": np.log, "sin": np.sin, "cos": np.cos, "sinh": np.sinh, "cosh": np.cosh, "atan": np.arctan,
         "asinh": np.arcsinh, "erf": special.erf, "erfc": special.erfc,
         "rescue": lambda plain, safe: np.where(np.isnan(plain), safe, plain),
+        "rescue_log": lambda plain, safe: np.where(plain == -np.inf, safe, plain),
         "log_abs": lambda u: np.log(np.abs(u)), "log_mul": log_mul, "log_div": log_div,
         "log_sigmoid": lambda u: -softplus(-u), "log_normal_cdf": special.log_ndtr, "log_sech": log_sech,
         "log_softplus": lambda u: np.where(u < -30, u, np.log(softplus(u))),
@@ -346,6 +399,7 @@ def torch_ops() -> Ops:
         "exp": torch.exp, "log": torch.log, "sin": torch.sin, "cos": torch.cos, "sinh": torch.sinh, "cosh": torch.cosh,
         "atan": torch.atan, "asinh": torch.asinh, "erf": torch.erf, "erfc": torch.erfc,
         "rescue": lambda plain, safe: torch.where(torch.isnan(plain), safe, plain),
+        "rescue_log": lambda plain, safe: torch.where(plain == -math.inf, safe, plain),
         "log_abs": lambda u: torch.log(torch.abs(u)), "log_mul": log_mul,
         "log_div": lambda a, b: torch.where(a == b, 0.0, a - b),
         "log_sigmoid": lambda u: -softplus(-u), "log_normal_cdf": torch.special.log_ndtr, "log_sech": log_sech,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import difflib
 import math
+import warnings
 from collections.abc import Callable, Collection
 
 import sympy as sp
@@ -55,15 +56,23 @@ def parse(text: str, parameters: Collection[str] = ()) -> sp.Expr:
     if deepest > MAX_NESTING:
         raise FormulaError(f"formula: parentheses nested {deepest} deep, at most {MAX_NESTING} are read")
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
-        return _Reader(text.strip(), parameters).read(tree, 0)
-    except SyntaxError as error:
-        at = f" at position {error.offset}" if error.offset else ""
-        raise FormulaError(f"formula {_short(text)}: not well formed{at} ({error.msg})") from None
+        return _Reader(text.strip(), parameters).read(_syntax_tree(text), 0)
     except (RecursionError, MemoryError):
         raise FormulaError(
             f"formula {_short(text)}: nested too deeply, at most {MAX_NESTING} levels are read"
         ) from None
+
+
+def _syntax_tree(text: str) -> ast.expr:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python's remarks on odd but readable literals
+            return ast.parse(text.strip(), mode="eval").body
+    except SyntaxError as error:
+        at = f" at position {error.offset}" if error.offset else ""
+        raise FormulaError(f"formula {_short(text)}: not well formed{at} ({error.msg})") from None
+    except UnicodeError:
+        raise FormulaError(f"formula {_short(text)}: not text that can be encoded") from None
 
 
 def _short(text: str) -> str:
@@ -79,7 +88,7 @@ class _Reader:
         column = getattr(node, "col_offset", 0)
         return FormulaError(f"formula {_short(self.text)}, position {column + 1}: {what}")
 
-    def read(self, node: ast.expr, depth: int) -> sp.Expr:
+    def read(self, node: ast.expr, depth: int) -> sp.Expr:  # noqa: PLR0911
         if depth > MAX_NESTING:
             raise self.fail(node, f"nested more than {MAX_NESTING} levels deep")
         match node:
@@ -122,8 +131,12 @@ class _Reader:
             return CONSTANTS[node.id]
         if node.id in FUNCTIONS:
             raise self.fail(node, f"{node.id} is a function; write {node.id}(x)")
-        raise self.fail(node, f"unknown name {node.id!r}{_near(node.id, ['x', *CONSTANTS, *FUNCTIONS])}; give a parameter "
-                              f"its value, as in params={{{node.id!r}: 1.0}} or --param {node.id}=1.0")  # fmt: skip
+        known = _near(node.id, ["x", *CONSTANTS, *FUNCTIONS, *self.parameters])
+        raise self.fail(
+            node,
+            f"unknown name {node.id!r}{known}; give a parameter its value, as in params={{{node.id!r}: 1.0}} "
+            f"or --param {node.id}=1.0",
+        )
 
     def binary(self, node: ast.BinOp, depth: int) -> sp.Expr:
         """A chain a + b - c ... is read in a loop: a long sum is not a deep one."""

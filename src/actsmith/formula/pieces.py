@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,9 +22,10 @@ from actsmith.formula.lower import lower
 from actsmith.formula.parse import X
 from actsmith.formula.primitives import constant_value
 
-__all__ = ["Piece", "find_kinks", "find_pieces", "find_smoothness", "resolve"]
+__all__ = ["Piece", "find_kinks", "find_pieces", "find_smoothness", "resolve", "sample_point"]
 
 SMOOTHNESS_LIMIT = 8
+_MOST_DEGREE = 30  # of a polynomial whose roots the companion matrix still gives to 1e-9
 _SCAN = np.sinh(np.linspace(-10, 10, 2002))  # |x| up to 11,000, densest at 0, which it avoids
 
 
@@ -69,7 +70,8 @@ def resolve(expression: sp.Expr, sample: sp.Expr) -> sp.Expr:
 
 def find_kinks(expression: sp.Expr) -> tuple[sp.Expr, ...]:
     """The kinks of a parameter-free expression, ascending: zeros of the switches' arguments, and singular points
-    (zeros of denominators, of logarithms' arguments and of bases of fractional powers)."""
+    (zeros of denominators, of logarithms' arguments and of bases of fractional powers). A zero where nothing happens,
+    as of x in relu(x) - relu(-x), is none."""
     kinks: list[sp.Expr] = []
     for argument in _critical_arguments(expression):
         for low, high in itertools.pairwise([-sp.oo, *kinks, sp.oo]):
@@ -77,30 +79,46 @@ def find_kinks(expression: sp.Expr) -> tuple[sp.Expr, ...]:
             for root in _roots(local, float(low), float(high)):
                 if all(abs(float(root) - float(k)) > 1e-12 * max(1.0, abs(float(root))) for k in kinks):
                     kinks = sorted([*kinks, root], key=float)
-    return tuple(kinks)
+    sides = find_pieces(expression, kinks)
+    return tuple(
+        kink
+        for kink, left, right in zip(kinks, sides, sides[1:], strict=False)
+        if left.expr != right.expr or _is_singular(left.expr, float(kink))
+    )
 
 
-def _critical_arguments(expression: sp.Expr) -> Iterator[sp.Expr]:
-    """Arguments whose zeros are kinks, innermost first."""
+def _is_singular(smooth: sp.Expr, point: float) -> bool:
+    """Whether a denominator, a logarithm's argument or the base of a fractional power vanishes at the point."""
+    for argument in _critical_arguments(smooth):
+        at, scale = lower([argument], [X], {}).numpy(np.array([point, point + 1e-3 * max(1.0, abs(point))]))[0]
+        if not abs(at) > 1e-9 * abs(scale):
+            return True
+    return False
+
+
+def _critical_arguments(expression: sp.Expr) -> list[sp.Expr]:
+    """Arguments whose zeros may be kinks, innermost first, each once."""
+    found: list[sp.Expr] = []
     for node in sp.postorder_traversal(expression):
         if X not in node.free_symbols:
             continue
         if isinstance(node, pr.maximum | pr.minimum):
-            yield node.args[0] - node.args[1]
-        elif isinstance(node, pr.SWITCHES) or isinstance(node, sp.log):
-            yield node.args[0]
-        elif isinstance(node, pr.log1p):
-            yield 1 + node.args[0]
+            found.append(node.args[0] - node.args[1])
+        elif isinstance(node, (*pr.SWITCHES, sp.log)):
+            found.append(node.args[0])
+        elif isinstance(node, pr.log1p | pr.sqrt1pm1):
+            found.append(1 + node.args[0])
         elif isinstance(node, sp.Pow) and not (node.exp.is_integer and node.exp.is_positive):
-            if X in node.base.free_symbols and not node.base.is_positive:
-                yield node.base
+            found.append(node.base)
+    return list(dict.fromkeys(u for u in found if X in u.free_symbols and not u.is_positive))
 
 
 def _roots(u: sp.Expr, low: float, high: float) -> Sequence[sp.Expr]:
-    """Zeros of a smooth u(x) in (low, high): exact for lines, by companion matrix for polynomials, by scan otherwise."""
+    """Zeros of a smooth u(x) in (low, high): exact for lines, by companion matrix for polynomials of moderate degree,
+    by scan otherwise."""
     if X not in u.free_symbols:
         return []
-    if u.is_polynomial(X):
+    if _degree(u) <= _MOST_DEGREE:
         coefficients = sp.Poly(u, X).all_coeffs()
         if len(coefficients) == 2:
             root = -coefficients[1] / coefficients[0]
@@ -112,6 +130,21 @@ def _roots(u: sp.Expr, low: float, high: float) -> Sequence[sp.Expr]:
     return [_as_exact(u, r) for r in real if low < r < high]
 
 
+def _degree(u: sp.Expr) -> float:
+    """A bound of the degree of the polynomial u in x, infinite where u is none. Nothing is expanded."""
+    if X not in u.free_symbols:
+        return 0
+    if u == X:
+        return 1
+    if isinstance(u, sp.Add):
+        return max(_degree(term) for term in u.args)
+    if isinstance(u, sp.Mul):
+        return sum(_degree(factor) for factor in u.args)
+    if isinstance(u, sp.Pow) and u.exp.is_Integer and u.exp.is_positive:
+        return _degree(u.base) * int(u.exp)
+    return math.inf
+
+
 def _scan(u: sp.Expr, low: float, high: float) -> list[float]:
     program = lower([u], [X], {})
 
@@ -121,10 +154,9 @@ def _scan(u: sp.Expr, low: float, high: float) -> list[float]:
     grid = np.unique(np.concatenate([_SCAN[(low < _SCAN) & (high > _SCAN)], [0.0] if low < 0 < high else []]))
     values = program.numpy(grid)[0]
     roots = [float(x) for x in grid[values == 0]]
-    for i in np.nonzero(values[:-1] * values[1:] < 0)[0]:
-        if np.isfinite(values[i]) and np.isfinite(values[i + 1]):
-            roots.append(optimize.brentq(function, grid[i], grid[i + 1], xtol=1e-15, rtol=1e-15))
-    return roots
+    finite = np.isfinite(values)
+    brackets = np.nonzero((np.sign(values[:-1]) * np.sign(values[1:]) < 0) & finite[:-1] & finite[1:])[0]
+    return roots + [optimize.brentq(function, grid[i], grid[i + 1], xtol=1e-15, rtol=1e-15) for i in brackets]
 
 
 def _as_exact(u: sp.Expr, root: float) -> sp.Expr:
@@ -141,6 +173,11 @@ def _inside(low: sp.Expr, high: sp.Expr) -> sp.Expr:
     if high.is_infinite:
         return low + sp.Rational(1234567, 10**6)
     return low + (high - low) * sp.Rational(4871, 10**4)
+
+
+def sample_point(piece: Piece) -> sp.Expr:
+    """A rational point inside the piece."""
+    return _inside(piece.low, piece.high)
 
 
 def find_pieces(expression: sp.Expr, kinks: Sequence[sp.Expr]) -> tuple[Piece, ...]:

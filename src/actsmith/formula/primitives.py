@@ -12,13 +12,15 @@ import math
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import sympy as sp
 
 from actsmith.errors import FormulaError
 
 __all__ = [
-    "FUNCTIONS", "SWITCHES", "absolute", "constant_value", "expm1", "log1p", "maximum", "minimum", "normal_cdf", "normal_pdf", "relu",
-    "sech", "sigmoid", "sign", "softplus", "standardise", "step", "tanh", "where",
+    "FUNCTIONS", "SWITCHES", "absolute", "constant_value", "expm1", "log1p", "maximum", "minimum", "normal_cdf",
+    "normal_pdf", "relu", "sech", "sigmoid", "sign", "softplus", "sqrt1pm1", "squareplus", "squareplus_slope",
+    "standardise", "step", "tanh", "where",
 ]  # fmt: skip
 
 
@@ -34,6 +36,10 @@ def constant_value(expression: sp.Expr) -> float:
     if value.imag != 0 or not math.isfinite(value.real):
         raise FormulaError(f"formula: the constant {str(expression)[:60]} is not a finite real number")
     return value.real
+
+
+def _nonnegative_part(constant: sp.Expr) -> sp.Expr:
+    return constant if constant_value(constant) > 0 else sp.S.Zero
 
 
 class Primitive(sp.Function):
@@ -57,7 +63,7 @@ class relu(Primitive):
 
     @classmethod
     def eval(cls, u: sp.Expr) -> sp.Expr | None:
-        return sp.Max(0, u) if u.is_number else None
+        return _nonnegative_part(u) if u.is_number else None
 
     def fdiff(self, argindex: int = 1) -> sp.Expr:
         return step(self.args[0])
@@ -71,7 +77,7 @@ class step(Primitive):
 
     @classmethod
     def eval(cls, u: sp.Expr) -> sp.Expr | None:
-        return sp.Integer(1 if u > 0 else 0) if u.is_number else None
+        return sp.Integer(1 if constant_value(u) > 0 else 0) if u.is_number else None
 
     def fdiff(self, argindex: int = 1) -> sp.Expr:
         return sp.S.Zero
@@ -87,7 +93,7 @@ class sign(Primitive):
 
     @classmethod
     def eval(cls, u: sp.Expr) -> sp.Expr | None:
-        return sp.sign(u) if u.is_number else None
+        return sp.Integer(np.sign(constant_value(u))) if u.is_number else None
 
     def fdiff(self, argindex: int = 1) -> sp.Expr:
         return sp.S.Zero
@@ -102,7 +108,7 @@ class absolute(Primitive):
     @classmethod
     def eval(cls, u: sp.Expr) -> sp.Expr | None:
         if u.is_number:
-            return abs(u)
+            return u if constant_value(u) >= 0 else -u
         return cls(-u) if u.could_extract_minus_sign() else None
 
     def fdiff(self, argindex: int = 1) -> sp.Expr:
@@ -120,7 +126,7 @@ class where(Primitive):
     @classmethod
     def eval(cls, c: sp.Expr, a: sp.Expr, b: sp.Expr) -> sp.Expr | None:
         if c.is_number:
-            return a if c > 0 else b
+            return a if constant_value(c) > 0 else b
         return a if a == b else None
 
     def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
@@ -138,7 +144,7 @@ class _Extremum(Primitive):
         if a == b:
             return a
         if a.is_number and b.is_number:
-            return (sp.Max if cls.larger else sp.Min)(a, b)
+            return a if (constant_value(a) > constant_value(b)) == cls.larger else b
         if cls.larger and 0 in (a, b):
             return relu(b if a == 0 else a)
         ordered = tuple(sorted((a, b), key=sp.default_sort_key))
@@ -303,6 +309,58 @@ class log1p(Primitive):
         return sp.log(1 + self.args[0])._eval_evalf(precision)
 
 
+class sqrt1pm1(Primitive):
+    """sqrt1pm1(u) = sqrt(1 + u) - 1 without cancellation; sqrt1pm1' = 1/(2 sqrt(1 + u))."""
+
+    text, latex_name = "sqrt1pm1", r"\mathrm{sqrt1pm1}"
+
+    @classmethod
+    def eval(cls, u: sp.Expr) -> sp.Expr | None:
+        return sp.S.Zero if u.is_zero else None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        return 1 / (2 * sp.sqrt(1 + self.args[0]))
+
+    def _eval_evalf(self, precision: int) -> sp.Expr:
+        return (sp.sqrt(1 + self.args[0]) - 1)._eval_evalf(precision)
+
+
+class squareplus(Primitive):
+    """squareplus(u) = (u + sqrt(u^2 + 4))/2 without cancellation; its derivative is squareplus_slope."""
+
+    text, latex_name = "squareplus", r"\mathrm{squareplus}"
+    is_positive = True
+
+    @classmethod
+    def eval(cls, u: sp.Expr) -> sp.Expr | None:
+        return sp.S.One if u.is_zero else None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        return squareplus_slope(self.args[0])
+
+    def _eval_evalf(self, precision: int) -> sp.Expr:
+        u = self.args[0]
+        return ((u + sp.sqrt(u**2 + 4)) / 2)._eval_evalf(precision)
+
+
+class squareplus_slope(Primitive):
+    """squareplus_slope(u) = (1 + u/sqrt(u^2 + 4))/2; its derivative is 2 (u^2 + 4)^(-3/2)."""
+
+    text, latex_name = "squareplus_slope", r"\mathrm{squareplus}'"
+    is_positive = True
+
+    @classmethod
+    def eval(cls, u: sp.Expr) -> sp.Expr | None:
+        return sp.S.Half if u.is_zero else None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        return 2 * (self.args[0] ** 2 + 4) ** sp.Rational(-3, 2)
+
+    def _eval_evalf(self, precision: int) -> sp.Expr:
+        u = self.args[0]
+        return ((1 + u / sp.sqrt(u**2 + 4)) / 2)._eval_evalf(precision)
+
+
 SWITCHES: tuple[type[Primitive], ...] = (relu, step, sign, absolute, where, maximum, minimum)
 """The functions that are not smooth where their (first) argument, or their arguments' difference, vanishes."""
 
@@ -343,6 +401,9 @@ FUNCTIONS: dict[str, tuple[Any, int, int]] = {
     "log": (sp.log, 1, 1),
     "log1p": (log1p, 1, 1),
     "sqrt": (sp.sqrt, 1, 1),
+    "sqrt1pm1": (sqrt1pm1, 1, 1),
+    "squareplus": (squareplus, 1, 1),
+    "squareplus_slope": (squareplus_slope, 1, 1),
     "erf": (sp.erf, 1, 1),
     "erfc": (sp.erfc, 1, 1),
     "sin": (sp.sin, 1, 1),
@@ -359,20 +420,29 @@ FUNCTIONS: dict[str, tuple[Any, int, int]] = {
 def _from_piecewise(expression: sp.Piecewise) -> sp.Expr:
     result: sp.Expr = sp.nan
     for value, condition in reversed(expression.args):
-        if condition == True or result is sp.nan:  # noqa: E712  (SymPy's own truth value)
-            result = value
-        elif isinstance(condition, sp.Gt | sp.Ge):
-            result = where(condition.lhs - condition.rhs, value, result)
-        elif isinstance(condition, sp.Lt | sp.Le):
-            result = where(condition.rhs - condition.lhs, value, result)
-        else:
-            raise ValueError(f"a Piecewise condition must be an inequality in x, got {condition}")
+        result = _choose(condition, value, result)
     return result
 
 
+def _choose(condition: Any, value: sp.Expr, otherwise: sp.Expr) -> sp.Expr:
+    if condition == True or otherwise is sp.nan:  # noqa: E712  (SymPy's own truth value)
+        return value
+    if isinstance(condition, sp.And):
+        for part in condition.args:
+            value = _choose(part, value, otherwise)
+        return value
+    if isinstance(condition, sp.Gt | sp.Ge):
+        return where(condition.lhs - condition.rhs, value, otherwise)
+    if isinstance(condition, sp.Lt | sp.Le):
+        return where(condition.rhs - condition.lhs, value, otherwise)
+    raise ValueError(f"a Piecewise condition must be an inequality in x, got {condition}")
+
+
 def _stable_reciprocal(power: sp.Pow) -> sp.Expr:
-    """(c + c exp(u))^-n -> (sigmoid(-u)/c)^n, which cannot overflow."""
+    """(c + c exp(u))^-n -> (sigmoid(-u)/c)^n and cosh(u)^-n -> sech(u)^n, which cannot overflow."""
     base, exponent = power.args
+    if isinstance(base, sp.cosh) and exponent.is_negative:
+        return sech(base.args[0]) ** (-exponent)
     if not (isinstance(base, sp.Add) and len(base.args) == 2 and exponent.is_negative):
         return power
     for constant, term in (base.args, base.args[::-1]):

@@ -1,0 +1,183 @@
+"""`Activation`: a formula as a torch module.
+
+    act = Activation("relu(x) + eps*x*exp(-x**2/2)", params={"eps": Param(0.01, learn=True)})
+    act = Activation("crrelu"), CRReLU(eps=0.05), MRePU(p=2)
+
+Learnable parameters (`Param(..., learn=True)`) are `nn.Parameter`s under their own names; the others are constants.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from actsmith.errors import ActsmithError
+from actsmith.formula.catalogue import FormulaLike, get, resolve
+from actsmith.formula.formula import Formula, Param
+from actsmith.nn.family import compute_dtype, family
+
+__all__ = ["Activation", "CRReLU", "MRePU", "RePU"]
+
+Share = Literal["layer", "channel", "model"]
+
+
+class Activation(nn.Module):
+    """f(x) elementwise, with the formula's own exact derivatives to any order.
+
+    Dtype, device and memory format of the input are kept; float16 and bfloat16 are computed in float32 inside. Autograd
+    keeps the input and the parameters, nothing else. Works with double backward, forward-mode differentiation,
+    `torch.func`, `torch.compile` and `torch.export`.
+
+    A learnable parameter with a range (`Param.low`, `Param.high`) is used clamped to it; its gradient passes through
+    the clamp, so training can bring it back inside.
+
+    Args:
+        formula: a Formula, a catalogue name, or formula text.
+        share: one set of learnable parameters for the "layer" (shape ()), for each "channel" (shape (C,)), or for the
+            whole "model": there, `like` makes every further module, and all hold the same `nn.Parameter`s. Tied so,
+            they stay tied through `copy.deepcopy` and `pickle` of the model that holds them, count once in
+            `model.parameters()`, and appear under each module's name in `state_dict`, as tied weights do in torch.
+        channels: C, for share="channel".
+        channel_dim: the channels' dimension of the input: 1 for (N, C, ...), -1 for (..., C).
+        params: values of the parameters that formula text names.
+
+    Raises:
+        ActsmithError: an unknown `share`, channels missing or not wanted, a learnable parameter with a name that torch
+            modules use; in the forward pass, an input that is not floating point or has other channels.
+
+    Example:
+        >>> act = Activation("crrelu")
+        >>> act(torch.tensor([-1.0, 0.0, 2.0]))
+        tensor([-0.0061,  0.0000,  2.0027], grad_fn=<...>)
+        >>> list(act.state_dict())
+        ['eps']
+    """
+
+    def __init__(
+        self,
+        formula: FormulaLike,
+        share: Share = "layer",
+        channels: int | None = None,
+        channel_dim: int = 1,
+        params: Mapping[str, float | Param] | None = None,
+    ) -> None:
+        super().__init__()
+        self._formula = resolve(formula, **(params or {}))
+        self._family = family(self._formula)
+        self.share = share
+        self.channels = channels
+        self.channel_dim = channel_dim
+        shape = _parameter_shape(share, channels)
+        for name in self._family.learnable:
+            if hasattr(self, name):
+                raise ActsmithError(
+                    f"activation: a learnable parameter cannot be named {name!r} in a module; rename it"
+                )
+            self.register_parameter(name, nn.Parameter(torch.full(shape, self._formula.params[name].value)))
+
+    @property
+    def formula(self) -> Formula:
+        """The formula with the parameters' present values (inside their ranges, in the fewest decimals that name them).
+
+        Raises:
+            ActsmithError: share="channel", where every channel has a formula of its own.
+        """
+        if not self._family.learnable:
+            return self._formula
+        if self.share == "channel":
+            raise ActsmithError(
+                f"activation: {self.channels} channels have a formula each; read {', '.join(self._family.learnable)}"
+            )
+        params = dict(self._formula.params)
+        for name in self._family.learnable:
+            p = params[name]
+            params[name] = replace(p, value=min(max(_decimal(self._parameter(name)), p.low), p.high))
+        return (
+            self._formula if params == self._formula.params else Formula(self._formula.expr, params, self._formula.name)
+        )
+
+    def like(self) -> Self:
+        """Another module with this one's formula: with these very parameters for share="model", else with new ones."""
+        other = self.__class__.__new__(self.__class__)
+        Activation.__init__(other, self._formula, self.share, self.channels, self.channel_dim)
+        for name in self._family.learnable if self.share == "model" else ():
+            setattr(other, name, self._parameter(name))
+        return other.train(self.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """f(x): shape, dtype and device of x."""
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            got = f"a tensor of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
+            raise ActsmithError(f"activation {self._formula.name}: got {got}; expected a floating-point tensor")
+        return self._family(x, [self._value(name, x) for name in self._family.learnable])
+
+    def _parameter(self, name: str) -> Tensor:
+        parameter: Tensor = getattr(self, name)  # under functional_call a plain tensor, which get_parameter refuses
+        return parameter
+
+    def _value(self, name: str, x: Tensor) -> Tensor:
+        """The parameter as it enters: inside its range, shaped to broadcast along the channels."""
+        theta = self._parameter(name)
+        p = self._formula.params[name]
+        if math.isfinite(p.low) or math.isfinite(p.high):
+            theta = theta + (theta.clamp(p.low, p.high) - theta).detach()
+        if self.share != "channel":
+            return theta
+        dim = self.channel_dim
+        if not -x.ndim <= dim < x.ndim or x.shape[dim] != self.channels:
+            raise ActsmithError(
+                f"activation {self._formula.name}: got shape {tuple(x.shape)}; "
+                f"expected {self.channels} channels in dimension {dim}"
+            )
+        return theta.reshape(-1, *[1] * (x.ndim - 1 - dim % x.ndim))
+
+    def extra_repr(self) -> str:
+        text = self._formula.text
+        learnable = [
+            f"{n}={_decimal(self._parameter(n)):g}" if self._parameter(n).numel() == 1 else n
+            for n in self._family.learnable
+        ]
+        fixed = [f"{n}={p.value:g}" for n, p in self._formula.params.items() if not p.learn]
+        parts = [text, *fixed, *(f"{n} (learned)" for n in learnable)]
+        if learnable and self.share != "layer":
+            parts.append(f"share={self.share}" + (f", channels={self.channels}" if self.channels else ""))
+        return ", ".join(parts)
+
+
+def CRReLU(eps: float = 0.01) -> Activation:
+    """max(0, x) + eps x exp(-x^2/2), eps learnable. Sun et al., arXiv:2405.12954."""
+    return Activation(get("crrelu", eps=eps))
+
+
+def RePU(p: float = 2) -> Activation:
+    """max(0, x)^p. Kim, Kang, arXiv:2408.02697."""
+    return Activation(get("repu", p=p))
+
+
+def MRePU(p: float = 2) -> Activation:
+    """x max(0, 1 + x)^p. Kim, Kang, arXiv:2408.02697."""
+    return Activation(get("mrepu", p=p))
+
+
+def _parameter_shape(share: str, channels: int | None) -> tuple[int, ...]:
+    if share not in ("layer", "channel", "model"):
+        raise ActsmithError(f"activation: got share={share!r}; expected 'layer', 'channel' or 'model'")
+    if share == "channel":
+        if channels is None or channels < 1:
+            raise ActsmithError(f"activation: share='channel' needs channels, the number of them; got {channels}")
+        return (channels,)
+    if channels is not None:
+        raise ActsmithError(f"activation: channels={channels} goes with share='channel', got share={share!r}")
+    return ()
+
+
+def _decimal(parameter: Tensor) -> float:
+    """The value as the shortest decimal that its dtype tells apart: 0.01, not 0.009999999776482582."""
+    value = parameter.detach().to(compute_dtype(parameter)).cpu().numpy()
+    return float(str(np.asarray(value)[()]))

@@ -1,0 +1,128 @@
+"""`analyze(f, law)`: the one record of a formula that every report shows, and `rank`, which orders formulas by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from actsmith.errors import ActsmithError
+from actsmith.formula.catalogue import FormulaLike, resolve
+from actsmith.formula.formula import Formula
+from actsmith.theory.criticality import Criticality, criticality
+from actsmith.theory.entropy import DEFAULT_TAU, Entropy, entropy
+from actsmith.theory.law import Law
+from actsmith.theory.laws import resolve_law
+
+__all__ = ["Analysis", "analyze", "rank"]
+
+_GRID = np.sinh(np.linspace(-10, 10, 2002))
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What a formula does to information and to depth.
+
+    Attributes:
+        formula: the activation.
+        law: the law of its pre-activations that the entropies are taken under.
+        entropy: see `actsmith.entropy`.
+        criticality: see `actsmith.criticality`.
+        smoothness: the largest k with f in C^k, -1 where f jumps, None where infinitely differentiable.
+        bounded: whether f is bounded below, above.
+        monotone: whether f never turns.
+    """
+
+    formula: Formula
+    law: Law
+    entropy: Entropy
+    criticality: Criticality
+    smoothness: int | None
+    bounded: tuple[bool, bool]
+    monotone: bool
+
+    @property
+    def error(self) -> float:
+        """A bound on the error of the entropies and of the critical points."""
+        return max(self.entropy.error, self.criticality.error)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that `actsmith analyze --json` prints."""
+        return {
+            "formula": self.formula.text,
+            "name": self.formula.name,
+            "parameters": {name: p.value for name, p in self.formula.params.items()},
+            "law": str(self.law),
+            "kinks": list(self.formula.kinks),
+            "entropy": self.entropy.to_dict(),
+            "criticality": self.criticality.to_dict(),
+            "smoothness": self.smoothness,
+            "smoothness_reason": "infinitely differentiable" if self.smoothness is None else None,
+            "bounded": list(self.bounded),
+            "monotone": self.monotone,
+            "error": self.error,
+        }
+
+
+def analyze(f: FormulaLike, law: Law | str = "normal", tau: float = DEFAULT_TAU) -> Analysis:
+    """Entropy under `law`, criticality, smoothness and shape of f.
+
+    Raises:
+        ActsmithError: f or law cannot be used; the message says why.
+
+    >>> analyze("relu").criticality.universality
+    'scale_invariant'
+    """
+    f, law = resolve(f), resolve_law(law)
+    bounded, monotone = _shape(f)
+    return Analysis(f, law, entropy(f, law, tau), criticality(f), f.smoothness, bounded, monotone)
+
+
+@lru_cache(maxsize=1024)
+def _shape(f: Formula) -> tuple[tuple[bool, bool], bool]:
+    """((bounded below, bounded above), monotone) from values on a grid, at the kinks and far out."""
+    far = np.array([1e8, 1e30, 1e60, 1e120])
+    beside = [k + side * size for k in f.kinks for side in (-1, 1) for size in (1e-3, 1e-6, 1e-9, 1e-12)]
+    near = np.unique(np.concatenate([_GRID, beside]))
+    with np.errstate(all="ignore"):
+        values, slopes = f.jet(near, 1)
+        tails = [np.nan_to_num(f(side * far), nan=0.0, posinf=np.inf, neginf=-np.inf) for side in (-1, 1)]
+    low, high = np.nanmin(values), np.nanmax(values)
+    size = 1 + max(abs(low), abs(high)) if np.isfinite([low, high]).all() else np.inf
+    grows = [tail[-1] > tail[-2] + 1e-3 * size or bool(np.isposinf(tail[-1])) for tail in tails]
+    falls = [tail[-1] < tail[-2] - 1e-3 * size or bool(np.isneginf(tail[-1])) for tail in tails]
+    poles = np.abs(values) > 1e6 * (1 + np.abs(near)) ** 2
+    bounded = (not (any(falls) or np.any(values[poles] < 0)), not (any(grows) or np.any(values[poles] > 0)))
+    certain = np.abs(slopes * near) > 1e-13 * np.abs(values)
+    signs = np.sign(slopes[certain])
+    steps = np.sign(np.diff(values)[np.abs(np.diff(values)) > 1e-12 * size])
+    return bounded, bool(np.all(signs >= 0) or np.all(signs <= 0)) and bool(np.all(steps >= 0) or np.all(steps <= 0))
+
+
+def rank(formulas: Sequence[FormulaLike], law: Law | str = "normal", tau: float = DEFAULT_TAU) -> list[Analysis]:
+    """Analyses in the order of the smoothed, scale-free entropy, lowest (best) first.
+
+    Entropies closer than their errors are a tie, broken by the universality class (the most usable first) and then by
+    name; formulas without a smoothed entropy come last. Criticality is a column, not part of the order: entropy alone
+    puts RePU first, and criticality vetoes it.
+
+    Raises:
+        ActsmithError: no formulas; or what `analyze` raises.
+
+    >>> [a.formula.name for a in rank(["sigmoid", "gelu", "relu"])]
+    ['relu', 'gelu', 'sigmoid']
+    """
+    if not formulas:
+        raise ActsmithError("rank: expected at least one formula, got none")
+    analyses = [analyze(f, law, tau) for f in formulas]
+
+    def key(a: Analysis) -> tuple[float, int, str]:
+        value = a.entropy.smoothed
+        usable = ("scale_invariant", "zero_stable", "half_stable", "zero_unstable", "none")
+        level = np.inf if value is None else round(value, 9)
+        return float(level), usable.index(a.criticality.universality), a.formula.name
+
+    return sorted(analyses, key=key)

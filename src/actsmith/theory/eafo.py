@@ -1,0 +1,320 @@
+"""EAFO: entropy-based activation function optimisation (arXiv:2405.12954), and the worst activation (THEORY 1.4 to 1.7).
+
+On a monotone branch with inverse y, and q(z) = p(y(z)) |y'(z)| the output's density, the entropy falls fastest along
+
+    eta(z) = -[ p'(y) y' + p(y) y''/y' ] = -q'(z)/y'(z)          the correction of the inverse
+    d(x)   = f'(x) eta(f(x)) = -p'(x) + p(x) f''(x)/f'(x)        what it does to f: f_new = f - step d, to first order
+
+d needs no inverse. It is written d = scale * psi with a plain shape psi: for ReLU under N(0, 1), psi = x exp(-x^2/2) and
+scale = 1/sqrt(2 pi). A flat piece has no inverse; there d continues that of its neighbour, as the paper does.
+
+The sign. The derivation descends: f - step d. The paper publishes CRReLU with the other sign, max(0, x) + eps psi with
+eps started at +0.01, and that start raises the output entropy, by dH/deps = 2^(-3/2) nats. Both are computed here, as
+`sign="descend"` and `sign="published"`.
+
+| symbol | meaning                                  |
+|--------|------------------------------------------|
+| p      | density of the pre-activation X          |
+| y      | inverse of f on a branch                 |
+| psi    | shape of the correction                  |
+| eps    | its coefficient in f + eps psi           |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import isfinite, sqrt
+from typing import Any, Literal
+
+import numpy as np
+import sympy as sp
+
+from actsmith.errors import ActsmithError, FormulaError, LawError
+from actsmith.formula.catalogue import FormulaLike, resolve
+from actsmith.formula.formula import Formula, Param
+from actsmith.formula.inverse import solve_inverse
+from actsmith.formula.parse import X, parameter_symbol
+from actsmith.formula.pieces import Piece
+from actsmith.formula.primitives import standardise, where
+from actsmith.theory import distribution
+from actsmith.theory.entropy import DEFAULT_TAU, output_moments
+from actsmith.theory.law import Law
+from actsmith.theory.laws import resolve_law
+from actsmith.theory.output import branches_of
+from actsmith.theory.quadrature import Estimate, expectation
+from actsmith.theory.smoothed import smoothed_output
+
+__all__ = ["Correction", "Sign", "correction", "improve", "worst"]
+
+Sign = Literal["descend", "published"]
+Z = sp.Symbol("z", real=True)
+
+
+def worst(law: Law | str = "normal", low: float = -1.0, high: float = 1.0) -> Formula:
+    """WAFBC: the activation from low to high whose output entropy is largest, log(high - low): low + (high - low) P(X <= x).
+
+    Raises:
+        ActsmithError: the bounds are not finite and increasing.
+        LawError: the law's distribution function has no closed form.
+
+    >>> worst("logistic", 0, 1)
+    Formula('sigmoid(x)', name='worst(logistic(0,1))')
+    """
+    law = resolve_law(law)
+    if not (isfinite(low) and isfinite(high) and low < high):
+        raise ActsmithError(f"worst: expected finite bounds low < high, got low={low}, high={high}")
+    a, b = sp.Rational(repr(float(low))), sp.Rational(repr(float(high)))
+    return Formula(a + (b - a) * distribution.cdf_expression(law, X), name=f"worst({law})")
+
+
+@dataclass(frozen=True)
+class BranchCorrection:
+    """The correction on one smooth piece of f.
+
+    Attributes:
+        low, high: the piece.
+        eta: the correction of the inverse as an expression in z; None on a flat piece (no inverse) or where the
+            inverse has no closed form.
+        direction: d(x) = f'(x) eta(f(x)) as an expression in x; None on a flat piece.
+    """
+
+    low: float
+    high: float
+    eta: sp.Expr | None
+    direction: sp.Expr | None
+
+
+@dataclass(frozen=True)
+class Correction:
+    """The EAFO correction of f under a law: d = scale * psi, and what it does to the entropy.
+
+    Attributes:
+        f, law: what was corrected, for which pre-activations.
+        pieces: the correction on every smooth piece of f.
+        psi: its shape, as an expression in x on the whole line.
+        scale: d = scale * psi, > 0.
+    """
+
+    f: Formula
+    law: Law
+    pieces: tuple[BranchCorrection, ...]
+    psi: sp.Expr
+    scale: sp.Expr
+
+    def formula(self, eps: float = 0.01, learn: bool = True, name: str | None = None) -> Formula:
+        """f + eps psi. eps > 0 is the published sign (the entropy rises at first), eps < 0 the theory's descent."""
+        symbol = next(s for s in ("eps", "eps1", "eps2", "eps3") if s not in self.f.params)
+        expression = self.f.expr + parameter_symbol(symbol) * self.psi
+        params = {**self.f.params, symbol: Param(eps, learn=learn)}
+        return Formula(expression, params, name or f"{self.f.name}{eps:+g}*eafo({self.law})")
+
+    @cached_property
+    def entropy_rate(self) -> Estimate:
+        """dH/deps at eps = 0 for f + eps psi, in nats, on the part of the line where f is not flat: E[psi'/f']."""
+        ends = [(b.low, b.high) for b in self.pieces if b.direction is not None]
+        shape = Formula(self.psi)
+
+        def ratio(x: np.ndarray) -> np.ndarray:
+            moving = np.any([(low < x) & (x < high) for low, high in ends], axis=0)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                value = shape.jet(x, 1)[1] / self.f.jet(x, 1)[1]
+            return np.where(moving, value, 0.0)
+
+        kinks = (*self.f.kinks, *shape.kinks)
+        total = expectation(ratio, self.law, kinks, strict=False)
+        mass = sum(float(self.law.cdf(high) - self.law.cdf(low)) for low, high in ends)
+        return Estimate(total.value / mass, total.error / mass)
+
+    @cached_property
+    def smoothed_rate(self) -> float | None:
+        """dJ_0.1/deps at eps = 0: the change of the scale-free, smoothed entropy of the whole output; None without a
+        finite variance."""
+        moments = output_moments(self.f, self.law)
+        if moments is None:
+            return None
+        output = smoothed_output(self.f, self.law, moments, DEFAULT_TAU)
+        return output.variation(Formula(self.psi)(output.x))
+
+    def latex(self) -> str:
+        """eta on every branch, in LaTeX."""
+        lines = []
+        for piece in self.pieces:
+            body = r"\text{flat: no inverse}" if piece.direction is None else (
+                rf"\eta(z) = {sp.latex(piece.eta)}" if piece.eta is not None
+                else rf"f'(x)\,\eta(f(x)) = {sp.latex(piece.direction)}"
+            )  # fmt: skip
+            lines.append(rf"{body}, \quad {_bound(piece.low)} < x < {_bound(piece.high)}")
+        return r" \\ ".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that `actsmith derive --json` prints."""
+        rate, smooth = self.entropy_rate, self.smoothed_rate
+        signs = {}
+        for sign, direction in (("descend", -1.0), ("published", 1.0)):
+            signs[sign] = {
+                "formula": self.formula(direction * 0.01).to_dict(),
+                "entropy_change": direction * 0.01 * rate.value,
+                "smoothed_entropy_change": None if smooth is None else direction * 0.01 * smooth,
+            }
+        return {
+            "formula": self.f.text,
+            "name": self.f.name,
+            "law": str(self.law),
+            "correction": Formula(self.psi).text,
+            "scale": float(self.scale),
+            "eta": [_eta_dict(piece) for piece in self.pieces],
+            "latex": self.latex(),
+            "dH_deps": rate.value,
+            "dJ_deps": smooth,
+            "error": rate.error,
+            "signs": signs,
+            "note": self.note,
+        }
+
+    @property
+    def note(self) -> str:
+        """One sentence on the two signs, with the numbers."""
+        rate = self.entropy_rate.value
+        rises, falls = ("positive", "negative") if rate > 0 else ("negative", "positive")
+        return (
+            f"In f + eps*({Formula(self.psi).text}) the output entropy changes by {rate:+.6f} nats per unit of eps: a "
+            f"{rises} eps (the sign that arXiv:2405.12954 publishes is the positive one) raises it, a {falls} one "
+            "lowers it, which is the direction of the theory; eps is learnable, so training decides."
+        )
+
+
+def _bound(x: float) -> str:
+    return (r"\infty" if x > 0 else r"-\infty") if not isfinite(x) else f"{x:g}"
+
+
+def _eta_dict(piece: BranchCorrection) -> dict[str, Any]:
+    return {
+        "low": piece.low if isfinite(piece.low) else None,
+        "high": piece.high if isfinite(piece.high) else None,
+        "eta": None if piece.eta is None else str(piece.eta),
+        "reason": "flat: no inverse" if piece.direction is None
+        else None if piece.eta is not None else "the inverse has no closed form",
+    }  # fmt: skip
+
+
+def correction(f: FormulaLike, law: Law | str = "normal") -> Correction:
+    """The EAFO correction of f under a symbolic law, on its monotone pieces.
+
+    Raises:
+        FormulaError: f is flat everywhere or folds (is not monotone on a piece).
+        LawError: the law has no symbolic density.
+
+    >>> c = correction("relu", "normal")
+    >>> c.psi, c.scale
+    (x*exp(-x**2/2), sqrt(2)/(2*sqrt(pi)))
+    """
+    f, law = resolve(f), resolve_law(law)
+    density = law.density(X)
+    if density is None:
+        raise LawError(
+            f"correction: {law.name} has no density in closed form; fit one first (actsmith.theory.fit.fit_mixture)"
+        )
+    if folds := branches_of(f, law).folds:
+        raise FormulaError(
+            f"correction: {f.name} folds at x = {', '.join(f'{x:.6g}' for x in folds)}, so it has no inverse there and "
+            "the closed form does not apply"
+        )
+    pieces = tuple(_piece_correction(piece, standardise(density)) for piece in f.pieces)
+    if all(p.direction is None for p in pieces):
+        raise FormulaError(f"correction: {f.name} is flat everywhere; it has no inverse to correct")
+    whole = _join(pieces)
+    psi, scale = _shape(f, whole, law)
+    return Correction(f, law, pieces, psi, scale)
+
+
+def _piece_correction(piece: Piece, density: sp.Expr) -> BranchCorrection:
+    low, high = piece.bounds
+    if piece.is_constant:
+        return BranchCorrection(low, high, None, None)
+    bend = _log_derivative(piece.expr.diff(X))
+    direction = -density.diff(X) + density * bend
+    inverse = solve_inverse(piece, Z)
+    eta = None
+    if inverse is not None:
+        slope = inverse.diff(Z)
+        at = density.subs(X, inverse)
+        eta = sp.simplify(-(density.diff(X).subs(X, inverse) * slope + at * slope.diff(Z) / slope))
+    return BranchCorrection(low, high, eta, direction)
+
+
+def _log_derivative(e: sp.Expr) -> sp.Expr:
+    """e'/e, factor by factor, so that what cancels never appears."""
+    if X not in e.free_symbols:
+        return sp.S.Zero
+    if isinstance(e, sp.Mul):
+        return sp.Add(*(_log_derivative(factor) for factor in e.args))
+    if isinstance(e, sp.Pow) and X not in e.exp.free_symbols:
+        return e.exp * _log_derivative(e.base)
+    if isinstance(e, sp.exp):
+        return e.args[0].diff(X)
+    return e.diff(X) / e
+
+
+def _join(pieces: Sequence[BranchCorrection]) -> sp.Expr:
+    """One expression on the whole line; flat pieces continue their neighbour (the right one first)."""
+    directions = [p.direction for p in pieces]
+    known = [i for i, d in enumerate(directions) if d is not None]
+    filled = [directions[min(known, key=lambda j: (abs(j - i), -j))] for i in range(len(pieces))]
+    result = filled[-1]
+    for piece, direction in zip(reversed(pieces[:-1]), reversed(filled[:-1]), strict=True):
+        if direction != result:
+            result = where(X - sp.nsimplify(piece.high, rational=True), result, direction)
+    return result
+
+
+def _shape(f: Formula, direction: sp.Expr, law: Law) -> tuple[sp.Expr, sp.Expr]:
+    """direction = scale * psi, scale its constant factor, > 0.
+
+    Raises:
+        FormulaError: the direction vanishes: f is the law's own distribution function, or has the same output density.
+    """
+    x = law.quantile(np.linspace(1e-3, 1 - 1e-3, 401))
+    slope = np.nanmax(np.abs(law.pdf(x) * law.score(x)))
+    height = np.nanmax(np.abs(Formula(direction)(x))) if direction != 0 else 0.0
+    if height <= 1e-12 * max(slope, np.max(law.pdf(x))):
+        raise FormulaError(
+            f"correction: the entropy of {f.name} under {law} is stationary (its output density is flat: the worst "
+            "activation, or a line under a uniform law), so there is nothing to correct"
+        )
+    coefficient, psi = _constant_factor(direction)
+    return (-psi, -coefficient) if coefficient.is_negative else (psi, coefficient)
+
+
+def _constant_factor(direction: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    """(c, rest) with direction = c * rest, through the branches of `where` when they share c."""
+    if isinstance(direction, where):
+        condition, *branches = direction.args
+        (c, first), (d, second) = (_constant_factor(branch) for branch in branches)
+        return (c, where(condition, first, second)) if c == d else (sp.S.One, direction)
+    coefficient, rest = sp.factor_terms(direction).as_independent(X, as_Add=False)
+    return coefficient, rest
+
+
+def improve(
+    f: FormulaLike, law: Law | str = "normal", step: float = 0.01 * sqrt(2 * np.pi), sign: Sign = "descend"
+) -> Formula:
+    """The corrected activation to first order, f - step d (`descend`) or f + step d (`published`), as a Formula.
+
+    The coefficient of the shape, eps = step * scale, is a learnable parameter; the default step gives ReLU under the
+    standard normal law eps = 0.01.
+
+    Raises:
+        ActsmithError: an unknown sign or a step that is not finite and positive; and what `correction` raises.
+
+    >>> improve("relu", "normal", sign="published").params["eps"].value
+    0.01
+    """
+    if sign not in ("descend", "published"):
+        raise ActsmithError(f"improve: sign must be 'descend' or 'published', got {sign!r}")
+    if not (isfinite(step) and step > 0):
+        raise ActsmithError(f"improve: step must be a finite positive number, got {step!r}")
+    found = correction(f, law)
+    eps = float(f"{step * float(found.scale):.15g}")
+    return found.formula(eps if sign == "published" else -eps)

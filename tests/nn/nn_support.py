@@ -1,0 +1,35 @@
+"""What the tests of the modules share: the catalogue with every parameter learnable, and points away from kinks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+import actsmith as acts
+
+NAMES = list(acts.CATALOGUE)
+
+
+def learnable(name: str) -> acts.Formula:
+    """The catalogue's formula with every parameter learnable and off the ends of its range."""
+    f = acts.get(name)
+    params = {}
+    for n, p in f.params.items():
+        margin = min(0.01, (p.high - p.low) / 10)
+        inside = min(max(p.value, p.low + margin), p.high - margin)
+        params[n] = replace(p, value=inside, learn=True)
+    return acts.Formula(f.expr, params, f.name)
+
+
+def smooth_points(f: acts.Formula, count: int = 7, reach: float = 3.0) -> np.ndarray:
+    """Points of [-reach, reach] at least 0.05 from any kink."""
+    x = np.linspace(-reach, reach, count) + 0.0123
+    for kink in f.kinks:
+        x = np.where(np.abs(x - kink) < 0.05, kink + 0.07, x)
+    return x[np.isfinite(f(x))]
+
+
+def tensor(x: np.ndarray, dtype: torch.dtype = torch.float64, grad: bool = True) -> torch.Tensor:
+    return torch.tensor(x, dtype=dtype, requires_grad=grad)
