@@ -28,6 +28,7 @@ _HOME = {
     "Uniform": "theory.laws",
     "Mixture": "theory.laws",
     "Empirical": "theory.laws",
+    "resolve_law": "theory.laws",
     "entropy": "theory.entropy",
     "worst": "theory.eafo",
     "correction": "theory.eafo",

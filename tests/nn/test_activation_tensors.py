@@ -94,9 +94,26 @@ def test_parameter_gradients_are_finite(name: str) -> None:
         assert not torch.isnan(true[away]).any(), x[away & torch.isnan(true)][:5]
 
 
+@pytest.mark.parametrize("dtype", HALVES)
+def test_second_derivatives_of_halves(dtype: torch.dtype) -> None:
+    act = Activation("crrelu")
+    results = []
+    for d in (dtype, torch.float64):
+        x = torch.linspace(-3, 3, 40).to(dtype).to(d).requires_grad_()
+        (g,) = torch.autograd.grad(act(x).sum(), x, create_graph=True)
+        penalty = g.double().square().sum()
+        results.append([g, *torch.autograd.grad(penalty, [x, act.eps])])
+        assert results[-1][1].dtype == d
+    for half, exact in zip(*results, strict=True):
+        assert torch.allclose(half.double(), exact.double(), rtol=4 * torch.finfo(dtype).eps, atol=1e-3)
+
+
 def layouts() -> list[tuple[str, Tensor]]:
     g = torch.Generator().manual_seed(0)
+    poisoned = torch.full((40,), torch.nan)
+    poisoned[1::4] = torch.randn(10, generator=g)
     return [
+        ("poisoned", poisoned[1::4]),
         ("contiguous", torch.randn(2, 3, 4, 5, generator=g)),
         ("transposed", torch.randn(5, 7, generator=g).T),
         ("strided", torch.randn(20, generator=g)[::3]),

@@ -51,7 +51,17 @@ def test_initialisation() -> None:
     assert not conv.bias.any()
 
 
+def test_critical_initialisation_takes_the_most_usable_point() -> None:
+    layer = nn.Linear(1000, 1000)
+    critical_init_(layer, "gelu", generator=torch.Generator().manual_seed(0))
+    # GELU: K* = (3 + sqrt 17)/2 with these, Roberts, Yaida, Hanin 2022, section 5.3.4
+    assert layer.weight.var().item() * 1000 == pytest.approx(1.983058257437547, rel=0.01)
+    assert layer.bias.var().item() == pytest.approx(0.1729223907560673, rel=0.15)
+
+
 def test_initialisation_refuses() -> None:
+    with pytest.raises(ActsmithError, match="sigmoid has no critical point"):
+        critical_init_(nn.Linear(2, 2), "sigmoid")
     with pytest.raises(ActsmithError, match="holds no Linear or Conv layer"):
         init_(nn.ReLU(), 1.0, 0.0)
     with pytest.raises(ActsmithError, match="expected variances"):

@@ -13,6 +13,7 @@ import actsmith as acts
 from actsmith.errors import ActsmithError, LawError
 from actsmith.nn import Activation
 from actsmith.surgery.probe import probe
+from actsmith.surgery.sites import activation_modules, is_activation
 
 
 def digits() -> tuple[Tensor, Tensor]:
@@ -117,9 +118,25 @@ class Pair(nn.Module):
 def test_unknown_classes_are_recognised_by_what_they_do() -> None:
     x, _ = digits()
     model = nn.Sequential(
-        nn.Linear(64, 40), Unknown(), LayerScale(), Normalise(), PerChannel(), nn.Identity(), nn.Dropout(), nn.Softmax(-1)
+        nn.Linear(64, 40), Unknown(), LayerScale(), Normalise(), PerChannel(), nn.Identity(), nn.Dropout(),
+        nn.Softmax(-1),
     )  # fmt: skip
     assert list(probe(model, x)) == ["1", "4"]
+
+
+@pytest.mark.parametrize("package", ["transformers", "timm"])
+def test_known_classes_of_other_packages(package: str) -> None:
+    if package == "timm":
+        activations = pytest.importorskip("timm.layers.activations")
+        modules = [activations.Swish(), activations.HardMish(), activations.QuickGELU(), activations.PReLU()]
+    else:
+        table = pytest.importorskip("transformers.activations").ACT2FN
+        modules = [table[name] for name in ("gelu", "gelu_new", "quick_gelu", "relu2", "gelu_10", "laplace", "linear")]
+    known, possible = activation_modules(nn.Sequential(*modules))
+    assert list(known) == [str(i) for i in range(len(modules) - (package == "transformers"))]
+    x = torch.linspace(-3, 3, 50)
+    assert all(is_activation(module, x) for module in known.values())
+    assert not any(is_activation(module, x) for module in possible.values())
 
 
 @pytest.mark.parametrize("model", [nn.Linear(64, 3), nn.Sequential(nn.Linear(64, 40), Normalise(), LayerScale())])
@@ -143,7 +160,7 @@ def test_chosen_sites() -> None:
 def test_a_law_that_is_none_names_its_site() -> None:
     x, _ = digits()
     model = nn.Sequential(nn.Linear(64, 40), nn.ReLU(), nn.ReLU())
-    with pytest.raises(LawError, match="site '2'.*atom"):
+    with pytest.raises(LawError, match=r"site '2'.*atom"):
         probe(model, x)
     with pytest.raises(LawError, match="site '1'"):
         probe(model, x[:1] * float("nan"))

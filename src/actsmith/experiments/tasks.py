@@ -78,7 +78,9 @@ class Task:
                 f"{where}: got features {x.shape} and labels {labels.shape}; expected (n, features) and (n,), n >= 1"
             )
         if x.shape[1] != np.shape(self.train[0])[1]:
-            raise ActsmithError(f"{where}: got {x.shape[1]} features; expected {np.shape(self.train[0])[1]} as in train")
+            raise ActsmithError(
+                f"{where}: got {x.shape[1]} features; expected {np.shape(self.train[0])[1]} as in train"
+            )
         if not np.isfinite(x).all():
             raise ActsmithError(f"{where}: got features that are not finite; expected finite numbers")
         if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= self.classes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 from actsmith.errors import FormulaError
 from actsmith.formula.formula import Formula, Param
@@ -36,6 +37,11 @@ class Entry:
     source: str
     params: dict[str, Param] = field(default_factory=dict)
     summary: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        params = {name: p.value for name, p in self.params.items()}
+        return {"name": self.name, "formula": self.text, "parameters": params, "source": self.source}
 
     def formula(self, **values: float | Param) -> Formula:
         """The Formula, with other parameter values where given."""

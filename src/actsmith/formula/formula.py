@@ -23,6 +23,7 @@ from actsmith.formula import pieces as _pieces
 from actsmith.formula.lower import Program, lower, lower_log_abs, torch_ops
 from actsmith.formula.parse import CONSTANTS, X, parameter_symbol, parse
 from actsmith.formula.primitives import FUNCTIONS, standardise
+from actsmith.formula.size import MAX_DERIVATIVE_SIZE, derivative_size
 from actsmith.formula.text import to_text
 from actsmith.formula.tidy import tidy
 
@@ -166,6 +167,8 @@ class Formula:
     def _derivatives(self, k: int) -> list[sp.Expr]:
         cache: list[sp.Expr] = self.__dict__.setdefault("_derivative_cache", [self.expr])
         while len(cache) <= k:
+            if derivative_size(cache[-1], X) > MAX_DERIVATIVE_SIZE:
+                raise FormulaError(f"formula {self.name[:60]!r}: its derivative of order {len(cache)} is too large")
             cache.append(tidy(cache[-1].diff(X)))
         return cache
 

@@ -89,11 +89,6 @@ _SLOPE_AT_ZERO: dict[Any, float] = {
     sp.asinh: 1.0, sp.erf: 2 / math.sqrt(math.pi),
 }  # fmt: skip
 
-_SLOPE_AT_ZERO: dict[Any, float] = {
-    pr.tanh: 1.0, pr.expm1: 1.0, pr.log1p: 1.0, sp.sin: 1.0, sp.sinh: 1.0, sp.atan: 1.0, sp.asinh: 1.0,
-    sp.erf: 2 / math.sqrt(math.pi),
-}  # fmt: skip
-
 
 class _Builder:
     def __init__(self, inputs: Sequence[sp.Symbol], hazards: frozenset[sp.Expr] = frozenset()) -> None:
@@ -217,7 +212,9 @@ class _Builder:
             c, a, b = e.args
             return self.emit("where", self.value(c), self.sign(a), self.sign(b))
         if not e.free_symbols:
-            return self.constant(math.copysign(1.0, constant_value(e)) if e != 0 else 0.0)
+            return self.constant(float(np.sign(constant_value(e))))
+        if isinstance(e, sp.Add):  # by the scaled terms: their plain sum may have underflowed
+            return self.emit("sign", self.scaled_sum(e)[1])
         return self.emit("sign", self.value(e))
 
     def log_abs(self, e: sp.Expr) -> int:  # noqa: PLR0911
@@ -264,6 +261,11 @@ class _Builder:
 
     def log_abs_sum(self, e: sp.Add) -> int:
         """log|sum of s_i exp(l_i)| = m + log|sum of s_i exp(l_i - m)|, m the largest l_i."""
+        largest, total = self.scaled_sum(e)
+        return self.emit("log_mul", largest, self.emit("log_abs", total))
+
+    def scaled_sum(self, e: sp.Add) -> tuple[int, int]:
+        """m and sum of s_i exp(l_i - m)."""
         logs = [self.log_abs(term) for term in e.args]
         largest = logs[0]
         for slot in logs[1:]:
@@ -273,7 +275,7 @@ class _Builder:
             scaled = self.emit("mul", self.sign(term), self.emit("exp", self.emit("log_div", log, largest)))
             total = scaled if total is None else self.emit("add", total, scaled)
         assert total is not None
-        return self.emit("log_mul", largest, self.emit("log_abs", total))
+        return largest, total
 
     def program(self, outputs: Sequence[int]) -> Program:
         return Program(tuple(str(s) for s in self.inputs), tuple(self.instructions), tuple(outputs))

@@ -13,8 +13,10 @@ import sympy as sp
 
 from actsmith.errors import FormulaError
 from actsmith.formula.primitives import FUNCTIONS, constant_value, where
+from actsmith.formula.size import MAX_SIZE, expression_size
 
 MAX_LENGTH, MAX_NESTING, MAX_POWER, MAX_DIGITS, MAX_CONSTANT = 2_000, 50, 100, 40, 700
+MAX_BITS = 3_000  # of an exact rational's numerator and denominator; Python prints no more than 4,300 digits
 
 X = sp.Symbol("x", real=True)
 CONSTANTS: dict[str, sp.Expr] = {"pi": sp.pi, "e": sp.E}
@@ -152,7 +154,17 @@ class _Reader:
             right = self.read(link.right, depth + 1)
             if isinstance(link.op, ast.Div) and right.is_zero:
                 raise self.fail(link, "division by zero")
-            result = _BINARY[type(link.op)](result, right)
+            result = self.checked(link, _BINARY[type(link.op)](result, right))
+        return result
+
+    def checked(self, node: ast.AST, result: sp.Expr) -> sp.Expr:
+        """`result`, if its exact numbers are of a size that can be worked with."""
+        coefficient, offset = result.as_coeff_Mul()[0], result.as_coeff_Add()[0]
+        for number in (coefficient, offset):
+            if number.is_Rational and max(int(number.p).bit_length(), int(number.q).bit_length()) > MAX_BITS:
+                raise self.fail(node, "an exact number of too many digits, or beyond the range of float64")
+        if expression_size(result) > MAX_SIZE:
+            raise self.fail(node, f"the formula written out has more than {MAX_SIZE:,} operations")
         return result
 
     def power(self, node: ast.BinOp, depth: int) -> sp.Expr:
@@ -169,10 +181,13 @@ class _Reader:
             size = constant_value(exponent) * math.log(abs(constant_value(base)))
             if abs(size) > MAX_CONSTANT:
                 raise self.fail(node, "a number beyond the range of float64")
+            bits = max((int(n).bit_length() for r in base.atoms(sp.Rational) for n in (r.p, r.q)), default=0)
+            if bits * max(1, abs(constant_value(exponent))) > MAX_BITS:
+                raise self.fail(node, "an exact number of too many digits")
         result = base**exponent
         if isinstance(result, sp.Pow) and result.exp.is_number and not abs(result.exp) <= MAX_POWER:
             raise self.fail(node, f"a power with exponent {_short(str(result.exp))}; at most {MAX_POWER} is read")
-        return result
+        return self.checked(node, result)
 
     def call(self, node: ast.Call, depth: int) -> sp.Expr:
         if not isinstance(node.func, ast.Name):
@@ -195,7 +210,7 @@ class _Reader:
         result: sp.Expr = function(*arguments)
         if result.has(sp.zoo, sp.oo, sp.nan):
             raise self.fail(node, f"{name} is not finite at this argument")
-        return result
+        return self.checked(node, result)
 
     def choice(self, node: ast.expr, test: ast.expr, yes: ast.expr, no: ast.expr, depth: int) -> sp.Expr:
         """`a if x > 0 else b` and `where(x > 0, a, b)`."""

@@ -12,11 +12,13 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import sympy as sp
 from scipy import optimize
 
+from actsmith.errors import FormulaError
 from actsmith.formula import primitives as pr
 from actsmith.formula.lower import lower
 from actsmith.formula.parse import X
@@ -24,7 +26,8 @@ from actsmith.formula.primitives import constant_value
 
 __all__ = ["Piece", "find_kinks", "find_pieces", "find_smoothness", "resolve", "sample_point"]
 
-SMOOTHNESS_LIMIT = 8
+SMOOTHNESS_LIMIT, MOST_KINKS = 8, 64
+_MOST_SEARCHES = 256  # intervals in which a switch's zeros are looked for; some seconds
 _MOST_DEGREE = 30  # of a polynomial whose roots the companion matrix still gives to 1e-9
 _SCAN = np.sinh(np.linspace(-10, 10, 2002))  # |x| up to 11,000, densest at 0, which it avoids
 
@@ -71,20 +74,29 @@ def resolve(expression: sp.Expr, sample: sp.Expr) -> sp.Expr:
 def find_kinks(expression: sp.Expr) -> tuple[sp.Expr, ...]:
     """The kinks of a parameter-free expression, ascending: zeros of the switches' arguments, and singular points
     (zeros of denominators, of logarithms' arguments and of bases of fractional powers). A zero where nothing happens,
-    as of x in relu(x) - relu(-x), is none."""
+    as of x in relu(x) - relu(-x), is none. Of more than MOST_KINKS, as of relu(sin(x)), the ones nearest 0."""
     kinks: list[sp.Expr] = []
+    searched = 0
     for argument in _critical_arguments(expression):
+        searched += len(kinks) + 1
+        if searched > _MOST_SEARCHES:
+            raise FormulaError(f"formula {str(expression)[:60]}: too many switches inside switches to find its kinks")
         for low, high in itertools.pairwise([-sp.oo, *kinks, sp.oo]):
             local = resolve(argument, _inside(low, high))
             for root in _roots(local, float(low), float(high)):
                 if all(abs(float(root) - float(k)) > 1e-12 * max(1.0, abs(float(root))) for k in kinks):
                     kinks = sorted([*kinks, root], key=float)
+        kinks = _nearest(kinks)
     sides = find_pieces(expression, kinks)
     return tuple(
         kink
         for kink, left, right in zip(kinks, sides, sides[1:], strict=False)
         if left.expr != right.expr or _is_singular(left.expr, float(kink))
     )
+
+
+def _nearest(points: Sequence[sp.Expr]) -> list[sp.Expr]:
+    return sorted(sorted(points, key=lambda p: abs(float(p)))[:MOST_KINKS], key=float)
 
 
 def _is_singular(smooth: sp.Expr, point: float) -> bool:
@@ -99,14 +111,16 @@ def _is_singular(smooth: sp.Expr, point: float) -> bool:
 def _critical_arguments(expression: sp.Expr) -> list[sp.Expr]:
     """Arguments whose zeros may be kinks, innermost first, each once."""
     found: list[sp.Expr] = []
-    for node in sp.postorder_traversal(expression):
+    node: Any
+    nodes: list[Any] = list(dict.fromkeys(sp.postorder_traversal(expression)))
+    for node in nodes:
         if X not in node.free_symbols:
             continue
         if isinstance(node, pr.maximum | pr.minimum):
             found.append(node.args[0] - node.args[1])
         elif isinstance(node, (*pr.SWITCHES, sp.log)):
             found.append(node.args[0])
-        elif isinstance(node, pr.log1p | pr.sqrt1pm1):
+        elif isinstance(node, (pr.log1p, pr.sqrt1pm1)):
             found.append(1 + node.args[0])
         elif isinstance(node, sp.Pow) and not (node.exp.is_integer and node.exp.is_positive):
             found.append(node.base)
@@ -156,6 +170,7 @@ def _scan(u: sp.Expr, low: float, high: float) -> list[float]:
     roots = [float(x) for x in grid[values == 0]]
     finite = np.isfinite(values)
     brackets = np.nonzero((np.sign(values[:-1]) * np.sign(values[1:]) < 0) & finite[:-1] & finite[1:])[0]
+    brackets = brackets[np.argsort(np.abs(grid[brackets]), kind="stable")[:MOST_KINKS]]
     return roots + [optimize.brentq(function, grid[i], grid[i + 1], xtol=1e-15, rtol=1e-15) for i in brackets]
 
 

@@ -20,7 +20,23 @@ class _TextPrinter(StrPrinter):  # type: ignore[misc]  # SymPy ships no types
         return decimal if decimal is not None else f"{expr.p}/{expr.q}"
 
     def _print_Mul(self, expr: Any) -> str:
+        """SymPy multiplies a number into a sum as soon as the two meet, 2*(x + 1) -> 2*x + 2, so that a product of a
+        number and several factors reads back as it was only if the number meets the sum last, or not alone."""
         coefficient, rest = expr.as_coeff_Mul()
+        if not coefficient.is_Rational or coefficient == 1 or not (rest.is_Mul or rest.is_Pow):
+            return self._number_times(coefficient, rest, expr)
+        inside: str = super()._print_Mul(rest) if rest.is_Mul else self._print(rest)
+        sums = any(factor.as_base_exp()[0].is_Add for factor in sp.Mul.make_args(rest))
+        if not sums:
+            return self._number_times(coefficient, rest, expr)
+        if inside.startswith("("):
+            number = self._print(coefficient)
+            return f"{inside}*{number}" if number.isdigit() else f"{inside}*({number})"
+        if coefficient == -1:
+            return f"-{inside}"
+        return f"{self._print(coefficient)}{inside[1:] if inside.startswith('1/') else '*' + inside}"
+
+    def _number_times(self, coefficient: Any, rest: Any, expr: Any) -> str:
         decimal = _decimal(coefficient) if coefficient.is_Rational else None
         if decimal is None:
             text: str = super()._print_Mul(expr)

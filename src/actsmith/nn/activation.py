@@ -68,8 +68,7 @@ class Activation(nn.Module):
         params: Mapping[str, float | Param] | None = None,
     ) -> None:
         super().__init__()
-        self._formula = resolve(formula, **(params or {}))
-        self._family = family(self._formula)
+        self._family = family(resolve(formula, **(params or {})))
         self.share = share
         self.channels = channels
         self.channel_dim = channel_dim
@@ -79,7 +78,7 @@ class Activation(nn.Module):
                 raise ActsmithError(
                     f"activation: a learnable parameter cannot be named {name!r} in a module; rename it"
                 )
-            self.register_parameter(name, nn.Parameter(torch.full(shape, self._formula.params[name].value)))
+            self.register_parameter(name, nn.Parameter(torch.full(shape, self._family.formula.params[name].value)))
 
     @property
     def formula(self) -> Formula:
@@ -88,24 +87,21 @@ class Activation(nn.Module):
         Raises:
             ActsmithError: share="channel", where every channel has a formula of its own.
         """
-        if not self._family.learnable:
-            return self._formula
-        if self.share == "channel":
+        start = self._family.formula
+        if self.share == "channel" and self._family.learnable:
             raise ActsmithError(
                 f"activation: {self.channels} channels have a formula each; read {', '.join(self._family.learnable)}"
             )
-        params = dict(self._formula.params)
+        params = dict(start.params)
         for name in self._family.learnable:
             p = params[name]
             params[name] = replace(p, value=min(max(_decimal(self._parameter(name)), p.low), p.high))
-        return (
-            self._formula if params == self._formula.params else Formula(self._formula.expr, params, self._formula.name)
-        )
+        return start if params == start.params else Formula(start.expr, params, start.name)
 
     def like(self) -> Self:
         """Another module with this one's formula: with these very parameters for share="model", else with new ones."""
         other = self.__class__.__new__(self.__class__)
-        Activation.__init__(other, self._formula, self.share, self.channels, self.channel_dim)
+        Activation.__init__(other, self._family.formula, self.share, self.channels, self.channel_dim)
         for name in self._family.learnable if self.share == "model" else ():
             setattr(other, name, self._parameter(name))
         return other.train(self.training)
@@ -114,7 +110,7 @@ class Activation(nn.Module):
         """f(x): shape, dtype and device of x."""
         if not isinstance(x, Tensor) or not x.is_floating_point():
             got = f"a tensor of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
-            raise ActsmithError(f"activation {self._formula.name}: got {got}; expected a floating-point tensor")
+            raise ActsmithError(f"activation {self._family.formula.name}: got {got}; expected a floating-point tensor")
         return self._family(x, [self._value(name, x) for name in self._family.learnable])
 
     def _parameter(self, name: str) -> Tensor:
@@ -124,7 +120,7 @@ class Activation(nn.Module):
     def _value(self, name: str, x: Tensor) -> Tensor:
         """The parameter as it enters: inside its range, shaped to broadcast along the channels."""
         theta = self._parameter(name)
-        p = self._formula.params[name]
+        p = self._family.formula.params[name]
         if math.isfinite(p.low) or math.isfinite(p.high):
             theta = theta + (theta.clamp(p.low, p.high) - theta).detach()
         if self.share != "channel":
@@ -132,19 +128,19 @@ class Activation(nn.Module):
         dim = self.channel_dim
         if not -x.ndim <= dim < x.ndim or x.shape[dim] != self.channels:
             raise ActsmithError(
-                f"activation {self._formula.name}: got shape {tuple(x.shape)}; "
+                f"activation {self._family.formula.name}: got shape {tuple(x.shape)}; "
                 f"expected {self.channels} channels in dimension {dim}"
             )
         return theta.reshape(-1, *[1] * (x.ndim - 1 - dim % x.ndim))
 
     def extra_repr(self) -> str:
-        text = self._formula.text
+        formula = self._family.formula
         learnable = [
             f"{n}={_decimal(self._parameter(n)):g}" if self._parameter(n).numel() == 1 else n
             for n in self._family.learnable
         ]
-        fixed = [f"{n}={p.value:g}" for n, p in self._formula.params.items() if not p.learn]
-        parts = [text, *fixed, *(f"{n} (learned)" for n in learnable)]
+        fixed = [f"{n}={p.value:g}" for n, p in formula.params.items() if not p.learn]
+        parts = [formula.text, *fixed, *(f"{n} (learned)" for n in learnable)]
         if learnable and self.share != "layer":
             parts.append(f"share={self.share}" + (f", channels={self.channels}" if self.channels else ""))
         return ", ".join(parts)

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import sympy as sp
 import torch
@@ -74,6 +74,9 @@ class Family:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return family, (self.formula,)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # nothing in it changes but what it has cached
 
     def expression(self, order: Order) -> sp.Expr:
         """D^order f."""
@@ -127,9 +130,13 @@ class Plan:
         return self.of.plan(tuple(wanted))
 
 
-@lru_cache(maxsize=256)
 def family(formula: Formula) -> Family:
-    """The family of a formula; equal formulas share one."""
+    """The family of a formula; equal formulas of one name share it."""
+    return _family(formula, formula.name)
+
+
+@lru_cache(maxsize=256)
+def _family(formula: Formula, name: str) -> Family:
     return Family(formula)
 
 

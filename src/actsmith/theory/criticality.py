@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Any
 
 from actsmith.errors import NumericsError
@@ -69,7 +68,7 @@ class Criticality:
     settles: Settling | None
     verdict: str
     error: float
-    reasons: Mapping[str, str]
+    reasons: Mapping[str, str] = field(hash=False)
 
     def safe_depth(
         self,
@@ -152,8 +151,7 @@ def _criticality(formula: Formula, _name: str) -> Criticality:
     error = max((p.error for p in points), default=_worst_error(scan))
     parts = [f"{'at least ' if n >= LAYERS else ''}{n} layers from K0 = {k:g}" for k, n in depths.items()]
     sentence = verdict(scan, universality, points, ratio=ratio, settles=settles, depths=", ".join(parts))
-    frozen = MappingProxyType(reasons)
-    return Criticality(formula, universality, tuple(points), a1, b1, ratio, settles, sentence, error, frozen)
+    return Criticality(formula, universality, tuple(points), a1, b1, ratio, settles, sentence, error, reasons)
 
 
 def depth_in_window(f: Formula, K0: float, C_W: float, C_b: float, *, ceiling: float, limit: int) -> int:

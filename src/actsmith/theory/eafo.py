@@ -1,12 +1,12 @@
-"""EAFO: entropy-based activation function optimisation (arXiv:2405.12954), and the worst activation (THEORY 1.4 to 1.7).
+"""EAFO, entropy-based activation function optimisation (arXiv:2405.12954), and the worst activation.
 
 On a monotone branch with inverse y, and q(z) = p(y(z)) |y'(z)| the output's density, the entropy falls fastest along
 
     eta(z) = -[ p'(y) y' + p(y) y''/y' ] = -q'(z)/y'(z)          the correction of the inverse
     d(x)   = f'(x) eta(f(x)) = -p'(x) + p(x) f''(x)/f'(x)        what it does to f: f_new = f - step d, to first order
 
-d needs no inverse. It is written d = scale * psi with a plain shape psi: for ReLU under N(0, 1), psi = x exp(-x^2/2) and
-scale = 1/sqrt(2 pi). A flat piece has no inverse; there d continues that of its neighbour, as the paper does.
+d needs no inverse. It is written d = scale * psi with a plain shape psi: for ReLU under N(0, 1), psi = x exp(-x^2/2)
+and scale = 1/sqrt(2 pi). A flat piece has no inverse; there d continues that of its neighbour, as the paper does.
 
 The sign. The derivation descends: f - step d. The paper publishes CRReLU with the other sign, max(0, x) + eps psi with
 eps started at +0.01, and that start raises the output entropy, by dH/deps = 2^(-3/2) nats. Both are computed here, as
@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite, sqrt
+from math import isfinite
 from typing import Any, Literal
 
 import numpy as np
@@ -53,7 +53,7 @@ Z = sp.Symbol("z", real=True)
 
 
 def worst(law: Law | str = "normal", low: float = -1.0, high: float = 1.0) -> Formula:
-    """WAFBC: the activation from low to high whose output entropy is largest, log(high - low): low + (high - low) P(X <= x).
+    """WAFBC: low + (high - low) P(X <= x), whose output entropy is the largest between the bounds, log(high - low).
 
     Raises:
         ActsmithError: the bounds are not finite and increasing.
@@ -103,11 +103,15 @@ class Correction:
     psi: sp.Expr
     scale: sp.Expr
 
+    @property
+    def symbol(self) -> str:
+        """The name of the new parameter: eps, or eps1, ... where f has one of that name."""
+        return next(s for s in ("eps", *(f"eps{k}" for k in range(1, 100))) if s not in self.f.params)
+
     def formula(self, eps: float = 0.01, learn: bool = True, name: str | None = None) -> Formula:
         """f + eps psi. eps > 0 is the published sign (the entropy rises at first), eps < 0 the theory's descent."""
-        symbol = next(s for s in ("eps", "eps1", "eps2", "eps3") if s not in self.f.params)
-        expression = self.f.expr + parameter_symbol(symbol) * self.psi
-        params = {**self.f.params, symbol: Param(eps, learn=learn)}
+        expression = self.f.expr + parameter_symbol(self.symbol) * self.psi
+        params = {**self.f.params, self.symbol: Param(eps, learn=learn)}
         return Formula(expression, params, name or f"{self.f.name}{eps:+g}*eafo({self.law})")
 
     @cached_property
@@ -148,15 +152,31 @@ class Correction:
             lines.append(rf"{body}, \quad {_bound(piece.low)} < x < {_bound(piece.high)}")
         return r" \\ ".join(lines)
 
-    def to_dict(self) -> dict[str, Any]:
+    def improved(self, step: float | None = None, sign: Sign = "descend") -> Formula:
+        """f - step d (`descend`) or f + step d (`published`); without a step, |eps| = 0.01.
+
+        Raises:
+            ActsmithError: an unknown sign, or a step that is not finite and positive.
+        """
+        if sign not in ("descend", "published"):
+            raise ActsmithError(f"improve: sign must be 'descend' or 'published', got {sign!r}")
+        if step is not None and not (isfinite(step) and step > 0):
+            raise ActsmithError(f"improve: step must be a finite positive number, got {step!r}")
+        eps = 0.01 if step is None else float(f"{step * float(self.scale):.15g}")
+        return self.formula(eps if sign == "published" else -eps)
+
+    def to_dict(self, step: float | None = None) -> dict[str, Any]:
         """The object that `actsmith derive --json` prints."""
         rate, smooth = self.entropy_rate, self.smoothed_rate
         signs = {}
-        for sign, direction in (("descend", -1.0), ("published", 1.0)):
+        for sign in ("descend", "published"):
+            formula = self.improved(step, sign)
+            eps = formula.params[self.symbol].value
             signs[sign] = {
-                "formula": self.formula(direction * 0.01).to_dict(),
-                "entropy_change": direction * 0.01 * rate.value,
-                "smoothed_entropy_change": None if smooth is None else direction * 0.01 * smooth,
+                "formula": formula.to_dict(),
+                "eps": eps,
+                "entropy_change": eps * rate.value,
+                "smoothed_entropy_change": None if smooth is None else eps * smooth,
             }
         return {
             "formula": self.f.text,
@@ -297,13 +317,10 @@ def _constant_factor(direction: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
     return coefficient, rest
 
 
-def improve(
-    f: FormulaLike, law: Law | str = "normal", step: float = 0.01 * sqrt(2 * np.pi), sign: Sign = "descend"
-) -> Formula:
+def improve(f: FormulaLike, law: Law | str = "normal", step: float | None = None, sign: Sign = "descend") -> Formula:
     """The corrected activation to first order, f - step d (`descend`) or f + step d (`published`), as a Formula.
 
-    The coefficient of the shape, eps = step * scale, is a learnable parameter; the default step gives ReLU under the
-    standard normal law eps = 0.01.
+    The coefficient of the shape, eps = step * scale, is a learnable parameter; without a step it is 0.01 in size.
 
     Raises:
         ActsmithError: an unknown sign or a step that is not finite and positive; and what `correction` raises.
@@ -311,10 +328,4 @@ def improve(
     >>> improve("relu", "normal", sign="published").params["eps"].value
     0.01
     """
-    if sign not in ("descend", "published"):
-        raise ActsmithError(f"improve: sign must be 'descend' or 'published', got {sign!r}")
-    if not (isfinite(step) and step > 0):
-        raise ActsmithError(f"improve: step must be a finite positive number, got {step!r}")
-    found = correction(f, law)
-    eps = float(f"{step * float(found.scale):.15g}")
-    return found.formula(eps if sign == "published" else -eps)
+    return correction(f, law).improved(step, sign)

@@ -1,4 +1,4 @@
-"""The entropy of an activation's output, Z = f(X), in nats (THEORY 1.1 to 1.3).
+"""The entropy of an activation's output, Z = f(X), in nats.
 
     differential   H(Z) = -int q log q dz                          undefined where Z has atoms
     mixed          -sum m_i log m_i - int q log q dz               relative to Lebesgue measure plus the atoms
@@ -186,7 +186,7 @@ def _smoothed(f: Formula, law: Law, moments: Moments, tau: float) -> Estimate:
 
 
 def _far_entropy(f: Formula, law: Law, moments: Moments) -> Estimate:
-    """-int q log q of the standardised output beyond the smoothing grid, where smoothing changes nothing that counts."""
+    """-int q log q of the standardised output beyond the smoothing grid, where smoothing changes nothing."""
     edges = [moments.mean + sign * smoothed.LIMIT * moments.std for sign in (-1, 1)]
     splits = [float(x) for edge in edges for x in _crossings(f, law, edge)]
     output = output_law(f, law, extra=tuple(splits))

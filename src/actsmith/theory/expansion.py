@@ -16,6 +16,7 @@ program cannot determine is NaN.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -70,7 +71,7 @@ def one_sided_series(f: Formula, side: int) -> Series | None:
     try:
         with np.errstate(all="ignore"):
             result = f._program(0).run([x], _ops())[0]
-    except (NoSeriesError, ValueError, OverflowError):
+    except NoSeriesError:
         return None
     return None if result is None else _series(result)
 
@@ -263,7 +264,7 @@ def _pow(u: Any, v: Any) -> Series:
 
 @lru_cache(maxsize=1)
 def _ops() -> dict[str, Callable[..., Any]]:
-    """The instructions of `actsmith.formula.lower` on power series. The logarithms serve only `rescue`: left out."""
+    """The instructions of `actsmith.formula.lower` on power series. The logarithms serve only its rescues: left out."""
     two_over_root_pi = 2 / math.sqrt(math.pi)
 
     def gauss(u: Any) -> Series:
@@ -284,7 +285,20 @@ def _ops() -> dict[str, Callable[..., Any]]:
         return float(_series(u)[0])
 
     def known(operation: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *u: None if any(v is None for v in u) else operation(*u)
+        """The operation, with None for "no series", which a branch that is not taken may have."""
+
+        def apply(*arguments: Any) -> Any:
+            if any(u is None for u in arguments):
+                return None
+            try:
+                return operation(*arguments)
+            except (NoSeriesError, ValueError, OverflowError):
+                return None
+
+        return apply
+
+    def where(c: Any, u: Any, v: Any) -> Any:
+        return None if c is None else u if _sign(c) > 0 else v
 
     operations: dict[str, Callable[..., Any]] = {
         "add": lambda u, v: _series(u) + _series(v),
@@ -297,7 +311,6 @@ def _ops() -> dict[str, Callable[..., Any]]:
         "sign": lambda u: _series(_sign(u)),
         "abs": lambda u: _sign(u) * _series(u),
         "step": lambda u: _series(1.0 if _sign(u) > 0 else 0.0),
-        "where": lambda c, u, v: _series(u if _sign(c) > 0 else v),
         "max": lambda u, v: _series(u if _sign(_series(u) - _series(v)) > 0 else v),
         "min": lambda u, v: _series(u if _sign(_series(u) - _series(v)) < 0 else v),
         "sigmoid": _sigmoid,
@@ -320,6 +333,5 @@ def _ops() -> dict[str, Callable[..., Any]]:
         "erfc": lambda u: _integral(-gauss(u), u, math.erfc(start(u))),
     }
     table = {name: known(operation) for name, operation in operations.items()}
-    table["rescue"] = lambda plain, safe: plain
-    hidden = ("log_abs", "log_mul", "log_div", "log_sigmoid", "log_normal_cdf", "log_sech", "log_softplus")
-    return table | dict.fromkeys((*hidden, "log_normal_pdf"), left_out)
+    table |= {"where": where, "rescue": lambda plain, *_: plain}
+    return defaultdict(lambda: left_out, table)

@@ -1,4 +1,4 @@
-"""The law of the output Z = f(X): monotone branches, preimages, and the density by change of variables (THEORY 1.2).
+"""The law of the output Z = f(X): monotone branches, preimages, and the density by change of variables.
 
     q(z) = sum over branches j with z in f(branch_j) of p(x_j)/|f'(x_j)|,   x_j = f^-1(z) on branch j
 
@@ -113,8 +113,8 @@ def branches_of(f: Formula, law: Law) -> Branches:
 
 @lru_cache(maxsize=256)
 def reach(law: Law) -> tuple[float, float]:
-    """The interval that quadrature covers: the support, cut where p(x) |x - centre|^3 has fallen below exp(-60), so that
-    neither the entropy nor a second moment sees the rest."""
+    """The interval that quadrature covers: the support, cut where p(x) |x - centre|^3 has fallen below exp(-60), so
+    that neither the entropy nor a second moment sees the rest."""
     low, high = law.support
     points = [p for p in (*law.breakpoints, low, high) if np.isfinite(p)] or [0.0]
     distance = law.cut * np.exp(np.linspace(-8, 0, 161)) if law.cut < 1e6 else np.array([law.cut])

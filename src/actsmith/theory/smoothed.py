@@ -1,4 +1,4 @@
-"""The smoothed entropy J_tau[f] = H((Z - E Z)/std Z + tau N), its score, and its first variation (THEORY 1.3, 1.6).
+"""The smoothed entropy J_tau[f] = H((Z - E Z)/std Z + tau N), its score, and its first variation.
 
 q_tau(u) = E phi((u - U)/tau)/tau with U = (f(X) - mean)/std. The expectation runs over Gauss-Legendre panels in x that
 are short in x and in U; each node is laid on a uniform grid in u by its Hermite expansion about the nearest grid point
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from math import log, pi, sqrt
 
 import numpy as np
@@ -105,10 +106,12 @@ def _kernels(tau: float, derivative: int) -> Array:
     return result
 
 
-def deposit(u: Array, weight: Array, tau: float, low: float, high: float, derivative: int = 0) -> tuple[Array, Array]:
+def deposit(
+    u: Array, weight: Array, tau: float, low: float, high: float, *, derivative: int = 0
+) -> tuple[Array, Array]:
     """The density (or its derivative) of u + tau N for points u of the given weights, on a grid of step tau/4 that
     covers [low, high]: grid (m,), values (m,)."""
-    step = tau / PER_TAU
+    step = float(tau / PER_TAU)
     first = int(np.floor(low / step + 1e-9))
     size = int(np.ceil(high / step - 1e-9)) - first + 1
     pad = round(REACH * PER_TAU)
@@ -120,7 +123,8 @@ def deposit(u: Array, weight: Array, tau: float, low: float, high: float, deriva
     for kernel in _kernels(tau, derivative):
         total += _spread(index + pad, moment, kernel, size + 2 * pad)
         moment = moment * delta
-    return (np.arange(size) + first) * step, total[pad : pad + size]
+    grid = (np.arange(size, dtype=np.float64) + first) * step
+    return grid, total[pad : pad + size]
 
 
 def _spread(index: np.ndarray, moment: Array, kernel: Array, size: int) -> Array:
@@ -155,7 +159,7 @@ def _panels(f: Formula, law: Law, moments: Moments, tau: float, points: int) -> 
     """Nodes and dx weights on panels that are short against the law's own scale and against tau in the output."""
     low, high = reach(law)
     marks = [low, *sorted({p for p in (*f.kinks, *law.breakpoints, 0.0) if low < p < high}), high]
-    edges = np.unique(np.concatenate([_graded(a, b, law) for a, b in zip(marks[:-1], marks[1:], strict=True)]))
+    edges = np.unique(np.concatenate([_graded(a, b, law) for a, b in pairwise(marks)]))
     widest = WIDE * tau * moments.std
     a, b = edges[:-1], edges[1:]
     for _ in range(40):
@@ -191,7 +195,9 @@ def _graded(a: float, b: float, law: Law) -> Array:
     for length, sign in ((left, -1), (right, 1)):
         if length > 0:
             count = int(np.ceil(np.arcsinh(length / scale) * 4)) + 1
-            sides.append(centre + sign * np.minimum(scale * np.sinh(np.linspace(0, np.arcsinh(length / scale), count)), length))
+            sides.append(
+                centre + sign * np.minimum(scale * np.sinh(np.linspace(0, np.arcsinh(length / scale), count)), length)
+            )
     edges = np.unique(np.concatenate(sides))
     edges[0], edges[-1] = a, b
     return edges

@@ -1,0 +1,7 @@
+"""`python -m actsmith`."""
+
+import sys
+
+from actsmith.cli import main
+
+sys.exit(main())

@@ -1,0 +1,285 @@
+"""The command line: a few verbs, thin calls into the library.
+
+Exit status: 0 done, 1 the job failed, 2 the request was wrong. With `--json` standard output holds one JSON object and
+nothing else; messages go to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from actsmith.errors import ActsmithError, NumericsError
+
+if TYPE_CHECKING:
+    from actsmith.formula.formula import Formula
+
+FORMULAS = """\
+FORMULA is a name from `actsmith list` or text in x, such as "max(0, x) + eps*x*exp(-x**2/2)"; give its parameters
+with --param eps=0.01. LAW is normal, normal:MEAN,STD, laplace, logistic, student:DF, uniform:LOW,HIGH, or the path of
+a .npy file of samples."""
+
+EXAMPLES = """\
+examples:
+  actsmith analyze gelu
+  actsmith analyze "x*sigmoid(b*x)" --param b=1.5 --law laplace --json
+  actsmith derive relu
+  actsmith rank relu gelu silu mish tanh
+  actsmith search --task digits
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    request = _parser().parse_args(arguments)
+    try:
+        result: int = request.run(request) or 0
+        return result
+    except NumericsError as error:
+        print(f"actsmith {request.verb}: {error}", file=sys.stderr)
+        return 1
+    except ActsmithError as error:
+        print(f"actsmith {request.verb}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        print(f"actsmith {request.verb}: interrupted", file=sys.stderr)
+        return 1
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}. See `{self.prog} --help`.", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    about = "Find better activation functions: entropy says where to go, criticality what survives, training decides."
+    parser = _Parser(prog="actsmith", description=f"{about}\n\n{FORMULAS}", epilog=EXAMPLES, formatter_class=raw)
+    parser.add_argument("--version", action="version", version=_version())
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
+
+    def verb(name: str, run: Any, text: str, law: bool = True) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=text, description=f"{text}\n\n{FORMULAS}", formatter_class=raw)
+        added.set_defaults(run=run)
+        if law:
+            added.add_argument("--law", default="normal", help="law of the pre-activation (default: normal)")
+        return added
+
+    listing = verb("list", _list, "The catalogue, as a table.", law=False)
+    analyze = verb("analyze", _analyze, "What a formula does to information (entropy) and to depth (criticality).")
+    derive = verb("derive", _derive, "The EAFO correction of a formula, both signs, and what each does to the entropy.")
+    worst = verb("worst", _worst, "The worst activation between two bounds: the law's distribution function.")
+    rank = verb("rank", _rank, "Formulas in the order of their smoothed, scale-free output entropy, lowest first.")
+    search = verb("search", _search, "The main job: better activations for a task, against baselines.", law=False)
+
+    for added in (analyze, derive):
+        added.add_argument("formula", metavar="FORMULA")
+    for added in (rank, search):
+        added.add_argument("--out" if added is search else "formulas", **_many(added is search))
+    for added in (analyze, derive, rank, search):
+        added.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter's value")
+        added.add_argument("--learn", action="append", default=[], metavar="NAME", help="a parameter that is learned")
+    derive.add_argument("--step", type=float, default=None, help="step along the correction (default: eps = 0.01)")
+    derive.add_argument("--sign", choices=("descend", "published"), help="show one sign only")
+    worst.add_argument("--low", type=float, default=-1.0, help="value at minus infinity (default: -1)")
+    worst.add_argument("--high", type=float, default=1.0, help="value at infinity (default: 1)")
+    _search_options(search)
+    for added in (listing, analyze, derive, worst, rank, search):
+        added.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    return parser
+
+
+def _many(out: bool) -> dict[str, Any]:
+    if out:
+        return {"type": Path, "default": None, "metavar": "DIR", "help": "run folder (default: runs/TASK-TIME)"}
+    return {"nargs": "*", "metavar": "FORMULA", "help": "what to rank (default: the whole catalogue)"}
+
+
+def _search_options(search: argparse.ArgumentParser) -> None:
+    search.add_argument("--task", default="digits", help="digits, fashion-mnist, cifar10, or your own as module:object")
+    search.add_argument("--start", default="relu", metavar="FORMULA", help="activation to start from (default: relu)")
+    search.add_argument("--data", type=Path, default=None, metavar="DIR", help="folder that holds the task's data")
+    search.add_argument("--seeds", type=int, default=5, help="paired seeds per activation, at least 2 (default: 5)")
+    search.add_argument("--resume", action="store_true", help="go on with the run in --out")
+
+
+def _version() -> str:
+    from actsmith import __version__
+
+    return f"actsmith {__version__}"
+
+
+# ---------------------------------------------------------------------------------------------------------- the verbs
+
+
+def _list(request: argparse.Namespace) -> None:
+    from actsmith.formula.catalogue import CATALOGUE
+
+    if request.json:
+        return _print_json({"activations": [entry.to_dict() for entry in CATALOGUE.values()]})
+    rows = []
+    for entry in CATALOGUE.values():
+        parameters = ", ".join(f"{n}={p.value:g}{' (learned)' * p.learn}" for n, p in entry.params.items())
+        rows.append([entry.name, entry.text, parameters, entry.source])
+    _print_table(["name", "f(x)", "parameters", "source"], rows)
+    return None
+
+
+def _analyze(request: argparse.Namespace) -> None:
+    from actsmith.theory.analysis import analyze
+
+    analysis = analyze(_formula(request.formula, request), request.law)
+    if request.json:
+        return _print_json(analysis.to_dict())
+    f, e, c = analysis.formula, analysis.entropy, analysis.criticality
+    bounded = {(True, True): "bounded", (True, False): "bounded below", (False, True): "bounded above"}
+    shape = [bounded.get(analysis.bounded, "unbounded"), "monotone" if analysis.monotone else "not monotone"]
+    shape.append("smooth" if analysis.smoothness is None else f"C^{analysis.smoothness}")
+    print(f"{f.name}:  f(x) = {f.text}")
+    for name, parameter in f.params.items():
+        print(f"  {name} = {parameter.value:g}{' (learned)' * parameter.learn}")
+    print(f"  {', '.join(shape)}; kinks: {', '.join(f'{k:g}' for k in f.kinks) or 'none'}\n")
+    print(f"Entropy of f(X) in nats, X ~ {analysis.law}")
+    for name in ("differential", "mixed", "scale_free", "smoothed"):
+        value = getattr(e, name)
+        print(f"  {name:<13}{value:+.9f}" if value is not None else f"  {name:<13}undefined: {e.reasons[name]}")
+    print(f"\nCriticality: {c.universality}")
+    for point in c.points:
+        print(f"  K = {point.K:.9g}, C_W = {point.C_W:.9g}, C_b = {point.C_b:.9g}: {point.stability}")
+    print(f"  {c.verdict}")
+    return None
+
+
+def _derive(request: argparse.Namespace) -> None:
+    from actsmith.formula.formula import Formula
+    from actsmith.theory.eafo import correction
+
+    found = correction(_formula(request.formula, request), request.law)
+    record = found.to_dict(step=request.step)
+    if request.sign:
+        record["signs"] = {request.sign: record["signs"][request.sign]}
+    if request.json:
+        return _print_json(record)
+    print(f"{found.f.name}:  f(x) = {found.f.text},  X ~ {found.law}\n")
+    print(f"Correction  f + eps*psi,  psi(x) = {record['correction']}")
+    for piece in record["eta"]:
+        low, high = ("inf" if piece[end] is None else f"{piece[end]:g}" for end in ("low", "high"))
+        interval = f"{'-' * (piece['low'] is None)}{low} < x < {high}"
+        print(f"  {interval}:  " + (f"eta(z) = {piece['eta']}" if piece["eta"] else piece["reason"]))
+    for sign, row in record["signs"].items():
+        changed = Formula.from_dict(row["formula"])
+        print(f"\n{sign}:  {changed.text}  with {', '.join(f'{n} = {p.value:g}' for n, p in changed.params.items())}")
+        smooth = row["smoothed_entropy_change"]
+        tail = "" if smooth is None else f", smoothed {smooth:+.3g} nats"
+        print(f"  entropy {row['entropy_change']:+.3g} nats{tail}")
+    print(f"\n{record['note']}")
+    return None
+
+
+def _worst(request: argparse.Namespace) -> None:
+    from actsmith.theory.eafo import worst
+    from actsmith.theory.entropy import entropy
+
+    f = worst(request.law, request.low, request.high)
+    value = entropy(f, request.law)
+    record = {"formula": f.text, "name": f.name, "low": request.low, "high": request.high, "latex": f.latex()}
+    record |= {"law": request.law, "entropy": value.differential, "bound": math.log(request.high - request.low)}
+    if request.json:
+        return _print_json(record)
+    print(f"The worst activation from {request.low:g} to {request.high:g} under {request.law}:  f(x) = {f.text}")
+    print(f"  output entropy {value.differential:.12g} nats; the bound log(high - low) is {record['bound']:.12g}")
+    return None
+
+
+def _rank(request: argparse.Namespace) -> None:
+    from actsmith.formula.catalogue import CATALOGUE
+    from actsmith.theory.analysis import rank
+
+    analyses = rank([_formula(text, request) for text in request.formulas or CATALOGUE], request.law)
+    rows = [
+        {
+            "name": a.formula.name,
+            "formula": a.formula.text,
+            "smoothed": a.entropy.smoothed,
+            "scale_free": a.entropy.scale_free,
+            "universality": a.criticality.universality,
+            "verdict": a.criticality.verdict,
+            "reasons": dict(a.entropy.reasons),
+        }
+        for a in analyses
+    ]
+    if request.json:
+        return _print_json({"law": request.law, "order": "smoothed entropy, lowest first", "rows": rows})
+    shown = []
+    for a in analyses:
+        values = (a.entropy.smoothed, a.entropy.scale_free)
+        shown.append([a.formula.name, *("undefined" if v is None else f"{v:+.6f}" for v in values)])
+        shown[-1].append(a.criticality.universality)
+    _print_table(["name", "smoothed", "scale-free", "universality"], shown)
+    return None
+
+
+def _search(request: argparse.Namespace) -> None:
+    raise NotImplementedError
+
+
+# ------------------------------------------------------------------------------------------------- requests and output
+
+
+def _formula(text: str, request: argparse.Namespace) -> Formula:
+    """The formula that the request names, with --param and --learn applied where it has such parameters."""
+    from dataclasses import replace
+
+    from actsmith.formula.catalogue import CATALOGUE, resolve
+    from actsmith.formula.formula import Formula, Param
+
+    given: dict[str, float] = {}
+    for pair in request.param:
+        name, separator, value = pair.partition("=")
+        try:
+            given[name] = float(value)
+        except ValueError:
+            separator = ""
+        if not separator:
+            raise ActsmithError(f"--param: expected NAME=VALUE with a number, got {pair!r}")
+    known = text in CATALOGUE or (text.isidentifier() and text not in ("x", "pi", "e"))
+    if known:
+        own = resolve(text).params
+        several = len(getattr(request, "formulas", [])) != 1 and hasattr(request, "formulas")
+        formula = resolve(text, **{n: v for n, v in given.items() if n in own or not several})
+    else:
+        formula = Formula(text, {name: Param(value) for name, value in given.items()})
+    learned = {name: replace(p, learn=p.learn or name in request.learn) for name, p in formula.params.items()}
+    return Formula(formula.expr, learned, formula.name)
+
+
+def _print_json(record: dict[str, Any]) -> None:
+    print(json.dumps(_plain(record), allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no infinities: what is not finite becomes null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*headings, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    Console(soft_wrap=not sys.stdout.isatty()).print(table)

@@ -1,0 +1,184 @@
+"""What is worth training: corrections of the start activation under the laws that its pre-activations have.
+
+    f_new = f + eps psi,   psi the EAFO correction's shape under a law       (THEORY 1.4; arXiv:2405.12954)
+
+eps > 0 is the sign that the paper publishes, eps < 0 the one that lowers the entropy; both are tried and training decides.
+A constant changes no entropy, so where psi(0) != 0 leaves no critical point, psi - psi(0) is tried in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from actsmith.errors import ActsmithError
+from actsmith.formula.formula import Formula, Param
+from actsmith.formula.parse import X, parameter_symbol
+from actsmith.search.shape import readable_shape
+from actsmith.theory.criticality import criticality
+from actsmith.theory.eafo import correction
+from actsmith.theory.fit import fit_mixture
+from actsmith.theory.laws import Empirical, Law, Normal
+
+__all__ = ["Candidate", "Dropped", "Step", "derive", "filter_candidates", "laws_to_try"]
+
+SAME = 1e-6
+"""Two formulas are one where they differ by less than this share of their size on a grid."""
+FAR = np.concatenate([-np.geomspace(1e3, 1e-4, 400), [0.0], np.geomspace(1e-4, 1e3, 400)])
+BULK = np.linspace(-6, 6, 601)
+COMPONENTS = 2
+"""Normals in a fitted law. A third would lengthen every formula that follows for a few thousandths of fit."""
+MOVED = 0.05
+"""Laws whose distribution functions differ by less than this everywhere give one set of candidates."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far to go: the size of eps, and whether training may change it."""
+
+    eps: float
+    learn: bool
+
+
+STEPS = (Step(0.1, True), Step(0.3, False))
+"""A start from which training decides, and a correction large enough to be seen, held fixed."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An activation to train.
+
+    Attributes:
+        formula: what it is.
+        kind: "baseline" or "derived".
+        origin: where it comes from, one line.
+    """
+
+    formula: Formula
+    kind: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A candidate that is not trained, and why."""
+
+    candidate: Candidate
+    reason: str
+
+
+def laws_to_try(measured: Mapping[str, Empirical]) -> dict[str, Law]:
+    """Label -> law with a closed form: the standard normal, the pooled law, then each layer's that differs from those.
+
+    Args:
+        measured: path -> the law of each layer's pre-activations.
+    """
+    laws: dict[str, Law] = {"normal": Normal()}
+    for label, law in {
+        "pooled": _pooled(list(measured.values())),
+        **{f"layer {path}": law for path, law in measured.items()},
+    }.items():
+        fitted = fit_mixture(law, most=COMPONENTS).law
+        x = np.asarray(fitted.quantile(np.linspace(0.01, 0.99, 99)))
+        if all(float(np.max(np.abs(fitted.cdf(x) - other.cdf(x)))) >= MOVED for other in laws.values()):
+            laws[label] = fitted
+    return laws
+
+
+def _pooled(laws: Sequence[Empirical]) -> Empirical:
+    """The law of all their samples together, by way of a common histogram."""
+    if len(laws) == 1:
+        return laws[0]
+    ends = np.concatenate([law.quantile(np.array([1e-6, 1 - 1e-6])) for law in laws])
+    inside = np.concatenate([law.quantile(np.linspace(0.001, 0.999, 999)) for law in laws])
+    edges = np.unique(np.concatenate([ends, inside]))
+    counts = np.sum([law.count * np.diff(law.cdf(edges)) for law in laws], axis=0)
+    return Empirical.from_histogram(edges, counts)
+
+
+def derive(start: Formula, laws: Mapping[str, Law], steps: Sequence[Step] = STEPS) -> tuple[list[Candidate], list[str]]:
+    """Candidates for every law, step and sign, and a line for each law that gives none.
+
+    The order is that in which they are trained: laws as given, a further step standing back by two laws.
+    """
+    shapes: dict[str, Any] = {}
+    notes: list[str] = []
+    for label, law in laws.items():
+        try:
+            shapes[label] = readable_shape(correction(start, law).psi, law)
+        except ActsmithError as error:
+            notes.append(f"{label}: {error}")
+    ordered = [(i + 2 * j, j, label, step) for j, step in enumerate(steps) for i, label in enumerate(shapes)]
+    candidates = []
+    for _, _, label, step in sorted(ordered, key=lambda entry: (entry[0], -entry[1])):
+        for sign in (1.0, -1.0):
+            candidates += _pair(start, shapes[label], label, laws[label], Step(sign * step.eps, step.learn))
+    return candidates, notes
+
+
+def _pair(start: Formula, psi: Any, label: str, law: Law, step: Step) -> list[Candidate]:
+    """The correction as it is and, where psi(0) is not 0, shifted."""
+    sign = "the published sign, raises the entropy" if step.eps > 0 else "descent, lowers the entropy"
+    kept = "learned" if step.learn else "fixed"
+    origin = f"EAFO correction of {start.name} under {law}; eps = {step.eps:+g}, {kept}; {sign}"
+    name = f"{start.name}{step.eps:+g}[{label}{'' if step.learn else ', fixed'}]"
+    pair = [Candidate(_corrected(start, psi, step, name), "derived", origin)]
+    if (constant := psi.subs(X, 0)) != 0:
+        shifted = _corrected(start, psi - constant, step, name)
+        pair.append(Candidate(shifted, "derived", f"{origin}; shifted so that psi(0) = 0"))
+    return pair
+
+
+def _corrected(start: Formula, psi: Any, step: Step, name: str) -> Formula:
+    symbol = next(s for s in ("eps", "eps1", "eps2") if s not in start.params)
+    params = {**start.params, symbol: Param(step.eps, learn=step.learn)}
+    return Formula(start.expr + parameter_symbol(symbol) * psi, params, name)
+
+
+def filter_candidates(
+    candidates: Iterable[Candidate], known: Sequence[Candidate], most: int | None = None
+) -> tuple[list[Candidate], list[Dropped]]:
+    """Those worth training, in their order, and the others with the reason.
+
+    Dropped are: a value or first derivative that is not finite for |x| <= 1000; no critical point, so that depth kills
+    the signal whatever the initialisation; equal to a known one; beyond the first `most`.
+    """
+    kept: list[Candidate] = []
+    dropped: list[Dropped] = []
+    for candidate in candidates:
+        reason = _fault(candidate, [*known, *kept])
+        if reason is None and most is not None and len(kept) >= most:
+            reason = f"beyond the {most} candidates of this run"
+        if reason is None:
+            kept.append(candidate)
+        else:
+            dropped.append(Dropped(candidate, reason))
+    return kept, dropped
+
+
+def _fault(candidate: Candidate, others: Sequence[Candidate]) -> str | None:
+    formula = candidate.formula
+    if not np.isfinite(formula.jet(FAR, 1)).all():
+        return "its value or slope is not finite for some |x| <= 1000"
+    for other in others:
+        if same_function(formula, other.formula):
+            return f"equal to {other.formula.name}"
+        if formula.name == other.formula.name:
+            return "the form without the shift is critical as it is"
+    if criticality(formula).universality == "none":
+        return "critical in no class: no initialisation carries a signal through depth"
+    return None
+
+
+def same_function(a: Formula, b: Formula) -> bool:
+    """Whether a and b are one activation: the same canonically, or on a grid with the same freedom to learn."""
+    if a == b:
+        return True
+    if [p.learn for p in a.params.values() if p.learn] != [p.learn for p in b.params.values() if p.learn]:
+        return False
+    first, second = np.asarray(a(BULK)), np.asarray(b(BULK))
+    scale = max(float(np.max(np.abs(first))), float(np.max(np.abs(second))))
+    return bool(np.max(np.abs(first - second)) <= SAME * scale)

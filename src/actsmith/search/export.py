@@ -1,0 +1,239 @@
+"""A formula as a Python file that needs torch alone.
+
+The file is printed from the lowered program of the expression tree, instruction by instruction, so it has the numerical
+care of `actsmith.formula.lower`; no text of the user enters it but letters, digits and plain punctuation in comments.
+Its gradient is the formula's own derivative, lowered in the same way: finite wherever the true one is.
+"""
+
+from __future__ import annotations
+
+import keyword
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import sympy as sp
+import torch
+
+from actsmith.errors import ActsmithError
+from actsmith.formula.formula import Formula
+from actsmith.formula.lower import Program, lower, numpy_ops
+from actsmith.formula.parse import X, parameter_symbol
+
+__all__ = ["to_torch_source"]
+
+Slot = str | float
+"""The text of a tensor, or a number."""
+
+
+def _call(name: str) -> Callable[..., str]:
+    return lambda *slots: f"{name}({', '.join(map(_text, slots))})"
+
+
+def _infix(sign: str) -> Callable[..., str]:
+    return lambda a, b: f"{_text(a)} {sign} {_text(b)}"
+
+
+def _extremum(tensor: str, bound: str) -> Callable[..., str]:
+    def emit(a: Slot, b: Slot) -> str:
+        if isinstance(a, str) and isinstance(b, str):
+            return f"torch.{tensor}({a}, {b})"
+        tensor_slot, number = (a, b) if isinstance(a, str) else (b, a)
+        return f"torch.clamp({tensor_slot}, {bound}={_text(number)})"
+
+    return emit
+
+
+def _where(c: Slot, a: Slot, b: Slot) -> str:
+    if not isinstance(a, str) and not isinstance(b, str):
+        return f"torch.where({c} > 0, torch.full_like({c}, {_text(a)}), {_text(b)})"
+    return f"torch.where({c} > 0, {_text(a)}, {_text(b)})"
+
+
+_OPS: dict[str, Callable[..., str]] = {
+    "add": _infix("+"), "sub": _infix("-"), "mul": _infix("*"), "div": _infix("/"), "pow": _call("torch.pow"),
+    "max": _extremum("maximum", "min"), "min": _extremum("minimum", "max"), "where": _where,
+    "step": lambda u: f"({u} > 0).to({u}.dtype)", "softplus": _call("_softplus"),
+    "normal_cdf": lambda u: f"0.5 * torch.erfc({u} * {-math.sqrt(0.5)!r})",
+    "normal_pdf": lambda u: f"torch.exp(-0.5 * {u} * {u}) * {1 / math.sqrt(2 * math.pi)!r}",
+    "sech": lambda u: f"1 / torch.cosh({u})",
+    "rescue": lambda plain, safe: f"torch.where(torch.isnan({plain}), {_text(safe)}, {plain})",
+    "log_abs": lambda u: f"torch.log(torch.abs({u}))", "log_mul": _call("_log_mul"),
+    "log_div": lambda a, b: f"torch.where({_text(a)} == {_text(b)}, 0.0, {_text(a)} - {_text(b)})",
+    "log_sigmoid": lambda u: f"-_softplus(-{u})", "log_normal_cdf": _call("torch.special.log_ndtr"),
+    "log_softplus": lambda u: f"torch.where({u} < -30, {u}, torch.log(_softplus({u})))",
+    "log_normal_pdf": lambda u: f"-0.5 * {u} * {u} - {0.5 * math.log(2 * math.pi)!r}", "log_sech": _call("_log_sech"),
+    **{name: _call(f"torch.{name}") for name in (
+        "sqrt", "relu", "sign", "abs", "sigmoid", "tanh", "expm1", "log1p", "exp", "log", "sin", "cos", "sinh", "cosh",
+        "atan", "asinh", "erf", "erfc")},
+}  # fmt: skip
+
+_HELPERS = {
+    "_softplus": "def _softplus(u):\n    return torch.relu(u) + torch.log1p(torch.exp(-u.abs()))\n",
+    "_log_mul": (
+        "def _log_mul(a, b):\n    total = a + b  # 0 * inf counts as 0\n"
+        "    return torch.where(torch.isnan(total), -math.inf, total)\n"
+    ),
+    "_log_sech": ("def _log_sech(u):\n    a = u.abs()\n    return math.log(2) - a - torch.log1p(torch.exp(-2 * a))\n"),
+}
+
+_TEMPLATE = '''"""{title}: an activation function for PyTorch, exported by Actsmith. Needs torch alone.
+
+{equation}
+{comments}"""
+
+import math
+
+import torch
+from torch import nn
+{helpers}
+
+def _value({arguments}):
+{value}
+
+
+def _slopes({arguments}):
+{slopes}
+
+
+class _Function(torch.autograd.Function):
+    """Keeps the input, not what was computed on the way; float16 and bfloat16 are computed in float32."""
+
+    @staticmethod
+    def forward(ctx, {arguments}):
+        ctx.save_for_backward({arguments})
+        return _value({wide}).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, grad):
+        {arguments}{comma} = ctx.saved_tensors
+        slopes = [_wide(grad) * slope for slope in _slopes({wide})]
+        return {returned}
+
+
+def _wide(x):
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+class {name}(nn.Module):
+    """{summary}"""
+
+    def __init__(self):
+        super().__init__()
+{parameters}
+    def forward(self, x):
+        return _Function.apply({applied})
+'''
+
+
+def to_torch_source(formula: Formula, class_name: str, comments: Sequence[str] = ()) -> str:
+    """Source of a module with one class, `class_name`, a torch module that computes the formula.
+
+    Learnable parameters become `nn.Parameter`s that start at the formula's values and are used inside their range.
+
+    Args:
+        formula: the activation.
+        class_name: a Python name.
+        comments: lines for the file's docstring; what is not plain ASCII punctuation is left out.
+
+    Raises:
+        ActsmithError: `class_name` is no name that a class can have.
+    """
+    reserved = {"torch", "math", "nn", "_Function", "_value", "_slopes", "_wide", *_HELPERS}
+    if (
+        not (class_name.isidentifier() and class_name.isascii())
+        or keyword.iskeyword(class_name)
+        or class_name in reserved
+    ):
+        raise ActsmithError(f"export: class name: got {class_name!r}; expected a Python name, as in MyActivation")
+    learned = [name for name, p in formula.params.items() if p.learn]
+    fixed = {parameter_symbol(n): sp.Rational(repr(p.value)) for n, p in formula.params.items() if not p.learn}
+    symbols = [X, *(parameter_symbol(name) for name in learned)]
+    expression = formula.expr.subs(fixed)
+    probe = {parameter_symbol(name): formula.params[name].value for name in learned}
+    slots = ["x", *(f"p{i}" for i in range(len(learned)))]
+    value = _body(lower([expression], symbols, probe), slots, whole=True)
+    slopes = _body(lower([expression.diff(s) for s in symbols], symbols, probe), slots, whole=False)
+    helpers = "".join(f"\n\n{text}" for name, text in _HELPERS.items() if f"{name}(" in value + slopes)
+    attributes = [_attribute(name) for name in learned]
+    ranges = [(formula.params[name].low, formula.params[name].high) for name in learned]
+    return _TEMPLATE.format(
+        title=_plain(formula.name), equation=_equation(formula, learned),
+        comments="".join(f"{_plain(line)}\n" for line in comments), helpers=helpers,
+        arguments=", ".join(slots), value=value, slopes=slopes, wide=", ".join(f"_wide({s})" for s in slots),
+        comma="," if len(slots) == 1 else "",
+        returned=", ".join(["slopes[0].to(x.dtype)", *(f"slopes[{i + 1}].sum().to({s}.dtype)" for i, s in enumerate(slots[1:]))]),
+        name=class_name, summary=_plain(f"f(x) = {_expression_text(formula)}"),
+        parameters="".join(
+            f"        self.{attribute} = nn.Parameter(torch.tensor({formula.params[name].value!r}))\n"
+            for attribute, name in zip(attributes, learned, strict=True)
+        ),
+        applied=", ".join(["x", *(_used(a, *r) for a, r in zip(attributes, ranges, strict=True))]),
+    )  # fmt: skip
+
+
+def _body(program: Program, arguments: Sequence[str], *, whole: bool) -> str:
+    """The statements of a function that returns the program's outputs: one tensor like x if `whole`, else a tuple."""
+    slots: list[Slot] = list(arguments)
+    lines: list[str] = []
+    for instruction in program.instructions:
+        inputs = [slots[i] for i in instruction.args]
+        if instruction.op == "constant":
+            slots.append(instruction.value)
+        elif not any(isinstance(slot, str) for slot in inputs):
+            with np.errstate(all="ignore"):
+                slots.append(float(numpy_ops()[instruction.op](*(np.float64(slot) for slot in inputs))))
+        elif instruction.op == "where" and not isinstance(inputs[0], str):
+            slots.append(inputs[1] if inputs[0] > 0 else inputs[2])
+        else:
+            lines.append(f"    v{len(lines)} = {_OPS[instruction.op](*inputs)}\n")
+            slots.append(f"v{len(lines) - 1}")
+    outputs = [slots[i] for i in program.outputs]
+    if whole:
+        depends = isinstance(outputs[0], str) and "x" in program.inputs
+        result = f"torch.zeros_like(x) + {_text(outputs[0])}" if not depends else f"{outputs[0]}"
+        return "".join(lines) + f"    return {result}"
+    return "".join(lines) + f"    return ({', '.join(map(_text, outputs))},)"
+
+
+def _text(slot: Slot) -> str:
+    if isinstance(slot, str):
+        return slot
+    if math.isnan(slot):
+        return "math.nan"
+    if math.isinf(slot):
+        return "math.inf" if slot > 0 else "(-math.inf)"
+    return repr(slot) if slot >= 0 else f"({slot!r})"
+
+
+def _attribute(name: str) -> str:
+    """The parameter's name as an attribute, with an underscore where Python or torch has it already."""
+    taken = keyword.iskeyword(name) or not name.isascii() or hasattr(torch.nn.Module(), name)
+    return f"{re.sub('[^A-Za-z0-9_]', '_', name)}_" if taken else name
+
+
+def _used(attribute: str, low: float, high: float) -> str:
+    """The parameter inside its range; its gradient passes through the clamp, so that training can bring it back."""
+    theta = f"self.{attribute}"
+    if math.isinf(low) and math.isinf(high):
+        return theta
+    return f"{theta} + ({theta}.clamp({_text(low)}, {_text(high)}) - {theta}).detach()"
+
+
+def _expression_text(formula: Formula) -> str:
+    fixed = {parameter_symbol(n): sp.Rational(repr(p.value)) for n, p in formula.params.items() if not p.learn}
+    values: dict[str, Any] = {n: p for n, p in formula.params.items() if p.learn}
+    return Formula(formula.expr.subs(fixed), values).text
+
+
+def _equation(formula: Formula, learned: Sequence[str]) -> str:
+    lines = [f"    f(x) = {_plain(_expression_text(formula))}\n"]
+    lines += [f"Learned: {_plain(name)}, starting at {formula.params[name].value!r}.\n" for name in learned]
+    return "".join(lines)
+
+
+def _plain(text: str) -> str:
+    """What can stand in a docstring whatever the text was."""
+    return re.sub(r"[^A-Za-z0-9 _.,:;+*/()=<>\[\]|^%-]", " ", text)

@@ -1,0 +1,138 @@
+"""WAFBC and the EAFO correction against their defining equations, finite differences and the paper."""
+
+import math
+
+import numpy as np
+import pytest
+import sympy as sp
+
+import actsmith as acts
+from actsmith.formula.inverse import solve_inverse
+from actsmith.formula.parse import X
+from actsmith.theory.eafo import Z
+
+SYMBOLIC_LAWS = ["normal", "normal:0.5,2", "logistic", "laplace", "student:3", "student:4"]
+
+
+@pytest.mark.parametrize("law", [*SYMBOLIC_LAWS, "uniform:-2,1"])
+@pytest.mark.parametrize(("low", "high"), [(-1, 1), (0, 1), (-2.5, 0.5)])
+def test_worst_activation_has_the_largest_entropy_between_its_bounds(law, low, high):
+    f = acts.worst(law, low, high)
+    found = acts.entropy(f, law)
+    assert found.differential == pytest.approx(math.log(high - low), abs=1e-10)
+    x = acts.resolve_law(law).quantile(np.linspace(0.01, 0.99, 50))
+    np.testing.assert_allclose(f(x), low + (high - low) * acts.resolve_law(law).cdf(x), atol=1e-12)
+
+
+@pytest.mark.parametrize("law", ["normal", "logistic", "laplace"])
+def test_any_admissible_perturbation_lowers_the_worst_activations_entropy(law):
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        shift, width, size = rng.normal(), rng.uniform(0.5, 2), rng.uniform(0.05, 0.2) * rng.choice([-1, 1])
+        f = acts.Formula(acts.worst(law).bound + sp.Float(size) * sp.exp(-((X - shift) ** 2) / (2 * width**2)))
+        assert acts.entropy(f, law).differential < math.log(2) - 1e-6 or acts.analyze(f).monotone is False
+
+
+def test_worst_of_known_laws_is_the_known_function():
+    x = np.linspace(-4, 4, 41)
+    np.testing.assert_allclose(acts.worst("logistic", 0, 1)(x), acts.get("sigmoid")(x), rtol=1e-14)
+    np.testing.assert_allclose(acts.worst(acts.Logistic.sech2(), -1, 1)(x), np.tanh(x), atol=1e-15)
+    np.testing.assert_allclose(acts.worst("normal")(x), acts.Formula("erf(x/sqrt(2))")(x), atol=1e-15)
+
+
+def test_relu_under_the_normal_law_gives_the_papers_correction_with_both_signs():
+    """THEORY 1.5."""
+    c = acts.correction("relu", "normal")
+    assert c.psi == X * sp.exp(-(X**2) / 2)
+    assert c.scale == 1 / sp.sqrt(2 * sp.pi)
+    flat, line = c.pieces
+    assert flat.eta is None
+    assert flat.direction is None
+    assert sp.simplify(line.eta - Z * sp.exp(-(Z**2) / 2) / sp.sqrt(2 * sp.pi)) == 0
+    assert c.entropy_rate.value == pytest.approx(2**-1.5, abs=1e-12)
+    assert round(c.smoothed_rate, 6) == 0.394423
+    published, descent = acts.improve("relu", sign="published"), acts.improve("relu")
+    assert published == acts.get("crrelu", eps=0.01)
+    assert descent == acts.get("crrelu", eps=-0.01)
+    assert published.params["eps"].learn
+
+
+@pytest.mark.parametrize("law", SYMBOLIC_LAWS)
+@pytest.mark.parametrize("name", ["relu", "tanh", "softplus", "elu", "leaky_relu", "arctan", "2*x + 1"])
+def test_correction_satisfies_its_defining_equation(name, law):
+    """f'(x) eta(f(x)) with eta = -q'(z)/y'(z), q(f(x)) = p(x)/f'(x): so d = -d/dx [p/f'] f', by central differences."""
+    f = acts.resolve(name)
+    p = acts.resolve_law(law)
+    c = acts.correction(f, law)
+    d = acts.Formula(c.psi * c.scale)
+    x = np.array([-1.7, -0.6, 0.3, 0.9, 2.2])
+    x = x[[not any(piece.low < v < piece.high and piece.direction is None for piece in c.pieces) for v in x]]
+    h = 1e-5
+    ratio = lambda t: p.pdf(t) / f.jet(t, 1)[1]
+    expected = -f.jet(x, 1)[1] * (ratio(x + h) - ratio(x - h)) / (2 * h)
+    np.testing.assert_allclose(d(x), expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("law", ["normal", "logistic", "laplace"])
+@pytest.mark.parametrize("name", ["tanh", "softplus", "arctan", "elu"])
+def test_closed_form_of_eta_agrees_with_the_direction(name, law):
+    """eta is found through the inverse, the direction without it."""
+    c = acts.correction(name, law)
+    f = acts.get(name)
+    for piece in c.pieces:
+        if piece.eta is None:
+            continue
+        x = np.clip(np.array([-0.8, 0.35, 1.1]), piece.low + 0.1, piece.high - 0.1)
+        d = acts.Formula(piece.direction)(x)
+        for point, value in zip(x, d, strict=True):
+            eta = float(piece.eta.subs(Z, sp.Float(float(f(point)), 30)).evalf(20))
+            assert float(f.jet(point, 1)[1]) * eta == pytest.approx(value, rel=1e-7, abs=1e-12)
+
+
+@pytest.mark.parametrize(("name", "law"), [("tanh", "normal"), ("softplus", "logistic"), ("arctan", "normal")])
+def test_first_order_change_of_entropy_has_a_second_order_remainder(name, law):
+    c = acts.correction(name, law)
+    base = acts.entropy(name, law).differential
+    steps = np.array([0.02, 0.01, 0.005])
+    remainder = [
+        abs(acts.entropy(c.formula(eps), law).differential - base - eps * c.entropy_rate.value) for eps in steps
+    ]
+    order = np.polyfit(np.log(steps), np.log(remainder), 1)[0]
+    assert order == pytest.approx(2, abs=0.1)
+    assert acts.entropy(c.formula(-0.01), law).differential < base  # the theory's sign descends
+
+
+def test_mixture_law_has_a_closed_form_correction():
+    law = acts.Mixture((0.3, 0.7), (acts.Normal(-1, 0.5), acts.Normal(0.5, 1)))
+    c = acts.correction("relu", law)
+    x = np.array([0.2, 1.0, 2.5])
+    np.testing.assert_allclose(acts.Formula(c.psi * c.scale)(x), -law.pdf(x) * law.score(x), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: acts.correction("gelu"), "folds at x = -0.75"),
+        (lambda: acts.correction("step"), "unknown|no activation"),
+        (lambda: acts.correction("step(x)"), "flat everywhere"),
+        (lambda: acts.correction("sigmoid", "logistic"), "stationary"),
+        (lambda: acts.correction("relu", acts.Empirical(np.random.default_rng(0).normal(size=1000))), "closed form"),
+        (lambda: acts.improve("relu", sign="up"), "sign must be"),
+        (lambda: acts.improve("relu", step=-1), "step must be"),
+        (lambda: acts.worst("normal", 1, 1), "low < high"),
+        (lambda: acts.worst("student:2.5"), "whole df"),
+    ],
+)
+def test_requests_that_cannot_be_met_say_why(call, message):
+    with pytest.raises(acts.ActsmithError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("text", ["2*exp(x) + 1", "tanh(3*x)", "log(1 + exp(x))", "x**3", "expm1(x)/2", "normal_cdf(x)"])
+def test_inverse_undoes_the_piece(text):
+    f = acts.Formula(text)
+    for piece in f.pieces:
+        y = solve_inverse(piece, Z)
+        low, high = (max(-1.0, piece.bounds[0]), min(1.0, piece.bounds[1]))
+        for x in np.linspace(low, high, 5)[1:-1]:
+            assert float(y.subs(Z, sp.Float(float(f(x)), 40)).evalf(20)) == pytest.approx(x, rel=1e-8, abs=1e-9)
