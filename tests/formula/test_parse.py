@@ -1,6 +1,7 @@
 """The parser: what it reads, and that nothing it is given can run, hang or crash."""
 
 import ast
+import contextlib
 import json
 import subprocess
 import sys
@@ -210,7 +211,7 @@ for text in json.load(sys.stdin):
                 f.jet(0.5, 1)
         except FormulaError:
             pass
-        if time.process_time() - start > 1:
+        if time.process_time() - start > (1 if step == "build" else 3):
             slow.append((text[:60], step, time.process_time() - start))
 print(json.dumps(slow))
 """
@@ -262,10 +263,8 @@ def test_random_text_is_a_formula_or_one_error(text: str) -> None:
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.text(max_size=40))
 def test_any_unicode_is_a_formula_or_one_error(text: str) -> None:
-    try:
+    with contextlib.suppress(FormulaError):
         Formula(text)
-    except FormulaError:
-        pass
 
 
 _UNARY = ["relu", "abs", "step", "sign", "sigmoid", "softplus", "normal_cdf", "normal_pdf", "tanh", "sech", "expm1",

@@ -115,7 +115,8 @@ def _torchvision(task: str) -> Any:
         from torchvision import datasets
     except ImportError:
         raise ActsmithError(
-            f"task {task}: give data=, the folder with its files (--data), or pip install 'actsmith[vision]' to fetch them"
+            f"task {task}: give data=, the folder with its files (--data); or, to fetch them, "
+            "pip install 'actsmith[vision]'"
         ) from None
     return datasets
 

@@ -1,6 +1,6 @@
 """Where training starts: each activation at its own critical point, so that none is handicapped by another's scale.
 
-W ~ N(0, C_W/fan_in), b ~ N(0, C_b), inputs scaled so that the first pre-activation has variance K0 (THEORY: sections 2, 3):
+W ~ N(0, C_W/fan_in), b ~ N(0, C_b), inputs scaled so that the first pre-activation has variance K0:
 
 | class           | C_W, C_b                | K0                                                                   |
 |-----------------|-------------------------|----------------------------------------------------------------------|

@@ -16,6 +16,7 @@ networks are; the modules hold views of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import sqrt
 
 import torch
@@ -135,7 +136,7 @@ def _draw(seed: int, fans: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
     """N(0, 1) weights (fan_in, fan_out) and biases (1, fan_out) of every layer, in float32 for every dtype."""
     generator = torch.Generator().manual_seed(seed)
     drawn = []
-    for fan_in, fan_out in zip(fans[:-1], fans[1:], strict=True):
+    for fan_in, fan_out in pairwise(fans):
         w = torch.randn(fan_in, fan_out, generator=generator)
         drawn.append((w, torch.randn(1, fan_out, generator=generator)))
     return drawn

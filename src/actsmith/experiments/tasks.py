@@ -57,8 +57,8 @@ class Task:
     classes: int
     width: int = 64
     depth: int = 6
-    epochs: int = 30
-    batch: int = 64
+    epochs: int = 20
+    batch: int = 32
 
     def __post_init__(self) -> None:
         for name in ("train", "validation", "test"):
@@ -77,10 +77,8 @@ class Task:
             raise ActsmithError(
                 f"{where}: got features {x.shape} and labels {labels.shape}; expected (n, features) and (n,), n >= 1"
             )
-        if x.shape[1] != np.shape(self.train[0])[1]:
-            raise ActsmithError(
-                f"{where}: got {x.shape[1]} features; expected {np.shape(self.train[0])[1]} as in train"
-            )
+        if x.shape[1] != (features := np.shape(self.train[0])[1]):
+            raise ActsmithError(f"{where}: got {x.shape[1]} features; expected {features} as in train")
         if not np.isfinite(x).all():
             raise ActsmithError(f"{where}: got features that are not finite; expected finite numbers")
         if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= self.classes:
@@ -167,7 +165,7 @@ def _standardised(x: NDArray[Any], mean: NDArray[np.float32], std: NDArray[np.fl
 
 
 def _digits(data: Path | None) -> Task:
-    """1,797 images of 8x8. Split 40/20/40 with seed 0: a large test split, whose error bounds what can be told apart."""
+    """1,797 images of 8x8. Split 40/20/40 with seed 0: the test split's error bounds what can be told apart."""
     try:
         from sklearn.datasets import load_digits
     except ImportError:
@@ -213,7 +211,7 @@ def load_task(task: str | Task, data: str | Path | None = None) -> Task:
             torchvision's download.
 
     Raises:
-        ActsmithError: no such task (the message lists near matches), files missing or damaged, an object that is no task.
+        ActsmithError: no such task (the message lists near matches), files missing or damaged, not a task.
 
     Example:
         >>> load_task("digits").train.x.shape

@@ -6,8 +6,8 @@ AdamW (Loshchilov, Hutter, arXiv:1711.05101) with a learning rate for each net:
     theta <- theta - c_t lr [ (m/(1 - b1^t)) / (sqrt(v/(1 - b2^t)) + eps) + decay theta ]
 
 c_t rises linearly over the first steps and falls as a cosine to zero. Weights decay; biases and the activations' own
-parameters do not. The nets' losses are summed, so no net's gradient sees another; a net whose loss is no longer finite is
-marked as diverged and the others go on.
+parameters do not. The nets' losses are summed, so no net's gradient sees another; a net whose loss is no longer finite
+is marked as diverged and the others go on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,7 @@ __all__ = ["Net", "NetResult", "Optimiser", "Outcome", "train"]
 
 BETA_1, BETA_2, EPS = 0.9, 0.999, 1e-8
 _CHUNK = 2048
+FEW_OUTPUTS = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class NetResult:
         validation: validation accuracy after each epoch.
         validation_loss: after the last epoch.
         best_epoch: the first with the best validation accuracy.
-        test_last, test_best: test accuracy after the last and after the best epoch; None where the test was not looked at.
+        test_last, test_best: test accuracy after the last and the best epoch; None where it was not looked at.
         parameters: the activation's learned values, a number for each layer.
     """
 
@@ -124,6 +126,31 @@ def train(
     """
     if not nets or not all(net.learning_rate > 0 and math.isfinite(net.learning_rate) for net in nets):
         raise ActsmithError(f"train: got {list(nets)[:3]}; expected one net or more, with positive learning rates")
+    with _threads(len(nets) * task.batch * task.width):
+        return _train(task, formula, nets, look_at_test, optimiser or Optimiser(), dtype, progress)
+
+
+@contextmanager
+def _threads(outputs: int) -> Iterator[None]:
+    """One thread where a layer's outputs are few: starting a second costs more than it saves."""
+    before = torch.get_num_threads()
+    if outputs < FEW_OUTPUTS:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train(
+    task: Task,
+    formula: Formula,
+    nets: Sequence[Net],
+    look_at_test: bool,
+    optimiser: Optimiser,
+    dtype: torch.dtype,
+    progress: Callable[[int, int], None] | None,
+) -> Outcome:
     start = initialisation(formula, task.depth)
     square = float(np.mean(np.square(task.train.x, dtype=np.float64)))
     network = Network(
@@ -134,7 +161,7 @@ def train(
     seeds = [net.seed for net in nets]
     orders = {seed: torch.Generator().manual_seed(2**32 + seed) for seed in seeds}
     steps = len(y) // task.batch
-    adam = _AdamW(network, [net.learning_rate for net in nets], steps * task.epochs, optimiser or Optimiser())
+    adam = _AdamW(network, [net.learning_rate for net in nets], steps * task.epochs, optimiser)
     record = _Record(task, network, dtype, look_at_test)
     times: list[float] = []
     for epoch in range(task.epochs):

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
-from scipy import optimize
 
 from actsmith.errors import FormulaError
 from actsmith.formula import primitives as pr
@@ -27,7 +26,7 @@ from actsmith.formula.primitives import constant_value
 __all__ = ["Piece", "find_kinks", "find_pieces", "find_smoothness", "resolve", "sample_point"]
 
 SMOOTHNESS_LIMIT, MOST_KINKS = 8, 64
-_MOST_SEARCHES = 256  # intervals in which a switch's zeros are looked for; some seconds
+_MOST_SEARCHES = 160  # intervals in which a switch's zeros are looked for; some seconds
 _MOST_DEGREE = 30  # of a polynomial whose roots the companion matrix still gives to 1e-9
 _SCAN = np.sinh(np.linspace(-10, 10, 2002))  # |x| up to 11,000, densest at 0, which it avoids
 
@@ -111,12 +110,11 @@ def _is_singular(smooth: sp.Expr, point: float) -> bool:
 def _critical_arguments(expression: sp.Expr) -> list[sp.Expr]:
     """Arguments whose zeros may be kinks, innermost first, each once."""
     found: list[sp.Expr] = []
-    node: Any
     nodes: list[Any] = list(dict.fromkeys(sp.postorder_traversal(expression)))
     for node in nodes:
         if X not in node.free_symbols:
             continue
-        if isinstance(node, pr.maximum | pr.minimum):
+        if isinstance(node, (pr.maximum, pr.minimum)):
             found.append(node.args[0] - node.args[1])
         elif isinstance(node, (*pr.SWITCHES, sp.log)):
             found.append(node.args[0])
@@ -160,18 +158,19 @@ def _degree(u: sp.Expr) -> float:
 
 
 def _scan(u: sp.Expr, low: float, high: float) -> list[float]:
+    """Sign changes of u between the points of a fixed grid, all bisected at once down to neighbouring floats."""
     program = lower([u], [X], {})
-
-    def function(x: float) -> float:
-        return float(program.numpy(x)[0])
-
     grid = np.unique(np.concatenate([_SCAN[(low < _SCAN) & (high > _SCAN)], [0.0] if low < 0 < high else []]))
     values = program.numpy(grid)[0]
-    roots = [float(x) for x in grid[values == 0]]
     finite = np.isfinite(values)
     brackets = np.nonzero((np.sign(values[:-1]) * np.sign(values[1:]) < 0) & finite[:-1] & finite[1:])[0]
     brackets = brackets[np.argsort(np.abs(grid[brackets]), kind="stable")[:MOST_KINKS]]
-    return roots + [optimize.brentq(function, grid[i], grid[i + 1], xtol=1e-15, rtol=1e-15) for i in brackets]
+    left, right, side = grid[brackets], grid[brackets + 1], np.sign(values[brackets])
+    while np.any(right - left > np.spacing(np.maximum(np.abs(left), np.abs(right)))):
+        middle = left + (right - left) / 2
+        before = np.sign(program.numpy(middle)[0]) == side
+        left, right = np.where(before, middle, left), np.where(before, right, middle)
+    return [float(x) for x in (*grid[values == 0], *right)]
 
 
 def _as_exact(u: sp.Expr, root: float) -> sp.Expr:

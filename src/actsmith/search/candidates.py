@@ -2,7 +2,7 @@
 
     f_new = f + eps psi,   psi the EAFO correction's shape under a law       (THEORY 1.4; arXiv:2405.12954)
 
-eps > 0 is the sign that the paper publishes, eps < 0 the one that lowers the entropy; both are tried and training decides.
+eps > 0 is the sign that the paper publishes, eps < 0 the one that lowers the entropy; both are tried, training decides.
 A constant changes no entropy, so where psi(0) != 0 leaves no critical point, psi - psi(0) is tried in its place.
 """
 

@@ -142,11 +142,8 @@ def to_torch_source(formula: Formula, class_name: str, comments: Sequence[str] =
         ActsmithError: `class_name` is no name that a class can have.
     """
     reserved = {"torch", "math", "nn", "_Function", "_value", "_slopes", "_wide", *_HELPERS}
-    if (
-        not (class_name.isidentifier() and class_name.isascii())
-        or keyword.iskeyword(class_name)
-        or class_name in reserved
-    ):
+    possible = class_name.isidentifier() and class_name.isascii() and not keyword.iskeyword(class_name)
+    if not possible or class_name in reserved:
         raise ActsmithError(f"export: class name: got {class_name!r}; expected a Python name, as in MyActivation")
     learned = [name for name, p in formula.params.items() if p.learn]
     fixed = {parameter_symbol(n): sp.Rational(repr(p.value)) for n, p in formula.params.items() if not p.learn}
@@ -154,7 +151,7 @@ def to_torch_source(formula: Formula, class_name: str, comments: Sequence[str] =
     expression = formula.expr.subs(fixed)
     probe = {parameter_symbol(name): formula.params[name].value for name in learned}
     slots = ["x", *(f"p{i}" for i in range(len(learned)))]
-    value = _body(lower([expression], symbols, probe), slots, whole=True)
+    value = _body(lower([expression], symbols, probe), slots, whole=True, depends=X in expression.free_symbols)
     slopes = _body(lower([expression.diff(s) for s in symbols], symbols, probe), slots, whole=False)
     helpers = "".join(f"\n\n{text}" for name, text in _HELPERS.items() if f"{name}(" in value + slopes)
     attributes = [_attribute(name) for name in learned]
@@ -164,7 +161,7 @@ def to_torch_source(formula: Formula, class_name: str, comments: Sequence[str] =
         comments="".join(f"{_plain(line)}\n" for line in comments), helpers=helpers,
         arguments=", ".join(slots), value=value, slopes=slopes, wide=", ".join(f"_wide({s})" for s in slots),
         comma="," if len(slots) == 1 else "",
-        returned=", ".join(["slopes[0].to(x.dtype)", *(f"slopes[{i + 1}].sum().to({s}.dtype)" for i, s in enumerate(slots[1:]))]),
+        returned=", ".join(f"slopes[{i}]{'.sum()' if i else ''}.to({s}.dtype)" for i, s in enumerate(slots)),
         name=class_name, summary=_plain(f"f(x) = {_expression_text(formula)}"),
         parameters="".join(
             f"        self.{attribute} = nn.Parameter(torch.tensor({formula.params[name].value!r}))\n"
@@ -174,8 +171,11 @@ def to_torch_source(formula: Formula, class_name: str, comments: Sequence[str] =
     )  # fmt: skip
 
 
-def _body(program: Program, arguments: Sequence[str], *, whole: bool) -> str:
-    """The statements of a function that returns the program's outputs: one tensor like x if `whole`, else a tuple."""
+def _body(program: Program, arguments: Sequence[str], *, whole: bool, depends: bool = True) -> str:
+    """The statements of a function that returns the program's outputs: a tuple or, if `whole`, one tensor like x.
+
+    `depends` says whether that one depends on x.
+    """
     slots: list[Slot] = list(arguments)
     lines: list[str] = []
     for instruction in program.instructions:
@@ -192,8 +192,7 @@ def _body(program: Program, arguments: Sequence[str], *, whole: bool) -> str:
             slots.append(f"v{len(lines) - 1}")
     outputs = [slots[i] for i in program.outputs]
     if whole:
-        depends = isinstance(outputs[0], str) and "x" in program.inputs
-        result = f"torch.zeros_like(x) + {_text(outputs[0])}" if not depends else f"{outputs[0]}"
+        result = _text(outputs[0]) if depends else f"torch.zeros_like(x) + {_text(outputs[0])}"
         return "".join(lines) + f"    return {result}"
     return "".join(lines) + f"    return ({', '.join(map(_text, outputs))},)"
 

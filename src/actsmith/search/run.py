@@ -7,7 +7,7 @@
     report   leaderboard.json and best.py in the run folder
 
 A network's accuracy is that after the last epoch (the learning rate has fallen to zero); one that diverged counts with
-what it classifies then, usually nothing. The intervals are 95 % t-intervals over the seeds, the differences paired by seed.
+what it classifies then, usually nothing. Intervals are 95 % t-intervals over the seeds, differences paired by seed.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def search(
     """
     began = time.monotonic()
     loaded = load_task(task, data)
-    first, known = _activations(start, baselines)
+    first, known, same = _activations(start, baselines)
     rates = _checked(seeds, learning_rates, budget, candidates)
     if out is None and resume:
         raise ActsmithError("search: resume needs out (--out), the folder of the run to go on with")
@@ -141,26 +141,32 @@ def search(
     folder = RunFolder(path, config, resume=resume)
     with folder.locked():
         deadline = math.inf if budget is None else began + budget
-        run = _Run(loaded, folder, seeds, rates, deadline, progress or (lambda *_: None))
+        run = _Run(loaded, folder, seeds, rates, deadline, progress or (lambda *_: None), same)
         return run.all(first, known, candidates)
 
 
-def _activations(start: FormulaLike, baselines: Sequence[FormulaLike]) -> tuple[Candidate, list[Candidate]]:
-    """The start and the baselines, the start among them first, each function and each name once."""
+def _activations(
+    start: FormulaLike, baselines: Sequence[FormulaLike]
+) -> tuple[Candidate, list[Candidate], dict[str, list[str]]]:
+    """The start, then it and the baselines, each function once, and name -> other names of the same function."""
     if isinstance(baselines, str):
         raise ActsmithError(
             f"search: baselines: got {baselines!r}; expected a list of formulas, as in ['gelu', 'silu']"
         )
     first = Candidate(resolve(start), "baseline", "the start")
     known = [first]
+    same: dict[str, list[str]] = {}
     for baseline in baselines:
         formula = resolve(baseline)
-        if any(same_function(formula, c.formula) for c in known):
+        twin = next((c.formula.name for c in known if same_function(formula, c.formula)), None)
+        if twin is not None:
+            if formula.name != twin:
+                same.setdefault(twin, []).append(formula.name)
             continue
         if any(formula.name == c.formula.name for c in known):
             raise ActsmithError(f"search: baselines: two different formulas are named {formula.name!r}; rename one")
         known.append(Candidate(formula, "baseline", "known"))
-    return first, known
+    return first, known, same
 
 
 def _checked(seeds: int, rates: Sequence[float], budget: float | None, candidates: int) -> tuple[float, ...]:
@@ -186,8 +192,10 @@ class _Run:
         rates: tuple[float, ...],
         deadline: float,
         progress: Progress,
+        same: dict[str, list[str]],
     ) -> None:
         self.task = task
+        self.same = same
         self.folder = folder
         self.seeds = seeds
         self.rates = rates
@@ -359,6 +367,7 @@ class _Run:
             "universality": str(criticality(candidate.formula).universality),
             "origin": candidate.origin,
             "parameters": candidate.formula.to_dict()["params"],
+            "same_as": self.same.get(candidate.formula.name, []),
             "learned": _mean_parameters(score),
             "diverged": sum(net["diverged"] for net in score["nets"]),
             "learning_rate_at_edge": len(self.rates) > 1 and rate in (self.rates[0], self.rates[-1]),
@@ -369,8 +378,8 @@ class _Run:
             f"Origin: {best.origin}.",
             f"Task {self.task.name}: test accuracy {row['accuracy']:.4f}, 95 % interval {row['low']:.4f} to "
             f"{row['high']:.4f}, {self.seeds} seeds.",
-            f"Minus {first.formula.name}, paired: {row['difference']:+.4f}, 95 % interval {row['difference_low']:+.4f} to "
-            f"{row['difference_high']:+.4f}.",
+            f"Minus {first.formula.name}, paired: {row['difference']:+.4f}, 95 % interval "
+            f"{row['difference_low']:+.4f} to {row['difference_high']:+.4f}.",
         ]
         source = to_torch_source(best.formula, "BestActivation", comments)
         write_atomically(self.folder.path / "best.py", source)

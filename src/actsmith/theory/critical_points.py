@@ -183,7 +183,7 @@ def _point_at(formula: Formula, k: float) -> CriticalPoint:
     m = moments(formula, k)
     c_w = 1 / float(m.perp)
     c_b = k - c_w * float(m.g)
-    if abs(c_b) <= C_B_ROUNDING * k:
+    if -C_B_ROUNDING * k <= c_b <= 1e-14 * k:
         c_b = 0.0
     a, a_error = c_w * float(m.d2g) / 2, c_w * float(m.d2g_error) / 2
     slope = (_excess(formula, k * 1.001) - _excess(formula, k / 1.001)) / 0.002
@@ -203,7 +203,7 @@ def _critical_line(scan: Scan) -> list[CriticalPoint]:
         return []
     with np.errstate(all="ignore"):
         c_b = GRID - scan.value[:, S2] / scan.value[:, D2]
-        fit = GRID[scan.usable & (c_b > C_B_ROUNDING * GRID)]
+        fit = GRID[scan.usable & (c_b >= -C_B_ROUNDING * GRID)]
     if fit.size == 0:
         return []
     k = 1.0 if fit[0] <= 1 <= fit[-1] else float(fit[np.argmin(np.abs(np.log(fit)))])

@@ -87,6 +87,8 @@ def branches_of(f: Formula, law: Law) -> Branches:
     rule = nodes((*f.kinks, *law.breakpoints, 0.0), low=low, high=high, step=SCAN_STEP)
     values, slopes, bends = f.jet(rule.x, 2)
     _require_finite(f, law, rule, values)
+    core = law.quantile(np.linspace(0.01, 0.99, 99))
+    typical, spread = np.abs(f(core)).max(), core[-1] - core[0]
     found: list[Branch] = []
     atoms: list[Atom] = []
     folds: list[float] = []
@@ -97,7 +99,9 @@ def branches_of(f: Formula, law: Law) -> Branches:
             mass = float(law.cdf(b) - law.cdf(a)) if b < law.mean else float(law.survival(a) - law.survival(b))
             atoms.append(Atom(float(values[inside][0]), mass, a, b))
             continue
-        certain = np.abs(slopes[inside] * rule.x[inside]) > FLAT * np.abs(values[inside])
+        certain = np.abs(slopes[inside]) * (spread + np.abs(rule.x[inside])) > FLAT * np.maximum(
+            np.abs(values[inside]), typical
+        )
         turns = _roots(f, 1, rule.x[inside][certain], slopes[inside][certain])
         folds += turns
         inflections = np.array(_roots(f, 2, rule.x[inside], bends[inside]))
