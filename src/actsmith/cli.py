@@ -83,8 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 
     for added in (analyze, derive):
         added.add_argument("formula", metavar="FORMULA")
-    for added in (rank, search):
-        added.add_argument("--out" if added is search else "formulas", **_many(added is search))
+    rank.add_argument("formulas", nargs="*", metavar="FORMULA", help="what to rank (default: the whole catalogue)")
     for added in (analyze, derive, rank, search):
         added.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter's value")
         added.add_argument("--learn", action="append", default=[], metavar="NAME", help="a parameter that is learned")
@@ -98,17 +97,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _many(out: bool) -> dict[str, Any]:
-    if out:
-        return {"type": Path, "default": None, "metavar": "DIR", "help": "run folder (default: runs/TASK-TIME)"}
-    return {"nargs": "*", "metavar": "FORMULA", "help": "what to rank (default: the whole catalogue)"}
-
-
 def _search_options(search: argparse.ArgumentParser) -> None:
     search.add_argument("--task", default="digits", help="digits, fashion-mnist, cifar10, or your own as module:object")
     search.add_argument("--start", default="relu", metavar="FORMULA", help="activation to start from (default: relu)")
-    search.add_argument("--data", type=Path, default=None, metavar="DIR", help="folder that holds the task's data")
-    search.add_argument("--seeds", type=int, default=5, help="paired seeds per activation, at least 2 (default: 5)")
+    search.add_argument("--data", type=Path, metavar="DIR", help="folder that holds the task's data")
+    search.add_argument("--seeds", type=int, default=10, help="paired seeds per activation (default: 10, at least 2)")
+    search.add_argument("--budget", metavar="TIME", help="begin no activation after this long: 90s, 10m or 2h")
+    search.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/TASK-START-NUMBER)")
     search.add_argument("--resume", action="store_true", help="go on with the run in --out")
 
 
@@ -229,7 +224,48 @@ def _rank(request: argparse.Namespace) -> None:
 
 
 def _search(request: argparse.Namespace) -> None:
-    raise NotImplementedError
+    from actsmith.progress import Progress
+    from actsmith.report.run import render
+    from actsmith.search.run import search
+
+    with Progress() as progress:
+        result = search(
+            task=request.task,
+            start=_formula(request.start, request),
+            seeds=request.seeds,
+            budget=_seconds(request.budget),
+            data=request.data,
+            out=request.out,
+            resume=request.resume,
+            progress=progress,
+        )
+    files = render(result.folder)
+    if request.json:
+        leaderboard: dict[str, Any] = json.loads((result.folder / "leaderboard.json").read_text())
+        return _print_json(leaderboard | {"folder": str(result.folder)})
+    shown = []
+    for row in result.rows:
+        interval = f"{row['low']:.4f} to {row['high']:.4f}"
+        gain = f"{row['difference']:+.4f} ({row['difference_low']:+.4f} to {row['difference_high']:+.4f})"
+        entropy = "undefined" if row["entropy"] is None else f"{row['entropy']:+.3f}"
+        step = f"{1e3 * row['step_seconds']:.1f} ms"
+        shown.append([row["name"], f"{row['accuracy']:.4f}", interval, gain, entropy, row["universality"], step])
+    headings = ["activation", "accuracy", "95 % interval", f"minus {result.start}, paired", "entropy", "class", "step"]
+    _print_table(headings, shown)
+    if result.skipped:
+        print(f"\nLeft out by the budget: {', '.join(result.skipped)}; --out {result.folder} --resume trains them.")
+    print(f"\nRun folder: {result.folder}  ({', '.join(path.name for path in files)}, best.py)")
+    return None
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    scale = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:], None)
+    try:
+        return float(text if scale is None else text[:-1]) * (scale or 1.0)
+    except ValueError:
+        raise ActsmithError(f"--budget: expected a time such as 90s, 10m or 2h, got {text!r}") from None
 
 
 # ------------------------------------------------------------------------------------------------- requests and output

@@ -127,7 +127,10 @@ def train(
     if not nets or not all(net.learning_rate > 0 and math.isfinite(net.learning_rate) for net in nets):
         raise ActsmithError(f"train: got {list(nets)[:3]}; expected one net or more, with positive learning rates")
     with _threads(len(nets) * task.batch * task.width):
-        return _train(task, formula, nets, look_at_test, optimiser or Optimiser(), dtype, progress)
+        return _train(
+            task, formula, nets, look_at_test=look_at_test, optimiser=optimiser or Optimiser(), dtype=dtype,
+            progress=progress,
+        )  # fmt: skip
 
 
 @contextmanager
@@ -146,6 +149,7 @@ def _train(
     task: Task,
     formula: Formula,
     nets: Sequence[Net],
+    *,
     look_at_test: bool,
     optimiser: Optimiser,
     dtype: torch.dtype,

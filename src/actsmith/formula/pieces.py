@@ -28,6 +28,7 @@ __all__ = ["Piece", "find_kinks", "find_pieces", "find_smoothness", "resolve", "
 SMOOTHNESS_LIMIT, MOST_KINKS = 8, 64
 _MOST_SEARCHES = 160  # intervals in which a switch's zeros are looked for; some seconds
 _MOST_DEGREE = 30  # of a polynomial whose roots the companion matrix still gives to 1e-9
+_VANISHING: Any = (*pr.SWITCHES, sp.log)  # functions that are not smooth where their first argument vanishes
 _SCAN = np.sinh(np.linspace(-10, 10, 2002))  # |x| up to 11,000, densest at 0, which it avoids
 
 
@@ -116,7 +117,7 @@ def _critical_arguments(expression: sp.Expr) -> list[sp.Expr]:
             continue
         if isinstance(node, (pr.maximum, pr.minimum)):
             found.append(node.args[0] - node.args[1])
-        elif isinstance(node, (*pr.SWITCHES, sp.log)):
+        elif isinstance(node, _VANISHING):
             found.append(node.args[0])
         elif isinstance(node, (pr.log1p, pr.sqrt1pm1)):
             found.append(1 + node.args[0])

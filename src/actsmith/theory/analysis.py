@@ -92,8 +92,8 @@ def _shape(f: Formula) -> tuple[tuple[bool, bool], bool]:
         tails = [np.nan_to_num(f(side * far), nan=0.0, posinf=np.inf, neginf=-np.inf) for side in (-1, 1)]
     low, high = np.nanmin(values), np.nanmax(values)
     size = 1 + max(abs(low), abs(high)) if np.isfinite([low, high]).all() else np.inf
-    grows = [tail[-1] > tail[-2] + 1e-3 * size or bool(np.isposinf(tail[-1])) for tail in tails]
-    falls = [tail[-1] < tail[-2] - 1e-3 * size or bool(np.isneginf(tail[-1])) for tail in tails]
+    grows = [tail[-1] > 3 * size for tail in tails]  # log(1e120) is 30 times log(1e4)
+    falls = [tail[-1] < -3 * size for tail in tails]
     poles = np.abs(values) > 1e6 * (1 + np.abs(near)) ** 2
     bounded = (not (any(falls) or np.any(values[poles] < 0)), not (any(grows) or np.any(values[poles] > 0)))
     certain = np.abs(slopes * near) > 1e-13 * np.abs(values)

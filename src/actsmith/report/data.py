@@ -1,0 +1,152 @@
+"""What a run folder says, as the numbers that the reports show. Everything is computed here; what draws only draws."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actsmith.errors import ActsmithError
+from actsmith.formula.formula import Formula
+from actsmith.theory.laws import Empirical, law_from_dict
+
+__all__ = ["Curve", "Density", "Row", "RunData", "read_run"]
+
+Array = NDArray[np.float64]
+
+SHAPES = 5
+"""Activations of which the shapes are drawn, the start apart."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the leaderboard; the attributes are those of leaderboard.json."""
+
+    name: str
+    formula: Formula
+    kind: str
+    accuracy: float
+    low: float
+    high: float
+    difference: float
+    difference_low: float
+    difference_high: float
+    seeds: int
+    learning_rate: float
+    step_seconds: float
+    entropy: float | None
+    universality: str
+    origin: str = ""
+    learned: tuple[tuple[str, float], ...] = ()
+    same_as: tuple[str, ...] = ()
+    diverged: int = 0
+    learning_rate_at_edge: bool = False
+
+
+@dataclass(frozen=True)
+class Curve:
+    """An activation and its derivative on a grid."""
+
+    name: str
+    kind: str
+    x: Array
+    value: Array
+    slope: Array
+
+
+@dataclass(frozen=True)
+class Density:
+    """The measured density of one layer's pre-activations and that of its fit, on a grid."""
+
+    layer: str
+    mean: float
+    std: float
+    fit: str
+    distance: float
+    x: Array
+    measured: Array
+    fitted: Array
+
+
+@dataclass(frozen=True)
+class RunData:
+    """A finished search."""
+
+    task: str
+    start: str
+    rows: tuple[Row, ...]
+    config: dict[str, Any]
+    dropped: tuple[tuple[str, str, str], ...]
+    curves: tuple[Curve, ...]
+    densities: tuple[Density, ...]
+
+
+def read_run(folder: str | Path) -> RunData:
+    """The numbers of a run folder.
+
+    Raises:
+        ActsmithError: the folder holds no finished search.
+    """
+    path = Path(folder)
+    board = _json(path, "leaderboard.json")
+    config = _json(path, "config.json")
+    rows = tuple(_row(entry) for entry in board["rows"])
+    candidates = _json(path, "candidates.json")
+    dropped = tuple((c["name"], c["origin"], c["reason"]) for c in candidates["dropped"])
+    probe = _json(path, "probe.json")
+    return RunData(
+        task=board["task"],
+        start=board["start"],
+        rows=rows,
+        config=config,
+        dropped=dropped,
+        curves=_curves(rows, board["start"]),
+        densities=tuple(_density(layer, entry) for layer, entry in probe["layers"].items()),
+    )
+
+
+def _json(folder: Path, name: str) -> Any:
+    try:
+        return json.loads((folder / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ActsmithError(
+            f"report: {str(folder)!r} has no {name}; expected the folder of a finished search (resume an unfinished one)"
+        ) from None
+    except ValueError:
+        raise ActsmithError(f"report: {folder / name} is not JSON; expected a file as the search writes it") from None
+
+
+def _row(entry: dict[str, Any]) -> Row:
+    known = {k: v for k, v in entry.items() if k in Row.__dataclass_fields__}
+    known["formula"] = Formula.from_dict(
+        {"name": entry["name"], "formula": entry["formula"], "params": entry["parameters"]}
+    )
+    known["learned"] = tuple(entry.get("learned", {}).items())
+    known["same_as"] = tuple(entry.get("same_as", ()))
+    return Row(**known)
+
+
+def _curves(rows: Sequence[Row], start: str) -> tuple[Curve, ...]:
+    """The start, then the best others, with their parameters at the values that training gave them on average."""
+    chosen = [*(r for r in rows if r.name == start), *[r for r in rows if r.name != start][:SHAPES]]
+    x = np.linspace(-5.0, 5.0, 801)
+    curves = []
+    for row in chosen:
+        inside = {n: min(max(v, row.formula.params[n].low), row.formula.params[n].high) for n, v in row.learned}
+        value, slope = row.formula.at(**inside).jet(x, 1)
+        curves.append(Curve(row.name, row.kind, x, value, slope))
+    return tuple(curves)
+
+
+def _density(layer: str, entry: dict[str, Any]) -> Density:
+    law, fitted = Empirical.from_dict(entry["law"]), law_from_dict(entry["fit"]["law"])
+    low, high = law.quantile(np.array([1e-3, 1 - 1e-3]))
+    x = np.linspace(low, high, 401)
+    return Density(
+        layer, law.mean, law.std, fitted.spec, entry["fit"]["distance"], x, np.asarray(law.pdf(x)), np.asarray(fitted.pdf(x))
+    )  # fmt: skip

@@ -1,0 +1,135 @@
+"""The pictures of a search, as SVG that is the same for the same numbers. Colours after Okabe and Ito, told apart by all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from actsmith.errors import ActsmithError
+from actsmith.report.data import Density, RunData
+
+__all__ = ["plot_accuracy", "plot_laws", "plot_shapes"]
+
+BLUE, ORANGE, GREY, BLACK = "#0072B2", "#D55E00", "#8c8c8c", "#000000"
+CYCLE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1)))
+KINDS = {"baseline": (BLUE, "o"), "derived": (ORANGE, "D")}
+
+_STYLE = {
+    "svg.hashsalt": "actsmith",
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "font.family": "DejaVu Sans",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "axes.axisbelow": True,
+    "text.parse_math": False,
+}
+
+
+@contextmanager
+def _figure(path: Path, rows: int, columns: int, size: tuple[float, float], **options: Any) -> Iterator[Any]:
+    """Axes (rows, columns) that are saved on leaving."""
+    try:
+        import matplotlib as mpl
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ActsmithError("report: matplotlib is missing; pip install 'actsmith[search]'") from None
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasSVG(figure)
+        yield figure, figure.subplots(rows, columns, squeeze=False, **options)
+        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def plot_accuracy(data: RunData, path: Path) -> Path:
+    """Accuracy of every activation and its paired difference to the start, with their intervals, best on top."""
+    rows = data.rows
+    labels = [f"{r.name} = {', '.join(r.same_as)}" if r.same_as else r.name for r in rows]
+    places = list(range(len(rows)))
+    with _figure(path, 1, 2, (10.5, 1.6 + 0.3 * len(rows)), sharey=True) as (figure, axes):
+        left, right = axes[0]
+        for place, r in zip(places, rows, strict=True):
+            colour, marker = (BLACK, "s") if r.name == data.start else KINDS[r.kind]
+            look = {"color": colour, "marker": marker, "markersize": 6, "linewidth": 1.6}
+            left.plot([r.low, r.high], [place, place], color=colour, linewidth=1.6)
+            left.plot([r.accuracy], [place], **look)
+            if r.name != data.start:
+                right.plot([r.difference_low, r.difference_high], [place, place], color=colour, linewidth=1.6)
+                right.plot([r.difference], [place], **look)
+        right.axvline(0.0, color=BLACK, linewidth=1)
+        left.set_yticks(places, labels)
+        left.set_ylim(len(rows) - 0.4, -0.6)
+        left.set_xlabel(f"test accuracy, {rows[0].seeds} seeds, 95 % interval")
+        right.set_xlabel(f"accuracy minus {data.start}, paired by seed, 95 % interval")
+        right.tick_params(axis="y", length=0)
+        figure.suptitle(f"{data.task}: which activation is best?", fontweight="bold")
+        _legend(figure, data)
+    return path
+
+
+def _legend(figure: Any, data: RunData) -> None:
+    from matplotlib.lines import Line2D
+
+    entries = [(f"{data.start} (start)", BLACK, "s"), *((kind, *look) for kind, look in KINDS.items())]
+    handles = [Line2D([], [], color=c, marker=m, linestyle="-", label=label) for label, c, m in entries]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+
+
+def plot_shapes(data: RunData, path: Path) -> Path:
+    """The start and the best other activations, with their derivatives."""
+    with _figure(path, 1, 2, (10.5, 4.6)) as (figure, axes):
+        value, slope = axes[0]
+        for i, curve in enumerate(data.curves):
+            start = curve.name == data.start
+            colour = BLACK if start else CYCLE[(i - 1) % len(CYCLE)]
+            style = "-" if start else DASHES[i % len(DASHES)]
+            look = {"color": colour, "linestyle": style, "linewidth": 1.2 if start else 1.8}
+            value.plot(curve.x, curve.value, label=f"{curve.name} (start)" if start else curve.name, **look)
+            slope.plot(curve.x, curve.slope, **look)
+        value.set_xlim(-4, 3)
+        value.set_ylim(-1.3, 3)
+        slope.set_xlim(-4, 4)
+        value.set_xlabel("pre-activation x")
+        value.set_ylabel("f(x)")
+        slope.set_xlabel("pre-activation x")
+        slope.set_ylabel("f'(x)")
+        for axis in (value, slope):
+            axis.axhline(0, color=GREY, linewidth=0.8)
+            axis.axvline(0, color=GREY, linewidth=0.8)
+        value.legend(loc="upper left", frameon=False, fontsize=9)
+        figure.suptitle(f"{data.task}: the best activations, parameters as learned on average", fontweight="bold")
+    return path
+
+
+def plot_laws(data: RunData, path: Path) -> Path:
+    """The measured density of each layer's pre-activations, and the mixture that stands for it."""
+    columns = min(3, len(data.densities))
+    rows = ceil(len(data.densities) / columns)
+    with _figure(path, rows, columns, (3.6 * columns, 1.2 + 2.3 * rows)) as (figure, axes):
+        flat = axes.reshape(-1)
+        for number, (axis, density) in enumerate(zip(flat, data.densities, strict=False), 1):
+            _law(axis, number, density)
+        for axis in flat[len(data.densities) :]:
+            axis.set_visible(False)
+        for axis in axes[-1]:
+            axis.set_xlabel("pre-activation x")
+        for axis in axes[:, 0]:
+            axis.set_ylabel("density")
+        handles, labels = flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+        figure.suptitle(f"{data.task}: what {data.start} sees in a trained network", fontweight="bold")
+    return path
+
+
+def _law(axis: Any, number: int, density: Density) -> None:
+    axis.fill_between(density.x, density.measured, color=BLUE, alpha=0.25, linewidth=0, label="measured")
+    axis.plot(density.x, density.fitted, color=ORANGE, linewidth=1.5, label="mixture of normals, fitted")
+    axis.set_ylim(bottom=0)
+    axis.set_title(f"layer {number}: mean {density.mean:.2f}, std {density.std:.2f}", fontsize=9)

@@ -1,0 +1,146 @@
+"""The command line: the JSON contract, exit statuses, messages and start-up time."""
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from actsmith.cli import main
+
+SQRT_17 = 17**0.5
+
+
+def run(capsys, *arguments):
+    status = main(list(arguments))
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def record(capsys, *arguments):
+    status, out, _ = run(capsys, *arguments, "--json")
+    assert status == 0
+    assert out.count("\n") == 1  # one object and nothing else
+    return json.loads(out)
+
+
+def test_analyze_gelu_agrees_with_the_theory(capsys):
+    a = record(capsys, "analyze", "gelu")
+    assert a["name"] == "gelu"
+    assert a["law"] == "normal(0,1)"
+    assert a["criticality"]["universality"] == "half_stable"
+    top = max(a["criticality"]["points"], key=lambda p: p["K"])
+    assert top["K"] == pytest.approx((3 + SQRT_17) / 2, rel=1e-9)
+    assert top["C_W"] == pytest.approx(1.983058257437547, rel=1e-9)
+    assert top["C_b"] == pytest.approx(0.1729223907560673, rel=1e-9)
+    assert set(a) >= {"formula", "parameters", "kinks", "entropy", "smoothness", "bounded", "monotone", "error"}
+    assert set(a["entropy"]) >= {"differential", "atom_mass", "mixed", "scale_free", "smoothed", "tau", "error"}
+    assert a["bounded"] == [True, False]
+    assert a["monotone"] is False
+    assert a["smoothness"] is None
+    assert a["smoothness_reason"] == "infinitely differentiable"
+
+
+def test_analyze_gives_the_known_classes(capsys):
+    relu = record(capsys, "analyze", "relu")
+    assert relu["criticality"]["universality"] == "scale_invariant"
+    assert relu["criticality"]["points"][0]["C_W"] == pytest.approx(2, rel=1e-9)
+    assert relu["entropy"]["differential"] is None
+    assert "atom" in relu["entropy"]["reasons"]["differential"]
+    tanh = record(capsys, "analyze", "tanh")
+    assert tanh["criticality"]["universality"] == "zero_stable"
+    assert tanh["criticality"]["a1"] == pytest.approx(-2, rel=1e-9)
+    silu = record(capsys, "analyze", "silu")
+    top = max(silu["criticality"]["points"], key=lambda p: p["K"])
+    assert [top["K"], top["C_W"], top["C_b"]] == pytest.approx(
+        [14.3201736180, 1.98800467827, 0.555143170722], rel=1e-9
+    )
+    repu = record(capsys, "analyze", "repu", "--param", "p=2")
+    assert repu["criticality"]["universality"] == "none"
+    assert repu["criticality"]["points"] == []
+    mrepu = record(capsys, "analyze", "mrepu", "--param", "p=2")
+    assert mrepu["criticality"]["universality"] == "zero_unstable"
+    assert mrepu["criticality"]["a1"] == pytest.approx(18, rel=1e-9)
+
+
+def test_derive_relu_states_both_signs(capsys):
+    d = record(capsys, "derive", "relu")
+    assert d["correction"] == "x*exp(-x**2/2)"
+    assert d["dH_deps"] == pytest.approx(2**-1.5, abs=1e-12)
+    descend, published = d["signs"]["descend"], d["signs"]["published"]
+    assert descend["eps"] == -0.01
+    assert published["eps"] == 0.01
+    assert descend["entropy_change"] == pytest.approx(-0.01 * 2**-1.5, abs=1e-12)
+    assert published["entropy_change"] == pytest.approx(0.01 * 2**-1.5, abs=1e-12)
+    assert "publishes" in d["note"]
+
+
+def test_worst_rank_and_list(capsys):
+    assert record(capsys, "worst", "--law", "logistic", "--low", "0")["formula"] == "sigmoid(x)"
+    names = [row["name"] for row in record(capsys, "rank", "relu", "sigmoid", "gelu", "repu", "tanh", "silu")["rows"]]
+    assert names == ["repu", "relu", "gelu", "silu", "tanh", "sigmoid"]
+    activations = record(capsys, "list")["activations"]
+    assert len(activations) >= 40
+    assert all(row["formula"] and row["source"] for row in activations)
+
+
+@pytest.mark.parametrize("verb", ["analyze", "derive"])
+def test_the_plain_form_shows_the_same_numbers(capsys, verb):
+    status, out, _ = run(capsys, verb, "relu")
+    assert status == 0
+    assert ("scale_invariant" in out) if verb == "analyze" else ("descend" in out and "published" in out)
+
+
+def test_a_law_from_a_file_of_samples(capsys, tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, np.random.default_rng(0).normal(size=20_000))
+    a = record(capsys, "analyze", "tanh", "--law", str(path))
+    normal = record(capsys, "analyze", "tanh")
+    assert a["entropy"]["differential"] == pytest.approx(normal["entropy"]["differential"], abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["analyze", "gleu"], "or gelu"),
+        (["analyze", "x +"], "not well formed"),
+        (["analyze", "a*x"], "--param a=1.0"),
+        (["analyze", "relu", "--param", "p"], "expected NAME=VALUE"),
+        (["analyze", "relu", "--param", "p=2"], "no parameter 'p'"),
+        (["analyze", "relu", "--law", "normall"], "normal"),
+        (["analyze", "log(x)"], "not a finite real number near x"),
+        (["analyze", "__import__('os').system('x')"], "only named functions"),
+        (["derive", "sigmoid", "--law", "logistic"], "nothing to correct"),
+        (["derive", "relu", "--step", "-1"], "step must be"),
+        (["worst", "--low", "2"], "low < high"),
+        (["search", "--task", "digitz"], "digits"),
+        (["search", "--budget", "soon"], "expected a time such as"),
+    ],
+)
+def test_a_wrong_request_gives_one_message_and_status_2(capsys, arguments, message):
+    status, out, err = run(capsys, *arguments)
+    assert status == 2
+    assert out == ""
+    assert message in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("arguments", [[], ["analyse", "relu"], ["analyze"], ["analyze", "relu", "--unknown"]])
+def test_argument_errors_exit_with_status_2(capsys, arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert "--help" in capsys.readouterr().err
+
+
+def test_start_loads_little():
+    """`--help` needs neither torch nor sympy nor numpy; `analyze` needs no torch. The times are printed, not asserted."""
+    code = "import sys, actsmith.cli as c\ntry: c.main(%s)\nexcept SystemExit: pass\nprint(sorted(sys.modules))"
+    for arguments, absent in ((["--help"], ("torch", "sympy", "numpy")), (["analyze", "gelu", "--json"], ("torch",))):
+        began = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code % arguments], capture_output=True, text=True, check=True)
+        print(f"{' '.join(arguments)}: {time.perf_counter() - began:.2f} s")
+        for module in absent:
+            assert f"'{module}'" not in done.stdout

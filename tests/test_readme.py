@@ -1,0 +1,23 @@
+"""What the README shows runs."""
+
+import re
+from pathlib import Path
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_the_fifteen_lines_run(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+    exec(compile(code, str(README), "exec"), {})  # noqa: S102  (our own README)
+    out = capsys.readouterr().out
+    assert "x*exp(-x**2/2) 0.35355339" in out
+    assert "scale_invariant" in out
+
+
+def test_every_verb_of_the_command_line_is_described():
+    from actsmith.cli import _parser
+
+    (verbs,) = [a.choices for a in _parser()._actions if a.dest == "verb"]
+    for verb in verbs:
+        assert f"`actsmith {verb}" in README.read_text()
