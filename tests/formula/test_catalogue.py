@@ -90,7 +90,7 @@ REFERENCE = {
     "serf": lambda x: x * mp.erf(softplus(x)),
     "phish": lambda x: x * mp.tanh(x * normal_cdf(x)),
     "gish": lambda x: x * mp.log1p(-mp.expm1(-exp_saturating(x))),
-    "golu": lambda x: x * mp.exp(-mp.exp(-x)),
+    "golu": lambda x: x * mp.exp(-mp.exp(min(-x, mpf(350)))),  # 0 in any format by then
     "lisht": lambda x: x * tanh(x),
     "laplace": lambda x: mp.erfc(-(x - mp.sqrt(0.5)) / (mp.sqrt(1 / (4 * mp.pi)) * mp.sqrt(2))) / 2,
     "tanh": tanh,
@@ -244,13 +244,17 @@ def test_log_derivative_where_the_derivative_underflows(name: str) -> None:
     for x, value in zip(points, got, strict=True):
         if name in ("erf", "laplace", "serf") and abs(x) > 50:
             continue  # 1 - erf(300) has 39,000 zeros; the closed forms are tested below
+        if name == "golu" and x == -1000:
+            continue  # -exp(1000)
         slope = truth(name, x, 1, 1000)
-        vanishes = abs(slope) < mpf(10) ** -990
-        assert value == (-math.inf if vanishes else pytest.approx(float(mp.log(abs(slope))), rel=1e-9, abs=1e-12))
+        if slope == 0:
+            assert value == -math.inf
+        elif abs(slope) > abs(truth(name, x, 0, 1000)) * mpf(10) ** -950:  # else the reference has no digits left
+            assert value == pytest.approx(float(mp.log(abs(slope))), rel=1e-9, abs=1e-12)
 
 
 def test_log_derivative_of_gaussian_tails_in_closed_form() -> None:
-    x = np.array([-1000.0, -300, 300, 1000])
+    x = np.array([-1000.0, -300, -50, 50, 300, 1000])
     np.testing.assert_allclose(get("erf").log_abs_derivative(x), math.log(2 / math.sqrt(math.pi)) - x**2, rtol=1e-14)
     u = (x - math.sqrt(0.5)) * math.sqrt(4 * math.pi)
     np.testing.assert_allclose(get("laplace").log_abs_derivative(x), math.log(math.sqrt(2)) - u**2 / 2, rtol=1e-14)

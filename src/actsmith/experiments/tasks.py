@@ -101,7 +101,8 @@ class Task:
 
     def with_budget(self, **values: int) -> Task:
         """The same data with another width, depth, epochs or batch."""
-        return replace(self, **values)
+        changes: dict[str, Any] = {**values}
+        return replace(self, **changes)
 
 
 def task_from_arrays(

@@ -85,6 +85,14 @@ class RunData:
     curves: tuple[Curve, ...]
     densities: tuple[Density, ...]
 
+    @property
+    def focus(self) -> tuple[Row, ...]:
+        """The rows that a common scale can show: those within six interquartile ranges of the median accuracy."""
+        accuracies = [r.accuracy for r in self.rows]
+        lower, middle, upper = np.quantile(accuracies, [0.25, 0.5, 0.75])
+        reach = max(6 * (upper - lower), 1e-3)
+        return tuple(r for r in self.rows if abs(r.accuracy - middle) <= reach)
+
 
 def read_run(folder: str | Path) -> RunData:
     """The numbers of a run folder.
@@ -115,7 +123,7 @@ def _json(folder: Path, name: str) -> Any:
         return json.loads((folder / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ActsmithError(
-            f"report: {str(folder)!r} has no {name}; expected the folder of a finished search (resume an unfinished one)"
+            f"report: {str(folder)!r} has no {name}; expected the folder of a finished search; resume one that is not"
         ) from None
     except ValueError:
         raise ActsmithError(f"report: {folder / name} is not JSON; expected a file as the search writes it") from None
@@ -148,5 +156,12 @@ def _density(layer: str, entry: dict[str, Any]) -> Density:
     low, high = law.quantile(np.array([1e-3, 1 - 1e-3]))
     x = np.linspace(low, high, 401)
     return Density(
-        layer, law.mean, law.std, fitted.spec, entry["fit"]["distance"], x, np.asarray(law.pdf(x)), np.asarray(fitted.pdf(x))
-    )  # fmt: skip
+        layer=layer,
+        mean=law.mean,
+        std=law.std,
+        fit=fitted.spec,
+        distance=entry["fit"]["distance"],
+        x=x,
+        measured=np.asarray(law.pdf(x)),
+        fitted=np.asarray(fitted.pdf(x)),
+    )

@@ -1,4 +1,4 @@
-"""The pictures of a search, as SVG that is the same for the same numbers. Colours after Okabe and Ito, told apart by all."""
+"""The pictures of a search, as SVG the same for the same numbers. Colours after Okabe and Ito, told apart by all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CYCLE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1)))
 KINDS = {"baseline": (BLUE, "o"), "derived": (ORANGE, "D")}
 
-_STYLE = {
+_STYLE: Any = {
     "svg.hashsalt": "actsmith",
     "svg.fonttype": "none",
     "font.size": 10,
@@ -50,19 +50,25 @@ def _figure(path: Path, rows: int, columns: int, size: tuple[float, float], **op
 
 def plot_accuracy(data: RunData, path: Path) -> Path:
     """Accuracy of every activation and its paired difference to the start, with their intervals, best on top."""
-    rows = data.rows
+    rows, focus = data.rows, data.focus
     labels = [f"{r.name} = {', '.join(r.same_as)}" if r.same_as else r.name for r in rows]
     places = list(range(len(rows)))
     with _figure(path, 1, 2, (10.5, 1.6 + 0.3 * len(rows)), sharey=True) as (figure, axes):
         left, right = axes[0]
         for place, r in zip(places, rows, strict=True):
             colour, marker = (BLACK, "s") if r.name == data.start else KINDS[r.kind]
+            if r not in focus:
+                _beyond(left, place, f"{r.accuracy:.3f}", colour)
+                _beyond(right, place, f"{r.difference:+.3f}", colour)
+                continue
             look = {"color": colour, "marker": marker, "markersize": 6, "linewidth": 1.6}
             left.plot([r.low, r.high], [place, place], color=colour, linewidth=1.6)
             left.plot([r.accuracy], [place], **look)
             if r.name != data.start:
                 right.plot([r.difference_low, r.difference_high], [place, place], color=colour, linewidth=1.6)
                 right.plot([r.difference], [place], **look)
+        _limits(left, [r.low for r in focus], [r.high for r in focus])
+        _limits(right, [0.0, *(r.difference_low for r in focus)], [0.0, *(r.difference_high for r in focus)])
         right.axvline(0.0, color=BLACK, linewidth=1)
         left.set_yticks(places, labels)
         left.set_ylim(len(rows) - 0.4, -0.6)
@@ -72,6 +78,20 @@ def plot_accuracy(data: RunData, path: Path) -> Path:
         figure.suptitle(f"{data.task}: which activation is best?", fontweight="bold")
         _legend(figure, data)
     return path
+
+
+def _limits(axis: Any, lows: list[float], highs: list[float]) -> None:
+    low, high = min(lows), max(highs)
+    margin = 0.05 * (high - low) or 0.01
+    axis.set_xlim(low - margin, high + margin)
+
+
+def _beyond(axis: Any, place: int, text: str, colour: str) -> None:
+    """A value below the scale, written at its end."""
+    axis.text(
+        0.02, place, f"\u25c0 {text}, off the scale", color=colour, va="center", fontsize=9,
+        transform=axis.get_yaxis_transform(),
+    )  # fmt: skip
 
 
 def _legend(figure: Any, data: RunData) -> None:
@@ -94,7 +114,8 @@ def plot_shapes(data: RunData, path: Path) -> Path:
             value.plot(curve.x, curve.value, label=f"{curve.name} (start)" if start else curve.name, **look)
             slope.plot(curve.x, curve.slope, **look)
         value.set_xlim(-4, 3)
-        value.set_ylim(-1.3, 3)
+        low = min(float(c.value[c.x >= -4].min()) for c in data.curves)
+        value.set_ylim(min(1.1 * low, -0.1), 3)
         slope.set_xlim(-4, 4)
         value.set_xlabel("pre-activation x")
         value.set_ylabel("f(x)")

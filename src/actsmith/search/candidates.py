@@ -79,7 +79,7 @@ def laws_to_try(measured: Mapping[str, Empirical]) -> dict[str, Law]:
     laws: dict[str, Law] = {"normal": Normal()}
     for label, law in {
         "pooled": _pooled(list(measured.values())),
-        **{f"layer {path}": law for path, law in measured.items()},
+        **{f"layer {i}": law for i, law in enumerate(measured.values(), 1)},
     }.items():
         fitted = fit_mixture(law, most=COMPONENTS).law
         x = np.asarray(fitted.quantile(np.linspace(0.01, 0.99, 99)))

@@ -252,7 +252,7 @@ class _Run:
         chosen = next(i for i, net in enumerate(self._tuning_nets()) if net.learning_rate == rate)
         self.progress("probe", 1, 2, "measuring the pre-activations")
         x = torch.from_numpy(self.task.train.x[:PROBED])
-        laws = probe(outcome.network.module(chosen), list(x.split(1024)))
+        laws = probe(outcome.network.module(chosen), torch.split(x, 1024))
         self.folder.write(
             "probe.json",
             {

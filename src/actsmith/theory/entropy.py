@@ -159,7 +159,7 @@ def _mixed(output: OutputLaw, continuous: Estimate) -> Estimate:
     return Estimate(continuous.value + discrete, continuous.error)
 
 
-def output_moments(f: Formula, law: Law) -> Moments | None:
+def output_moments(f: smoothed.Function, law: Law) -> Moments | None:
     """Mean and standard deviation of f(X); None where the variance is not finite.
 
     Integrated to the law's own cut, whose remainder is in the error: a divergent moment shows.

@@ -104,7 +104,7 @@ def _nodes(law: Law) -> tuple[Array, Array]:
 def _start(x: Array, p: Array, k: int) -> tuple[Array, Array, Array]:
     """k slices of equal mass, each with its own mean and deviation."""
     piece = np.minimum((np.cumsum(p) * k).astype(int), k - 1)
-    w = np.bincount(piece, p, k)
+    w: Array = np.asarray(np.bincount(piece, p, k), dtype=np.float64)
     m = np.bincount(piece, p * x, k) / w
     s = np.sqrt(np.bincount(piece, p * (x - m[piece]) ** 2, k) / w)
     return w, m, s

@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from math import log, pi, sqrt
+from typing import Any, Protocol
 
 import numpy as np
 from scipy import special
 
 from actsmith.errors import NumericsError
-from actsmith.formula.formula import Formula
 from actsmith.theory.law import Array, Law
 from actsmith.theory.output import reach
 from actsmith.theory.quadrature import Estimate
@@ -41,6 +41,16 @@ POINTS = 12  # Gauss-Legendre nodes per panel
 WIDE = 2.0  # a panel is at most 2 tau wide in u
 MOST_NODES = 400_000
 LIMIT = 60.0  # standard deviations; what lies beyond is not smoothed
+
+
+class Function(Protocol):
+    """What is smoothed: a Formula, or anything that is called like one and knows its kinks."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kinks(self) -> tuple[float, ...]: ...
+    def __call__(self, x: Any) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -133,7 +143,7 @@ def _spread(index: np.ndarray, moment: Array, kernel: Array, size: int) -> Array
     return result
 
 
-def smoothed_output(f: Formula, law: Law, moments: Moments, tau: float, points: int = POINTS) -> SmoothedOutput:
+def smoothed_output(f: Function, law: Law, moments: Moments, tau: float, points: int = POINTS) -> SmoothedOutput:
     """The smoothed standardised output of f under the law.
 
     Args:
@@ -155,7 +165,7 @@ def smoothed_output(f: Formula, law: Law, moments: Moments, tau: float, points: 
     return SmoothedOutput(tau, moments, grid, np.maximum(density, 0.0), x, weight, u, outside)
 
 
-def _panels(f: Formula, law: Law, moments: Moments, tau: float, points: int) -> tuple[Array, Array]:
+def _panels(f: Function, law: Law, moments: Moments, tau: float, points: int) -> tuple[Array, Array]:
     """Nodes and dx weights on panels that are short against the law's own scale and against tau in the output."""
     low, high = reach(law)
     marks = [low, *sorted({p for p in (*f.kinks, *law.breakpoints, 0.0) if low < p < high}), high]
@@ -215,7 +225,7 @@ def _scale(law: Law) -> float:
     return scale * min(1.0, 4 * bandwidth) if bandwidth else scale
 
 
-def estimate(f: Formula, law: Law, moments: Moments, tau: float) -> tuple[Estimate, float]:
+def estimate(f: Function, law: Law, moments: Moments, tau: float) -> tuple[Estimate, float]:
     """J_tau from the grid with its error, and the mass left outside it.
 
     The error is the difference between 12 and 9 nodes per panel, plus the mass that quadrature lost.

@@ -1,0 +1,133 @@
+"""The formulas of PyTorch's own activations, by the name of the function and by module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import nn
+
+from actsmith.formula.catalogue import get
+from actsmith.formula.formula import Formula
+from actsmith.nn.activation import Activation
+
+__all__ = ["formula_of_call", "formula_of_module"]
+
+
+def _gelu(approximate: str = "none") -> Formula:
+    return get("gelu_tanh" if approximate == "tanh" else "gelu")
+
+
+def _leaky_relu(negative_slope: float = 0.01) -> Formula:
+    if 0 <= negative_slope <= 1:
+        return get("leaky_relu", slope=negative_slope)
+    return Formula("where(x, x, slope*x)", {"slope": negative_slope}, "leaky_relu")
+
+
+def _rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Formula:
+    return _leaky_relu((lower + upper) / 2)  # what it is in evaluation
+
+
+def _softplus(beta: float = 1.0, threshold: float = 20.0) -> Formula:
+    del threshold  # beyond it the difference from x is below exp(-threshold)/beta
+    return get("softplus") if beta == 1 else Formula("softplus(beta*x)/beta", {"beta": beta}, "softplus")
+
+
+def _hardtanh(min_val: float = -1.0, max_val: float = 1.0) -> Formula:
+    if (min_val, max_val) == (-1.0, 1.0):
+        return get("hardtanh")
+    return Formula("clip(x, low, high)", {"low": min_val, "high": max_val}, "hardtanh")
+
+
+def _clamp(min: float | None = None, max: float | None = None) -> Formula:  # noqa: A002
+    if min is not None and max is not None:
+        return Formula("clip(x, low, high)", {"low": min, "high": max})
+    if min is not None:
+        return Formula("max(x, low)", {"low": min})
+    return get("identity") if max is None else Formula("min(x, high)", {"high": max})
+
+
+def _elu(alpha: float = 1.0) -> Formula:
+    return get("elu", alpha=alpha)
+
+
+def _celu(alpha: float = 1.0) -> Formula:
+    return get("celu", alpha=alpha)
+
+
+def _softshrink(lambd: float = 0.5) -> Formula:
+    return get("softshrink", lambd=lambd)
+
+
+def _hardshrink(lambd: float = 0.5) -> Formula:
+    return get("hardshrink", lambd=lambd)
+
+
+_WITH_ARGUMENTS: dict[str, tuple[tuple[str, ...], Callable[..., Formula]]] = {
+    "gelu": (("approximate",), _gelu),
+    "leaky_relu": (("negative_slope",), _leaky_relu),
+    "rrelu": (("lower", "upper"), _rrelu),
+    "softplus": (("beta", "threshold"), _softplus),
+    "hardtanh": (("min_val", "max_val"), _hardtanh),
+    "clamp": (("min", "max"), _clamp),
+    "clip": (("min", "max"), _clamp),
+    "elu": (("alpha",), _elu),
+    "celu": (("alpha",), _celu),
+    "softshrink": (("lambd",), _softshrink),
+    "hardshrink": (("lambd",), _hardshrink),
+}
+_CATALOGUE = (
+    "relu", "relu6", "selu", "silu", "mish", "tanh", "sigmoid", "softsign", "hardswish", "hardsigmoid", "logsigmoid",
+    "erf", "sin",
+)  # fmt: skip
+_TEXT = {
+    "tanhshrink": "x - tanh(x)", "exp": "exp(x)", "expm1": "expm1(x)", "log1p": "log1p(x)", "cos": "cos(x)",
+    "arctan": "atan(x)", "atan": "atan(x)", "square": "x**2", "abs": "abs(x)", "absolute": "abs(x)", "neg": "-x",
+    "sqrt": "sqrt(x)", "sinh": "sinh(x)", "cosh": "cosh(x)", "asinh": "asinh(x)", "sign": "sign(x)",
+}  # fmt: skip
+_MODULES: dict[type[nn.Module], str] = {
+    nn.ReLU6: "relu6", nn.CELU: "celu", nn.ELU: "elu", nn.GELU: "gelu", nn.Hardshrink: "hardshrink", nn.Hardsigmoid: "hardsigmoid",
+    nn.Hardswish: "hardswish", nn.Hardtanh: "hardtanh", nn.LeakyReLU: "leaky_relu", nn.LogSigmoid: "logsigmoid",
+    nn.Mish: "mish", nn.ReLU: "relu", nn.RReLU: "rrelu", nn.SELU: "selu", nn.SiLU: "silu",
+    nn.Sigmoid: "sigmoid", nn.Softplus: "softplus", nn.Softshrink: "softshrink", nn.Softsign: "softsign",
+    nn.Tanh: "tanh", nn.Tanhshrink: "tanhshrink",
+}  # fmt: skip
+
+
+def formula_of_call(name: str, arguments: Sequence[Any] = (), keywords: dict[str, Any] | None = None) -> Formula | None:
+    """The formula of a torch function or tensor method by its name; `arguments` without the tensor itself.
+
+    None where it is no elementwise function that is known, or an argument is no plain number.
+
+    >>> formula_of_call("leaky_relu", (0.2,)).text
+    'where(x, x, slope*x)'
+    """
+    name = name.removesuffix("_").removeprefix("special_")
+    name = "logsigmoid" if name == "log_sigmoid" else name
+    if name in _CATALOGUE:
+        return get(name)
+    if name in _TEXT:
+        return Formula(_TEXT[name], name=name if name == "tanhshrink" else None)
+    if name not in _WITH_ARGUMENTS:
+        return None
+    names, build = _WITH_ARGUMENTS[name]
+    values = dict(zip(names, arguments, strict=False)) | {k: v for k, v in (keywords or {}).items() if k in names}
+    plain = all(isinstance(v, int | float | str | None) for v in values.values())
+    return build(**values) if plain else None
+
+
+def formula_of_module(module: nn.Module) -> Formula | None:
+    """The formula of an activation module, None where it is none that is known.
+
+    >>> formula_of_module(nn.ELU(alpha=0.5)).params["alpha"].value
+    0.5
+    """
+    if isinstance(module, Activation):
+        return module.formula if module.share != "channel" else module._family.formula
+    if isinstance(module, nn.PReLU):
+        return get("prelu", slope=round(float(module.weight.detach().mean()), 12))
+    for kind, name in _MODULES.items():
+        if isinstance(module, kind):
+            names = _WITH_ARGUMENTS.get(name, ((), None))[0]
+            return formula_of_call(name, (), {n: getattr(module, n) for n in names})
+    return None

@@ -1,0 +1,367 @@
+"""Watching a forward pass: every call of an activation, with its input and output, whatever form it has.
+
+    module      a child module: `layer1.0.relu`
+    attribute   a callable that a module stores: `encoder.layers.0.activation`
+    function    a call in a module's forward: `layer1.0.relu:0`, the first call of relu there (`:0` numbers them)
+
+Hooks on the instances keep a stack of the modules that run; a torch-function mode sees the calls of functions; callables
+in attributes are wrapped while the pass lasts. Nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from actsmith.surgery.recognise import Recognised, recognise, recognise_module
+
+__all__ = ["FUNCTIONS", "Call", "Kind", "Observer", "Place", "base_name", "stored_callables"]
+
+Kind = Literal["module", "attribute", "function"]
+
+FUNCTIONS = frozenset((
+    "celu", "elu", "gelu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid",
+    "log_sigmoid", "mish", "relu", "relu6", "rrelu", "selu", "sigmoid", "silu", "softplus", "softshrink", "softsign",
+    "tanh", "tanhshrink", "threshold", "clamp", "clip", "clamp_min", "expit",
+))  # fmt: skip
+"""Functions of torch that are activations, by name without a trailing underscore."""
+_CLAMPS = ("clamp", "clip", "clamp_min")
+_MULTIPLY = ("mul", "__mul__", "__rmul__", "__imul__", "multiply")
+_VIEWS = (
+    "view", "reshape", "unsqueeze", "squeeze", "expand", "expand_as", "flatten", "permute", "transpose", "dropout",
+    "__getitem__", "contiguous", "to", "type_as", "float",
+)  # fmt: skip
+_CHANNELS_FIRST = (
+    nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.MaxPool2d, nn.AvgPool2d,
+    nn.AdaptiveAvgPool2d,
+)  # fmt: skip
+_CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an activation is called.
+
+    Attributes:
+        kind: "module", "attribute" or "function".
+        owner: path of the module whose forward makes the call; for a module site, its parent.
+        name: the child's or attribute's name, or the function's.
+        ordinal: which call of that function in one run of the owner, from 0; 0 for the other kinds.
+    """
+
+    kind: Kind
+    owner: str
+    name: str
+    ordinal: int = 0
+
+    @property
+    def path(self) -> str:
+        """`owner.name`, with `:ordinal` for a function."""
+        joined = f"{self.owner}.{self.name}" if self.owner else self.name
+        return f"{joined}:{self.ordinal}" if self.kind == "function" else joined
+
+
+@dataclass
+class Call:
+    """What was seen of one place.
+
+    Attributes:
+        place: where.
+        what: the activation, by its values.
+        class_name: of the module, or the function's name.
+        order: how many places had been seen before it.
+        count: how often it ran.
+        gates: its output is multiplied with a tensor of the same size.
+        squashes: its output is broadcast over a larger tensor, or lies in [0, 1] and feeds no further layer.
+        channel_dim: the dimension of the units: 1 behind a convolution, else -1.
+    """
+
+    place: Place
+    what: Recognised
+    class_name: str
+    order: int
+    count: int = 0
+    gates: bool = False
+    broadcast: bool = False
+    fed: bool = False
+    channel_dim: int = -1
+
+    @property
+    def squashes(self) -> bool:
+        return self.broadcast or (self.what.unit_range and not self.fed and not self.gates)
+
+
+@dataclass
+class _Frame:
+    path: str
+    module: nn.Module
+    site: Place | None = None
+    input: Any = None
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+class Observer:
+    """Counts and classifies the calls of activations while it is entered.
+
+    Args:
+        model: what will run.
+        modules: path -> what it is, of the modules that are activations.
+        possible: path of modules that may be; judged at their first input by `judge`.
+        judge: (module, input) -> whether it is an activation.
+        before, after: called with the place, the input, and the output of every call.
+        follow: whether to follow outputs into products, for `gates` and `squashes`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        modules: Mapping[str, Recognised],
+        possible: Iterable[str] = (),
+        judge: Callable[[nn.Module, Tensor], bool] | None = None,
+        before: Callable[[Place, Tensor], None] | None = None,
+        after: Callable[[Place, Tensor], None] | None = None,
+        follow: bool = False,
+    ) -> None:
+        self.model = model
+        self.modules = dict(modules)
+        self.possible = set(possible)
+        self.judge = judge
+        self.before, self.after = before, after
+        self.calls: dict[Place, Call] = {}
+        self.arguments: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
+        self._stack: list[_Frame] = []
+        self._inside: list[Place] = []
+        self._paused = False
+        self._channel_dim: int | None = None
+        self._outputs: Any = _outputs() if follow else None
+
+    @contextmanager
+    def watching(self) -> Iterator[Observer]:
+        """Hooks, wrapped attributes and the mode in place; afterwards as before, also after an error."""
+        handles = []
+        wrapped: list[tuple[nn.Module, str, Any]] = []
+        compiled = [(m, m._compiled_call_impl) for m in self.model.modules() if _compiled(m)]
+        try:
+            for module, _ in compiled:
+                module._compiled_call_impl = None
+            for path, module in self.model.named_modules():
+                handles.append(module.register_forward_pre_hook(self._entering(path), with_kwargs=True, prepend=True))
+                handles.append(module.register_forward_hook(self._leaving, always_call=True))
+                for name, function, what in stored_callables(module):
+                    place = Place("attribute", path, name)
+                    wrapped.append((module, name, function))
+                    vars(module)[name] = self._wrapping(place, function, what)
+            with _mode(self._function):
+                yield self
+        finally:
+            for handle in handles:
+                handle.remove()
+            for module, name, function in wrapped:
+                vars(module)[name] = function
+            for module, call in compiled:
+                module._compiled_call_impl = call
+            self._stack.clear()
+            self._inside.clear()
+
+    # ------------------------------------------------------------------------------------------------ the three forms
+
+    def _entering(self, path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+            frame = _Frame(path, module)
+            values = (*arguments, *keywords.values())
+            x = values[0] if values else None
+            if not self._inside and isinstance(x, Tensor) and x.is_floating_point() and self._is_site(path, module, x):
+                owner, _, name = path.rpartition(".")
+                frame.site = Place("module", owner, name)
+                self._start(frame.site, self.modules[path], type(module).__name__, x)
+                frame.input = x
+            elif not self._inside and path not in self.modules:
+                self.arguments.setdefault(path, (arguments, keywords))
+            self._stack.append(frame)
+
+        return hook
+
+    def _leaving(self, module: nn.Module, _: Any, output: Any) -> None:
+        while self._stack:
+            frame = self._stack.pop()
+            if frame.site is not None:
+                self._finish(frame.site, output)
+            if frame.module is module:
+                break
+        if isinstance(module, _CHANNELS_FIRST):
+            self._channel_dim = 1
+        elif isinstance(module, _CHANNELS_LAST):
+            self._channel_dim = -1
+
+    def _is_site(self, path: str, module: nn.Module, x: Tensor) -> bool:
+        if path in self.possible and self.judge is not None:
+            self.possible.discard(path)
+            self._paused = True
+            try:
+                with torch.no_grad():
+                    if self.judge(module, x.detach()):
+                        self.modules[path] = recognise_module(module) or Recognised(None, None, False)
+            finally:
+                self._paused = False
+        return path in self.modules
+
+    def _wrapping(self, place: Place, function: Callable[..., Any], what: Recognised) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            x = arguments[0] if arguments else next(iter(keywords.values()), None)
+            if self._inside or self._paused or not isinstance(x, Tensor):
+                return function(*arguments, **keywords)
+            self._start(place, what, getattr(function, "__name__", type(function).__name__), x)
+            y = None
+            try:
+                y = function(*arguments, **keywords)
+            finally:
+                self._finish(place, y)
+            return y
+
+        return call
+
+    def _function(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        name = base_name(function)
+        if self._paused or self._inside or not self._stack:
+            return function(*arguments, **keywords)
+        if self._outputs is not None:
+            self._follow(name, arguments)
+        x = arguments[0] if arguments else keywords.get("input")
+        if name not in FUNCTIONS or not isinstance(x, Tensor) or not x.is_floating_point():
+            y = function(*arguments, **keywords)
+            if self._outputs is not None and name in _VIEWS and isinstance(x, Tensor) and x in self._outputs:
+                if isinstance(y, Tensor):
+                    self._outputs[y] = self._outputs[x]
+            return y
+        what = self._what(function, name, arguments, keywords)
+        if what is None:
+            return function(*arguments, **keywords)
+        frame = self._stack[-1]
+        place = Place("function", frame.path, name, frame.counts.get(name, 0))
+        frame.counts[name] = place.ordinal + 1
+        self._start(place, what, name, x)
+        y = None
+        try:
+            y = function(*arguments, **keywords)
+        finally:
+            self._finish(place, y)
+        return y
+
+    def _what(self, function: Any, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        if any(isinstance(v, Tensor) for v in (*arguments[1:], *keywords.values())[0 if arguments else 1 :]):
+            return None if name in _CLAMPS else Recognised(name, None, False)
+        rest = {k: v for k, v in keywords.items() if k not in ("input", "training", "out")}
+        self._paused = True
+        try:
+            what = recognise(lambda grid: function(grid, *arguments[1:], **rest))
+        finally:
+            self._paused = False
+        if name in _CLAMPS:
+            return what if what is not None and what.name in ("relu", "relu6") else None
+        return what
+
+    # ------------------------------------------------------------------------------------------------ one call
+
+    def _start(self, place: Place, what: Recognised, class_name: str, x: Tensor) -> None:
+        if place not in self.calls:
+            self.calls[place] = Call(place, what, class_name, len(self.calls))
+            dim = self._channel_dim if self._channel_dim is not None else 1 if x.ndim == 4 else -1
+            self.calls[place].channel_dim = dim if x.ndim > 2 else -1
+        self.calls[place].count += 1
+        if self.before is not None:
+            self._quietly(self.before, place, x)
+        self._inside.append(place)
+
+    def _finish(self, place: Place, y: Any) -> None:
+        if self._inside and self._inside[-1] == place:
+            self._inside.pop()
+        if not isinstance(y, Tensor):
+            return
+        if self._outputs is not None:
+            self._outputs[y] = place
+        if self.after is not None:
+            self._quietly(self.after, place, y)
+
+    def _quietly(self, call: Callable[[Place, Tensor], None], place: Place, value: Tensor) -> None:
+        self._paused = True
+        try:
+            call(place, value)
+        finally:
+            self._paused = False
+
+    def _follow(self, name: str, arguments: tuple[Any, ...]) -> None:
+        tensors = [a for a in arguments if isinstance(a, Tensor)]
+        for y in tensors:
+            place = self._outputs.get(y)
+            if place is None:
+                continue
+            call = self.calls[place]
+            others = [t for t in tensors if t is not y]
+            if name in _MULTIPLY and others:
+                other = others[0]
+                if other.numel() > y.numel():
+                    call.broadcast = True
+                elif other.shape == y.shape and not isinstance(other, nn.Parameter):
+                    call.gates = True
+            elif name not in _VIEWS:
+                call.fed = True
+
+
+def base_name(function: Any) -> str:
+    """The function's name without the underscore of the in-place form."""
+    name: str = getattr(function, "__name__", "")
+    return name[:-1] if name.endswith("_") and not name.endswith("__") else name
+
+
+def stored_callables(module: nn.Module) -> list[tuple[str, Callable[..., Any], Recognised]]:
+    """The functions that a module stores in attributes and that are activations by their values."""
+    found = []
+    for name, value in list(vars(module).items()):
+        kinds = types.FunctionType | types.BuiltinFunctionType | functools.partial
+        if name.startswith("__") or name == "forward" or not isinstance(value, kinds):
+            continue
+        if isinstance(value, functools.partial) and not isinstance(
+            value.func, types.FunctionType | types.BuiltinFunctionType
+        ):
+            continue
+        what = _stored(value)
+        if what is not None:
+            found.append((name, value, what))
+    return found
+
+
+def _stored(value: Callable[..., Any]) -> Recognised | None:
+    name = base_name(value)
+    module = getattr(value, "__module__", "") or ""
+    # Of torch's own functions only the activations: others (init, exp) stand in attributes too.
+    if module.startswith("torch") and name and name not in FUNCTIONS:
+        return None
+    return recognise(value)
+
+
+def _compiled(module: nn.Module) -> bool:
+    return getattr(module, "_compiled_call_impl", None) is not None
+
+
+def _outputs() -> Any:
+    from torch.utils.weak import WeakTensorKeyDictionary
+
+    return WeakTensorKeyDictionary()
+
+
+def _mode(handle: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]) -> AbstractContextManager[Any]:
+    class Mode(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return handle(func, tuple(args), kwargs or {})
+
+    mode: AbstractContextManager[Any] = Mode()
+    return mode

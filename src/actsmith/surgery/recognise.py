@@ -1,0 +1,148 @@
+"""Which activation a callable is, by its values: a custom class is recognised as well as torch's own.
+
+The callable is evaluated on a grid; the catalogue's formula with the same values names it. Where none has, the
+parameters of the usual families are read off the values (the slope of a leaky ReLU, the alpha of an ELU) and tried.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from actsmith.errors import ActsmithError
+from actsmith.formula.catalogue import CATALOGUE, get
+from actsmith.formula.formula import Formula
+from actsmith.nn.activation import Activation
+
+__all__ = ["Recognised", "recognise", "recognise_module"]
+
+# Multiples of 1/16 are exact in float16 too; 0 and +-1 are among them. Beyond 8 the tails of a gate leave float32.
+GRID = np.arange(-128, 129) / 16
+TOLERANCE = 1e-5
+"""Relative; GELU and its tanh form differ by 5e-4, and float32 errs by 1e-6."""
+NOT_ONE = ("identity", "prelu", "swish", "celu", "telu")
+"""Equal to another entry at their published values, or no activation; prelu and swish are found by their parameter."""
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What the values say.
+
+    Attributes:
+        name: the catalogue's name, or that of a family with other parameters; None for an activation of no known name.
+        formula: the formula with its parameters, where there is one.
+        unit_range: whether all values lie in [0, 1], as a gate's do.
+    """
+
+    name: str | None
+    formula: Formula | None
+    unit_range: bool
+
+
+def recognise(function: Callable[[Tensor], Any], device: torch.device | None = None) -> Recognised | None:
+    """What `function` computes elementwise in float32; None where it is not elementwise, linear, or fails on a vector."""
+    x = torch.tensor(GRID, dtype=torch.float32, device=device)
+    try:
+        with torch.no_grad():
+            y, back = function(x.clone()), function(x.flip(0))
+    except Exception:
+        return None  # whatever it is, it is no function of one vector
+    if not all(isinstance(v, Tensor) and v.shape == x.shape and v.is_floating_point() for v in (y, back)):
+        return None
+    values = y.double().cpu().numpy()
+    with np.errstate(invalid="ignore"):
+        bend = np.abs(np.diff(values, 2)).max()
+        if not np.allclose(values, back.flip(0).double().cpu().numpy(), rtol=1e-6, atol=1e-7, equal_nan=True):
+            return None
+        if not (np.isfinite(values).all() and bend > 1e-5 * np.abs(values).max()):
+            return None
+    return _by_values(tuple(np.round(values, 9).tolist()))
+
+
+def recognise_module(module: nn.Module) -> Recognised | None:
+    """`recognise` for a module in evaluation mode; an `Activation` answers for itself."""
+    if isinstance(module, Activation):
+        try:
+            formula = module.formula
+        except ActsmithError:  # every channel has its own
+            return Recognised(module._family.formula.name, None, False)
+        values = formula(GRID)
+        return Recognised(formula.name, formula, bool(np.all((values >= 0) & (values <= 1))))
+    parameters = list(module.parameters())
+    if isinstance(module, nn.PReLU) and module.weight.numel() > 1:
+        return Recognised("prelu", None, False)
+    training = module.training
+    device = parameters[0].device if parameters else None
+    try:
+        module.training = False
+        return recognise(module.forward, device)
+    finally:
+        module.training = training
+
+
+@lru_cache(maxsize=1024)
+def _by_values(values: tuple[float, ...]) -> Recognised:
+    y = np.array(values)
+    unit = bool(np.all((y >= 0) & (y <= 1)))
+    for name, known in _table().items():
+        if _close(known, y):
+            return Recognised(name, get(name), unit)
+    for name, formula in _families(y):
+        with np.errstate(all="ignore"):
+            if _close(formula(GRID), y):
+                return Recognised(name, formula, unit)
+    return Recognised(None, None, unit)
+
+
+@cache
+def _table() -> dict[str, np.ndarray]:
+    with np.errstate(all="ignore"):
+        return {name: get(name)(GRID) for name in CATALOGUE if name not in NOT_ONE}
+
+
+def _close(known: np.ndarray, y: np.ndarray) -> bool:
+    return bool(np.all(np.abs(known - y) <= TOLERANCE * (1 + np.abs(y))))
+
+
+def _families(y: np.ndarray) -> Iterator[tuple[str, Formula]]:
+    """Formulas whose parameters are read off the values."""
+
+    def at(x: float) -> float:
+        return float(y[np.searchsorted(GRID, x)])
+
+    def short(value: float) -> float:
+        return float(f"{value:.6g}")
+
+    if np.allclose(y[GRID > 0], GRID[GRID > 0], rtol=1e-5):
+        slope, depth = short(-at(-1)), -at(-8)
+        yield "leaky_relu", Formula("where(x, x, slope*x)", {"slope": slope}, "leaky_relu")
+        yield "elu", Formula("where(x, x, alpha*expm1(x))", {"alpha": short(-depth / math.expm1(-8))}, "elu")
+        alpha = depth
+        for _ in range(100):  # alpha = depth/(1 - exp(-8/alpha))
+            alpha = -depth / math.expm1(-8 / alpha) if alpha > 0 else 0.0
+        if alpha > 0:
+            yield "celu", Formula("where(x, x, alpha*expm1(x/alpha))", {"alpha": short(alpha)}, "celu")
+        if depth > 0:
+            shift = {"alpha": short(depth)}
+            yield "threshold", Formula("where(x, x, -alpha)", shift, "threshold")
+    low, high = short(float(y.min())), short(float(y.max()))
+    if low < high:
+        yield "hardtanh", Formula("clip(x, a, b)", {"a": low, "b": high}, "hardtanh")
+    gate = at(1)
+    if 0 < gate < 1:
+        beta = short(math.log(gate / (1 - gate)))
+        yield "swish", Formula("x*sigmoid(beta*x)", {"beta": beta}, "swish")
+    if at(0) > 0:
+        sharp = short(math.log(2) / at(0))
+        yield "softplus", Formula("softplus(b*x)/b", {"b": sharp}, "softplus")
+    edge = float(np.abs(GRID[y == 0]).max(initial=0.0))
+    shrink = short(8 - at(8))
+    if edge and 0 < shrink < 8:
+        yield "softshrink", Formula("relu(x - lambd) - relu(-x - lambd)", {"lambd": shrink}, "softshrink")

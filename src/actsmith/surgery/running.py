@@ -1,0 +1,105 @@
+"""Running a model on an example or a batch, and leaving it as it was."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from actsmith.errors import ActsmithError
+
+__all__ = ["as_batches", "example_for", "run_batch", "run_example", "untouched"]
+
+_TARGETS = ("label", "labels", "label_ids", "targets")
+
+
+@contextmanager
+def untouched(model: nn.Module, training: bool | None = None, grad: bool = False) -> Iterator[None]:
+    """Run in evaluation or training mode (None: as is); afterwards modes, buffers and random state are as before."""
+    modes = [(m, m.training) for m in model.modules()]
+    buffers = [(b, b.detach().clone()) for b in model.buffers()] if training else []
+    devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
+    try:
+        with torch.random.fork_rng(devices), torch.set_grad_enabled(grad):
+            if training is not None:
+                model.train(training)
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+
+
+def run_example(model: nn.Module, example: Any, seed: int = 0) -> Any:
+    """model(example): a tensor, a tuple of positional arguments, or a dictionary of keyword arguments."""
+    device = _device(model)
+    torch.manual_seed(seed)
+    if isinstance(example, Mapping):
+        return model(**{k: _to(v, device) for k, v in example.items()})
+    if isinstance(example, tuple):
+        return model(*(_to(v, device) for v in example))
+    return model(_to(example, device))
+
+
+def run_batch(model: nn.Module, batch: Any, targets: bool = False) -> Any:
+    """model(batch): inputs, (inputs, targets), or a dictionary, of which targets stay out unless wanted."""
+    device = _device(model)
+    inputs = batch[0] if isinstance(batch, tuple | list) and batch else batch
+    if isinstance(inputs, Tensor):
+        return model(inputs.to(device))
+    if isinstance(inputs, Mapping):
+        kept = {k: v for k, v in inputs.items() if _takes(model, k, targets)}
+        return model(**{k: _to(v, device) for k, v in kept.items()})
+    raise ActsmithError(
+        f"probe: got a batch of {type(batch).__name__}; expected a tensor, (inputs, targets) or a dictionary"
+    )
+
+
+def as_batches(batches: Any) -> Iterable[Any]:
+    """One tensor or dictionary stands for one batch."""
+    return [batches] if isinstance(batches, Tensor | Mapping) else batches
+
+
+def example_for(model: nn.Module, example: Any) -> Any:
+    """The example given, or one that the model's own description allows (timm, transformers).
+
+    Raises:
+        ActsmithError: none was given and the model does not describe its input.
+    """
+    if example is not None:
+        return example
+    described = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
+    size = described.get("input_size") if isinstance(described, Mapping) else None
+    if size:
+        return torch.zeros(2, *size)
+    config = getattr(model, "config", None)
+    words = getattr(config, "vocab_size", None)
+    if words and getattr(model, "main_input_name", None) == "input_ids":
+        tokens = torch.arange(16).remainder(words).reshape(2, 8)
+        decoder = {"decoder_input_ids": tokens} if getattr(config, "is_encoder_decoder", False) else {}
+        return {"input_ids": tokens, **decoder}
+    raise ActsmithError(
+        f"replace_: a swap in {type(model).__name__} is proven by running it; give example=, a tensor, a tuple of "
+        "arguments or a dictionary of keyword arguments (two or more samples, for batch normalisation)"
+    )
+
+
+def _device(model: nn.Module) -> torch.device:
+    parameter = next(model.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device
+
+
+def _to(value: Any, device: torch.device) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value
+
+
+def _takes(model: nn.Module, key: str, targets: bool) -> bool:
+    parameters = inspect.signature(model.forward).parameters
+    keywords = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    return (targets or key not in _TARGETS) and (key in parameters or keywords)

@@ -1,0 +1,102 @@
+"""Derivation and filter: both signs, readable shapes, every drop with its reason."""
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from actsmith.formula.catalogue import get
+from actsmith.formula.formula import Formula, Param
+from actsmith.formula.parse import X
+from actsmith.search.candidates import (
+    Candidate,
+    Step,
+    derive,
+    filter_candidates,
+    laws_to_try,
+    same_function,
+)
+from actsmith.search.shape import readable_shape
+from actsmith.theory.criticality import criticality
+from actsmith.theory.eafo import correction
+from actsmith.theory.laws import Empirical, Mixture, Normal
+
+SKEWED = Mixture((0.3, 0.7), (Normal(-1.2, 0.5), Normal(0.4, 0.9)))
+
+
+def test_relu_under_the_normal_law_gives_crrelu():
+    candidates, notes = derive(get("relu"), {"normal": Normal()}, [Step(0.01, True)])
+    assert not notes
+    assert same_function(candidates[0].formula, get("crrelu"))
+    assert [c.formula.params["eps"].value for c in candidates] == [0.01, -0.01]
+    assert "published" in candidates[0].origin
+    assert "descent" in candidates[1].origin
+    kept, dropped = filter_candidates(candidates, [Candidate(get("crrelu"), "baseline", "")])
+    assert [d.reason for d in dropped] == ["equal to crrelu"]
+    assert len(kept) == 1
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "tanh"])
+@pytest.mark.parametrize("law", [Normal(), Normal(0.3, 2), SKEWED])
+def test_the_readable_shape_is_the_exact_one_scaled(name, law):
+    exact = correction(get(name), law).psi
+    shape = readable_shape(exact, law)
+    x = np.linspace(law.mean - 4 * law.std, law.mean + 4 * law.std, 201)
+    a, b = Formula(exact)(x), Formula(shape)(x)
+    factor = float(np.max(np.abs(b)) / np.max(np.abs(a)))
+    np.testing.assert_allclose(b, factor * a, atol=6e-3 * float(np.max(np.abs(b))))
+    assert float(np.max(np.abs(b))) == pytest.approx(np.exp(-0.5) * law.std, rel=1e-2)
+    numbers = [n for n in shape.atoms(sp.Rational) if not n.is_integer]
+    assert all(len(str(n.p).rstrip("0")) <= 5 for n in numbers)
+
+
+def test_enough_candidates_survive_and_are_critical():
+    start = get("relu")
+    layers = {"1": Empirical(Normal(0, 1.3).sample(5000, 0)), "3": Empirical(SKEWED.sample(5000, 1))}
+    laws = laws_to_try(layers)
+    assert list(laws)[:2] == ["normal", "pooled"]
+    candidates, _ = derive(start, laws)
+    kept, dropped = filter_candidates(candidates, [Candidate(start, "baseline", "")], most=6)
+    assert len(kept) == 6
+    assert len(kept) + len(dropped) == len(candidates)
+    assert all(d.reason for d in dropped)
+    assert {np.sign(c.formula.params["eps"].value) for c in kept} == {1.0, -1.0}
+    assert all(criticality(c.formula).universality != "none" for c in kept)
+    assert len({c.formula.name for c in kept}) == 6
+    assert any("beyond the 6" in d.reason for d in dropped)
+
+
+@pytest.mark.parametrize(
+    ("formula", "reason"),
+    [
+        (Formula("exp(x)*x"), "not finite"),
+        (get("repu"), "critical in no class"),
+        (Formula("max(x, 0)"), "equal to relu"),
+        (Formula("0.5*(x + abs(x))"), "equal to relu"),
+    ],
+)
+def test_the_filter_says_why(formula, reason):
+    known = [Candidate(get("relu"), "baseline", "")]
+    kept, dropped = filter_candidates([Candidate(formula, "derived", "")], known)
+    assert not kept
+    assert reason in dropped[0].reason
+
+
+def test_what_may_learn_is_another_activation():
+    fixed, learned = (Formula("relu(x) + a*x", {"a": Param(0.1, learn=learn)}) for learn in (False, True))
+    assert not same_function(fixed, learned)
+    assert same_function(fixed, Formula("relu(x) + 0.1*x"))
+
+
+def test_a_start_that_folds_gives_notes_in_place_of_candidates():
+    candidates, notes = derive(get("gelu"), {"normal": Normal()})
+    assert not candidates
+    assert "folds" in notes[0]
+
+
+def test_the_shift_keeps_the_shape():
+    candidates, _ = derive(get("relu"), {"skewed": SKEWED}, [Step(0.1, True)])
+    plain, shifted = (c.formula for c in candidates[:2])
+    x = np.linspace(-3, 3, 7)
+    np.testing.assert_allclose(np.diff(plain(x) - shifted(x)), 0, atol=1e-12)
+    assert abs(shifted(0.0)) < 1e-15
+    assert X in shifted.expr.free_symbols
