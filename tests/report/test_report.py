@@ -107,7 +107,7 @@ def test_the_numbers_behind_the_pictures(folder):
 
 
 def test_a_folder_without_a_search(tmp_path):
-    with pytest.raises(ActsmithError, match="has no leaderboard.json"):
+    with pytest.raises(ActsmithError, match="has no leaderboard"):
         render(tmp_path)
     (tmp_path / "leaderboard.json").write_text("{")
     with pytest.raises(ActsmithError, match="not JSON"):

@@ -13,6 +13,7 @@ import pytest
 import actsmith
 from actsmith.errors import ActsmithError
 from actsmith.experiments.tasks import load_task
+from actsmith.report import render
 from actsmith.search import run as run_module
 from actsmith.search.folder import RunFolder, next_folder
 from actsmith.search.run import search
@@ -162,9 +163,9 @@ def test_resuming_a_finished_run_trains_nothing(finished, monkeypatch):
 
 
 def test_another_configuration_is_refused(finished):
-    with pytest.raises(ActsmithError, match="another configuration .*seeds: there 3, asked 4"):
+    with pytest.raises(ActsmithError, match=r"another configuration .*seeds: there 3, asked 4"):
         search(small_task(), out=finished, resume=True, **{**ASKED, "seeds": 4})
-    with pytest.raises(ActsmithError, match="another configuration .*shape"):
+    with pytest.raises(ActsmithError, match=r"another configuration .*shape"):
         search(small_task().with_budget(epochs=4), out=finished, resume=True, **ASKED)
     with pytest.raises(ActsmithError, match="holds a run already"):
         search(small_task(), out=finished, **ASKED)
@@ -242,3 +243,14 @@ def test_the_main_job(tmp_path):
     assert sum(1 + len(r["same_as"]) for r in result.rows if r["kind"] == "baseline") == 10
     best = result.rows[0]
     assert 0.93 < best["accuracy"] < 0.99
+
+
+def test_without_a_law_the_standard_normal_one_remains(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise ActsmithError("site '1': an atom")
+
+    monkeypatch.setattr(run_module, "probe", refuse)
+    result = search(small_task(), out=tmp_path / "run", **{**ASKED, "baselines": [], "candidates": 1})
+    assert [r["kind"] for r in sorted(result.rows, key=lambda r: r["kind"])] == ["baseline", "derived"]
+    assert "atom" in json.loads((tmp_path / "run" / "probe.json").read_text())["reason"]
+    assert "laws.svg" not in [p.name for p in render(result.folder)]

@@ -24,6 +24,7 @@ from actsmith.formula.lower import Program, lower, lower_log_abs, torch_ops
 from actsmith.formula.parse import CONSTANTS, X, parameter_symbol, parse
 from actsmith.formula.primitives import FUNCTIONS, standardise
 from actsmith.formula.size import MAX_DERIVATIVE_SIZE, derivative_size
+from actsmith.formula.spline import Table, register, spline, tables_of
 from actsmith.formula.text import to_text
 from actsmith.formula.tidy import tidy
 
@@ -138,6 +139,11 @@ class Formula:
     @cached_property
     def smoothness(self) -> int | None:
         """The largest k with f in C^k; -1 where f jumps, None where f is infinitely differentiable."""
+        splines = self.expr.atoms(spline)
+        if splines:
+            level = min(2 - int(s.args[2]) for s in splines)
+            found = _pieces.find_smoothness(self.pieces)
+            return level if found is None else min(level, found)
         return _pieces.find_smoothness(self.pieces)
 
     def __call__(self, x: Any) -> Any:
@@ -219,11 +225,15 @@ class Formula:
         for name, p in self.params.items():
             params[name] = {"value": p.value, "learn": p.learn}
             params[name] |= {end: v for end, v in (("low", p.low), ("high", p.high)) if math.isfinite(v)}
-        return {"name": self.name, "formula": self.text, "params": params}
+        data = {"name": self.name, "formula": self.text, "params": params}
+        tables = {name: table.to_dict() for name, table in tables_of(self.expr).items()}
+        return data | {"tables": tables} if tables else data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Formula:
         """The formula that `to_dict` described."""
+        for table in data.get("tables", {}).values():
+            register(Table(table["low"], table["high"], tuple(table["values"])))
         return cls(data["formula"], {n: Param(**p) for n, p in data["params"].items()}, data["name"])
 
     def __eq__(self, other: object) -> bool:

@@ -14,6 +14,7 @@ import sympy as sp
 from actsmith.errors import FormulaError
 from actsmith.formula.primitives import FUNCTIONS, constant_value, where
 from actsmith.formula.size import MAX_SIZE, expression_size
+from actsmith.formula.spline import spline, table
 
 MAX_LENGTH, MAX_NESTING, MAX_POWER, MAX_DIGITS, MAX_CONSTANT = 2_000, 50, 100, 40, 700
 MAX_BITS = 3_000  # of an exact rational's numerator and denominator; Python prints no more than 4,300 digits
@@ -193,6 +194,8 @@ class _Reader:
         if not isinstance(node.func, ast.Name):
             raise self.fail(node, f"only named functions can be called, got {type(node.func).__name__}")
         name = node.func.id
+        if name == "spline":
+            return self.spline(node, depth)
         if name not in FUNCTIONS:
             raise self.fail(node, f"unknown function {name!r}{_near(name, FUNCTIONS)}; known: {', '.join(FUNCTIONS)}")
         if node.keywords or any(isinstance(argument, ast.Starred) for argument in node.args):
@@ -211,6 +214,14 @@ class _Reader:
         if result.has(sp.zoo, sp.oo, sp.nan):
             raise self.fail(node, f"{name} is not finite at this argument")
         return self.checked(node, result)
+
+    def spline(self, node: ast.Call, depth: int) -> sp.Expr:
+        """`spline(u, table, order)`, as saved formulas hold it; their tables come with them."""
+        match node.args:
+            case [u, ast.Name(id=name), ast.Constant(value=int(order))] if not node.keywords and 0 <= order <= 3:
+                table(name)
+                return spline(self.read(u, depth + 1), sp.Symbol(name), sp.Integer(order))
+        raise self.fail(node, "expected spline(u, table, order) with the name of a table and an order from 0 to 3")
 
     def choice(self, node: ast.expr, test: ast.expr, yes: ast.expr, no: ast.expr, depth: int) -> sp.Expr:
         """`a if x > 0 else b` and `where(x > 0, a, b)`."""

@@ -1,7 +1,7 @@
 """The functions a formula is made of.
 
 Each is a SymPy function of real arguments with its exact derivative, chosen so that the derivative stays accurate where
-the textbook form cancels: sigmoid' = sigmoid(u) sigmoid(-u), not s - s^2; tanh' = sech^2, not 1 - tanh^2.
+the textbook form cancels: sigmoid' = sech(u/2)^2/4, not s - s^2; tanh' = sech^2, not 1 - tanh^2.
 Derivatives are the pointwise ones: step' = 0 away from the jump, and the theory treats jumps through the kinks.
 `actsmith.formula.lower` says how each is computed.
 """
@@ -168,7 +168,7 @@ class minimum(_Extremum):
 
 
 class sigmoid(Primitive):
-    """sigmoid(u) = 1/(1 + exp(-u)); sigmoid' = sigmoid(u) sigmoid(-u)."""
+    """sigmoid(u) = 1/(1 + exp(-u)); sigmoid' = sech(u/2)^2/4, whose derivative does not cancel at 0."""
 
     text, latex_name = "sigmoid", r"\sigma"
     is_positive = True
@@ -178,8 +178,7 @@ class sigmoid(Primitive):
         return sp.S.Half if u.is_zero else None
 
     def fdiff(self, argindex: int = 1) -> sp.Expr:
-        u = self.args[0]
-        return sigmoid(u) * sigmoid(-u)
+        return sech(self.args[0] / 2) ** 2 / 4
 
     def _eval_evalf(self, precision: int) -> sp.Expr:
         return (1 / (1 + sp.exp(-self.args[0])))._eval_evalf(precision)

@@ -21,7 +21,7 @@ from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
 from actsmith.formula.parse import X
 from actsmith.nn.activation import Activation
-from actsmith.nn.known import formula_of_call, formula_of_module
+from actsmith.nn.known import formula_of_call, formula_of_module, is_known
 
 __all__ = ["LAYERS", "Following", "activations_that_follow"]
 
@@ -77,8 +77,8 @@ def activations_that_follow(model: nn.Module, example: Any = None) -> tuple[list
     """Every Linear and Conv layer of `model`, in its order, with what follows; and how that was found.
 
     Args:
-        example: an input for one forward pass, where torch.fx cannot trace the model: a tensor, or a tuple of positional
-            or a dict of keyword arguments.
+        example: an input for one forward pass, where torch.fx cannot trace the model: a tensor, a tuple of positional
+            arguments or a dict of keyword arguments.
 
     Raises:
         ActsmithError: torch.fx cannot trace the model and there is no example.
@@ -104,7 +104,7 @@ def activations_that_follow(model: nn.Module, example: Any = None) -> tuple[list
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        leaf = isinstance(m, (*LAYERS, Activation, *_MOVING_MODULES)) or _is_norm(m) or formula_of_module(m) is not None
+        leaf = isinstance(m, (*LAYERS, Activation, *_MOVING_MODULES)) or _is_norm(m) or is_known(m)
         return leaf or super().is_leaf_module(m, module_qualified_name)
 
 
@@ -164,30 +164,27 @@ def _step(
     """The value of a node that is a function of the layer's output elementwise; None where its inputs end there."""
     expression, formula = values[inputs[0]]
     name = _name(node)
-    if node.op == "call_module":
-        module = modules[str(node.target)]
-        own = formula_of_module(module)
-        if own is not None:
-            return _applied(own, expression)
-        if _is_norm(module) and expression == X:
-            following.norm = type(module).__name__
-            return expression, formula
-        return (expression, formula) if isinstance(module, _MOVING_MODULES) else None
-    if name in _NORM_FUNCTIONS and expression == X:
-        following.norm = name
+    module = modules[str(node.target)] if node.op == "call_module" else None
+    norm = _norm_name(node, module)
+    if norm and expression == X:
+        following.norm = norm
         return expression, formula
-    if name in _MOVES and len(inputs) == 1:
+    if isinstance(module, _MOVING_MODULES) or (name in _MOVES and len(inputs) == 1):
         return expression, formula
     if name in _BINARY and len(node.args) >= 2:
         return _binary(name, node, values, following)
-    own = formula_of_call(name, node.args[1:], dict(node.kwargs)) if node.args and node.args[0] is inputs[0] else None
+    own = None
+    if module is not None:
+        own = formula_of_module(module)
+    elif node.args and node.args[0] is inputs[0]:
+        own = formula_of_call(name, node.args[1:], dict(node.kwargs))
     return None if own is None else _applied(own, expression)
 
 
 def _binary(
     name: str, node: fx.Node, values: Mapping[fx.Node, tuple[sp.Expr, Formula | None]], following: Following
 ) -> tuple[sp.Expr, Formula | None] | None:
-    """An operation between functions of x and numbers; a sum of an unchanged x with another signal is a residual sum."""
+    """An operation between functions of x and numbers; a sum of x itself with another signal is a residual sum."""
     terms: list[sp.Expr] = []
     for argument in node.args[:2]:
         if isinstance(argument, fx.Node) and argument in values:
@@ -212,13 +209,18 @@ def _name(node: fx.Node) -> str:
     return str(getattr(node.target, "__name__", "")).strip("_") if node.op == "call_function" else ""
 
 
+def _norm_name(node: fx.Node, module: nn.Module | None) -> str:
+    """The kind of normalisation that a node is, or ""."""
+    if module is not None:
+        return type(module).__name__ if _is_norm(module) else ""
+    return _name(node) if _name(node) in _NORM_FUNCTIONS else ""
+
+
 def _normalised_blocks(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> set[fx.Node]:
-    """The nodes on one branch alone of a sum of two branches of one signal, where a normalisation is on a branch too, or
-    takes the sum."""
+    """The nodes on one branch alone of a sum of two branches of one signal, a normalisation on one or right after."""
 
     def normalises(node: fx.Node) -> bool:
-        called = modules.get(str(node.target)) if node.op == "call_module" else None
-        return (called is not None and _is_norm(called)) or _name(node) in _NORM_FUNCTIONS
+        return bool(_norm_name(node, modules.get(str(node.target)) if node.op == "call_module" else None))
 
     before: dict[fx.Node, set[fx.Node]] = {}
     inside: set[fx.Node] = set()
@@ -297,10 +299,10 @@ def _entering(watcher: _Watcher, path: str, module: nn.Module) -> Any:
         watcher.active.append(path)
         if isinstance(module, LAYERS):
             watcher.events.append(("layer", path))
-        own = formula_of_module(module)
-        if own is not None and not watcher.silent:
+        own = formula_of_module(module) if not watcher.silent else None
+        if own is not None:
             watcher.events.append(("activation", own))
-        watcher.silent += own is not None
+        watcher.silent += is_known(module)
 
     return hook
 
@@ -308,7 +310,7 @@ def _entering(watcher: _Watcher, path: str, module: nn.Module) -> Any:
 def _leaving(watcher: _Watcher, module: nn.Module) -> Any:
     def hook(*_: Any) -> None:
         watcher.active.pop()
-        watcher.silent -= formula_of_module(module) is not None
+        watcher.silent -= is_known(module)
 
     return hook
 

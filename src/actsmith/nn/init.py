@@ -70,12 +70,12 @@ class InitReport:
         return self.layers[index]
 
     def __str__(self) -> str:
-        rows = [("layer", "activation", "C_W", "C_b", "fan-in", "")]
+        rows = [["layer", "activation", "C_W", "C_b", "fan-in", ""]]
         for r in self.layers:
-            numbers = ("-" if v is None else f"{v:.5g}" for v in (r.C_W, r.C_b))
-            rows.append((r.path or "(itself)", r.activation or "-", *numbers, str(r.fan_in), r.note))
-        widths = [max(len(row[i]) for row in rows) for i in range(5)]
-        return "\n".join("  ".join((*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[5])) for row in rows)
+            numbers = ["-" if v is None else f"{v:.5g}" for v in (r.C_W, r.C_b)]
+            rows.append([r.path or "(itself)", r.activation or "-", *numbers, str(r.fan_in), r.note])
+        widths = [*(max(len(row[i]) for row in rows) for i in range(5)), 0]
+        return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 def critical_init_(
@@ -119,10 +119,11 @@ def critical_init_(
     """
     if (C_W is None) != (C_b is None):
         raise ActsmithError(f"critical_init_: got C_W={C_W}, C_b={C_b}; expected both or neither")
-    if C_W is not None and C_b is not None and not (0 <= C_W < inf and 0 <= C_b < inf):
+    if C_W is not None and not (0 <= C_W < inf and 0 <= (C_b or 0.0) < inf):
         raise ActsmithError(f"critical_init_: got C_W={C_W}, C_b={C_b}; expected variances, 0 or more")
     given = None if f is None else resolve(f)
-    known = given is not None or C_W is not None
+    point = None if C_W is None or C_b is None else (C_W, C_b)
+    known = given is not None or point is not None
     found, how = _found(model, example, known)
     if not found:
         raise ActsmithError(f"critical_init_: {type(model).__name__} holds no Linear or Conv layer")
@@ -130,7 +131,7 @@ def critical_init_(
     before: Formula | None = None
     for following in found:
         formula = given or following.formula
-        plan = _plan(following, formula, before, None if C_W is None or C_b is None else (C_W, C_b), known, residual)
+        plan = _plan(following, formula, before, point=point, known=known, residual=residual)
         if isinstance(plan, str):
             if strict:
                 raise ActsmithError(f"critical_init_: layer {following.path!r}: {plan}; strict=False leaves it alone")
@@ -154,37 +155,46 @@ def _plan(
     following: Following,
     formula: Formula | None,
     before: Formula | None,
+    *,
     point: tuple[float, float] | None,
     known: bool,
     residual: bool,
 ) -> LayerInit | str:
     """What to do with a layer; text where there is no answer, saying why."""
-    if following.normalised_block and not residual:
-        return _alone(following, formula, "left alone: inside a residual block with normalisation")
-    if not following.reached and not known:
-        return _alone(following, formula, "left alone: the forward pass that was traced does not call it")
-    if nn.utils.parametrize.is_parametrized(following.module):
-        return _alone(following, formula, "left alone: its weight is parametrised")
+    if alone := _why_alone(following, known, residual):
+        return _alone(following, formula, f"left alone: {alone}")
     if isinstance(following.module.weight, nn.parameter.UninitializedParameter):
         return "its shape is not known yet; run one batch through the model first"
     if point is not None:
         return _drawn(following, formula, *point, "at the given point")
     if following.several and not known:
         return f"several activations follow it ({', '.join(following.several)}); name one with f="
-    if formula is None and before is None:
-        return _drawn(following, None, 1.0, 0.0, "no activation: keeps the variance")
+    return _critical(following, formula, before)
+
+
+def _why_alone(following: Following, known: bool, residual: bool) -> str:
+    if following.normalised_block and not residual:
+        return "inside a residual block with normalisation"
+    if not following.reached and not known:
+        return "the forward pass does not call it"
+    return "its weight is parametrised" if nn.utils.parametrize.is_parametrized(following.module) else ""
+
+
+def _critical(following: Following, formula: Formula | None, before: Formula | None) -> LayerInit | str:
     wanted = formula or before
-    assert wanted is not None
-    points = criticality(wanted).points
-    if not points:
-        return f"{wanted.name} has no critical point. {criticality(wanted).verdict}"
-    where = "every K" if points[0].kind == "scale_invariant" else f"K* = {points[0].K:.4g}"
+    if wanted is None:
+        return _drawn(following, None, 1.0, 0.0, "no activation: keeps the variance")
+    found = criticality(wanted)
+    if not found.points:
+        return f"{wanted.name} has no critical point. {found.verdict}"
+    point = found.points[0]
+    where = "every K" if point.kind == "scale_invariant" else f"K* = {point.K:.4g}"
     note = f"critical at {where}" if formula is not None else "no activation follows: as for the one before"
     if following.norm:
         note += f"; {following.norm} in between sets the scale"
     if following.residual:
         note += "; enters a residual sum, where kernels add up"
-    return _drawn(following, wanted, points[0].C_W, points[0].C_b, note)
+    return _drawn(following, wanted, point.C_W, point.C_b, note)
 
 
 def _drawn(following: Following, formula: Formula | None, C_W: float, C_b: float, note: str) -> LayerInit:

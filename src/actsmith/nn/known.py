@@ -11,7 +11,7 @@ from actsmith.formula.catalogue import get
 from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation
 
-__all__ = ["formula_of_call", "formula_of_module"]
+__all__ = ["formula_of_call", "formula_of_module", "is_known"]
 
 
 def _gelu(approximate: str = "none") -> Formula:
@@ -39,7 +39,7 @@ def _hardtanh(min_val: float = -1.0, max_val: float = 1.0) -> Formula:
     return Formula("clip(x, low, high)", {"low": min_val, "high": max_val}, "hardtanh")
 
 
-def _clamp(min: float | None = None, max: float | None = None) -> Formula:  # noqa: A002
+def _clamp(min: float | None = None, max: float | None = None) -> Formula:
     if min is not None and max is not None:
         return Formula("clip(x, low, high)", {"low": min, "high": max})
     if min is not None:
@@ -86,11 +86,11 @@ _TEXT = {
     "sqrt": "sqrt(x)", "sinh": "sinh(x)", "cosh": "cosh(x)", "asinh": "asinh(x)", "sign": "sign(x)",
 }  # fmt: skip
 _MODULES: dict[type[nn.Module], str] = {
-    nn.ReLU6: "relu6", nn.CELU: "celu", nn.ELU: "elu", nn.GELU: "gelu", nn.Hardshrink: "hardshrink", nn.Hardsigmoid: "hardsigmoid",
-    nn.Hardswish: "hardswish", nn.Hardtanh: "hardtanh", nn.LeakyReLU: "leaky_relu", nn.LogSigmoid: "logsigmoid",
-    nn.Mish: "mish", nn.ReLU: "relu", nn.RReLU: "rrelu", nn.SELU: "selu", nn.SiLU: "silu",
-    nn.Sigmoid: "sigmoid", nn.Softplus: "softplus", nn.Softshrink: "softshrink", nn.Softsign: "softsign",
-    nn.Tanh: "tanh", nn.Tanhshrink: "tanhshrink",
+    nn.CELU: "celu", nn.ELU: "elu", nn.GELU: "gelu", nn.Hardshrink: "hardshrink", nn.Hardsigmoid: "hardsigmoid",
+    nn.Hardswish: "hardswish", nn.ReLU6: "relu6", nn.Hardtanh: "hardtanh", nn.LeakyReLU: "leaky_relu",
+    nn.LogSigmoid: "logsigmoid", nn.Mish: "mish", nn.ReLU: "relu", nn.RReLU: "rrelu", nn.SELU: "selu",
+    nn.SiLU: "silu", nn.Sigmoid: "sigmoid", nn.Softplus: "softplus", nn.Softshrink: "softshrink",
+    nn.Softsign: "softsign", nn.Tanh: "tanh", nn.Tanhshrink: "tanhshrink",
 }  # fmt: skip
 
 
@@ -114,6 +114,11 @@ def formula_of_call(name: str, arguments: Sequence[Any] = (), keywords: dict[str
     values = dict(zip(names, arguments, strict=False)) | {k: v for k, v in (keywords or {}).items() if k in names}
     plain = all(isinstance(v, int | float | str | None) for v in values.values())
     return build(**values) if plain else None
+
+
+def is_known(module: nn.Module) -> bool:
+    """Whether `formula_of_module` has an answer."""
+    return isinstance(module, (Activation, nn.PReLU, *_MODULES))
 
 
 def formula_of_module(module: nn.Module) -> Formula | None:

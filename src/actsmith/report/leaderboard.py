@@ -24,7 +24,7 @@ def leaderboard_markdown(folder: str | Path) -> str:
         _formulas(data),
         "![Shapes](shapes.svg)",
         _method(data),
-        "![Pre-activations](laws.svg)",
+        "![Pre-activations](laws.svg)" if data.densities else "",
         _dropped(data),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -90,16 +90,15 @@ def _formulas(data: RunData) -> str:
 def _method(data: RunData) -> str:
     config, shape = data.config, data.config["shape"]
     rates = ", ".join(f"{rate:g}" for rate in config["learning_rates"])
+    layers = f"{shape['depth']} hidden layers of {shape['width']}"
     return (
-        "## How\n\n"
-        f"Networks of {shape['depth']} hidden layers of {shape['width']}, {shape['epochs']} epochs in batches of "
-        f"{shape['batch']}, AdamW with the rate falling to zero. Every activation, the baselines too, starts at its "
-        f"own critical point and has its learning rate tuned over {rates} with {len(config['tuning_seeds'])} seeds on "
-        f"the validation split (a star marks a rate at the end of that grid); then {config['seeds']} other seeds, the same "
-        "for every activation, are scored on the test split after the last epoch. Equal seeds mean equal initial draws "
-        "and equal batches, and the differences are paired by seed. Times are of one step of all scored networks together. "
-        "J_0.1 is the smoothed entropy of the output under N(0, 1) at the starting parameters: lower is what the "
-        "theory asks for."
+        f"## How\n\nNetworks of {layers}, {shape['epochs']} epochs in batches of {shape['batch']}, AdamW with the rate "
+        "falling to zero. Every activation, the baselines too, starts at its own critical point and has its learning "
+        f"rate tuned over {rates} with {len(config['tuning_seeds'])} seeds on the validation split (a star marks a "
+        f"rate at the end of that grid); then {config['seeds']} other seeds, the same for every activation, are scored "
+        "on the test split after the last epoch. Equal seeds mean equal initial draws and equal batches, and the differences "
+        "are paired by seed. Times are of one step of all scored networks together. J_0.1 is the smoothed entropy of "
+        "the output under N(0, 1) at the starting parameters: lower is what the theory asks for."
     )
 
 

@@ -25,5 +25,7 @@ def render(folder: str | Path) -> list[Path]:
     temporary.write_text(leaderboard_markdown(path), encoding="utf-8")
     temporary.replace(written[0])
     for name, plot in (("accuracy", plot_accuracy), ("shapes", plot_shapes), ("laws", plot_laws)):
+        if name == "laws" and not data.densities:
+            continue
         written.append(plot(data, path / f"{name}.svg"))
     return written

@@ -77,6 +77,8 @@ def laws_to_try(measured: Mapping[str, Empirical]) -> dict[str, Law]:
         measured: path -> the law of each layer's pre-activations.
     """
     laws: dict[str, Law] = {"normal": Normal()}
+    if not measured:
+        return laws
     for label, law in {
         "pooled": _pooled(list(measured.values())),
         **{f"layer {i}": law for i, law in enumerate(measured.values(), 1)},

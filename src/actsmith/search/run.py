@@ -252,7 +252,11 @@ class _Run:
         chosen = next(i for i, net in enumerate(self._tuning_nets()) if net.learning_rate == rate)
         self.progress("probe", 1, 2, "measuring the pre-activations")
         x = torch.from_numpy(self.task.train.x[:PROBED])
-        laws = probe(outcome.network.module(chosen), torch.split(x, 1024))
+        laws, reason = {}, None
+        try:
+            laws = probe(outcome.network.module(chosen), torch.split(x, 1024))
+        except ActsmithError as error:  # diverged or dead: the standard normal law remains
+            reason = str(error)
         self.folder.write(
             "probe.json",
             {
@@ -260,6 +264,7 @@ class _Run:
                 "learning_rate": rate,
                 "seed": TUNING_SEEDS[0],
                 "split": "train",
+                "reason": reason,
                 "layers": {path: {"law": law.to_dict(), "fit": _fit_dict(law)} for path, law in laws.items()},
             },
         )

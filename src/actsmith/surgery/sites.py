@@ -1,19 +1,182 @@
-"""Which modules of a model are activations: by class, and by what they do where the class is unknown."""
+"""Where the activations of a model are, what they are, and whether they gate.
+
+    sites(model)                module and attribute sites, without a forward pass
+    sites(model, example)       functional calls too, with how often each runs, gates and squashes
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from actsmith.errors import ActsmithError
+from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation
+from actsmith.surgery.observe import Call, Kind, Observer, Place, stored_callables
+from actsmith.surgery.recognise import Recognised, recognise_module
+from actsmith.surgery.running import run_example, untouched
+from actsmith.surgery.wrapped import unwrapped
 
-__all__ = ["LOOKED_FOR", "activation_modules", "is_activation"]
+__all__ = ["LOOKED_FOR", "Site", "activation_modules", "is_activation", "sites"]
 
 LOOKED_FOR = (
     "modules of torch.nn's elementwise activations, of actsmith.nn.Activation, of the transformers and timm "
     "activation classes, and other modules without children whose output is a nonlinear elementwise function of "
-    "their input; calls of functions such as torch.nn.functional.relu are no modules and are not seen"
+    "their input; functions stored in attributes; and, in a forward pass, calls of functions such as "
+    "torch.nn.functional.relu"
 )
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place where an activation acts.
+
+    Attributes:
+        path: of the module or attribute; for a function, `owner.relu:0`, the first call of relu in the owner's forward.
+        kind: "module", "attribute" or "function".
+        class_name: of the module, or the function's name.
+        activation: what it computes, by its values, as the catalogue calls it; None where no name is known.
+        formula: with its parameters, where it is known.
+        gates: it multiplies a tensor of its output's own size (a GLU).
+        squashes: it scales a larger tensor (squeeze-and-excitation, an attention gate) or ends in [0, 1].
+        calls: how often it ran in one forward pass in evaluation mode; None without an example.
+        depth: its place in the order of execution, from 0; without an example, of declaration.
+        aliases: further paths of the same module.
+        channel_dim: the dimension of its units: 1 behind a convolution, else -1.
+    """
+
+    path: str
+    kind: Kind
+    class_name: str
+    activation: str | None
+    formula: Formula | None
+    gates: bool
+    squashes: bool
+    calls: int | None
+    depth: int
+    aliases: tuple[str, ...] = ()
+    channel_dim: int = -1
+
+    @property
+    def place(self) -> Place:
+        """Owner and name."""
+        path, _, ordinal = self.path.partition(":")
+        owner, _, name = path.rpartition(".")
+        return Place(self.kind, owner, name, int(ordinal or 0))
+
+    @property
+    def ordinary(self) -> bool:
+        """Neither a gate nor a squash."""
+        return not (self.gates or self.squashes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        names = ("path", "kind", "class_name", "activation", "gates", "squashes", "calls", "depth")
+        formula = None if self.formula is None else self.formula.to_dict()
+        return {n: getattr(self, n) for n in names} | {"formula": formula, "aliases": list(self.aliases)}
+
+
+def sites(model: nn.Module, example: Any = None) -> list[Site]:
+    """Every place where an activation acts, in the order of execution.
+
+    With an example the model runs once in evaluation mode, without gradients, and is left as it was. Without one only
+    modules and functions stored in attributes are found, and gates are known by their values alone (a sigmoid).
+
+    Args:
+        model: any module; inside torch.compile's wrapper the original is read.
+        example: what the model takes: a tensor, a tuple of positional arguments, or keyword arguments.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.Linear(8, 1))
+        >>> [(s.path, s.activation, s.calls) for s in sites(model, torch.zeros(2, 4))]
+        [('1', 'gelu', 1)]
+    """
+    model = unwrapped(model)
+    if example is None:
+        return _declared(model)
+    observer = observing(model, follow=True)
+    with untouched(model, training=False), observer.watching():
+        run_example(model, example)
+    return sites_of(model, observer)
+
+
+def observing(model: nn.Module, **options: Any) -> Observer:
+    """An observer of the model's known and possible activation modules."""
+    known, possible = activation_modules(model)
+    modules = {p: recognise_module(m) or Recognised(None, None, False) for p, m in known.items()}
+    return Observer(model, modules, possible, is_activation, **options)
+
+
+def sites_of(model: nn.Module, observer: Observer) -> list[Site]:
+    """What an observer saw, and the modules and attributes that did not run."""
+    aliases = _aliases(model)
+    found = [_site(call, aliases, call.count) for call in observer.calls.values()]
+    seen = {s.path for s in found}
+    missed = [s for s in _declared(model) if s.path not in seen and not s.path.startswith(tuple(f"{p}." for p in seen))]
+    known = observer.modules.keys()
+    idle = [s for s in missed if s.kind == "attribute" or s.path in known]
+    rest = [Site(**{**_fields(s), "calls": 0, "depth": len(found) + i}) for i, s in enumerate(idle)]
+    return found + rest
+
+
+def _fields(site: Site) -> dict[str, Any]:
+    return {name: getattr(site, name) for name in Site.__dataclass_fields__}
+
+
+def _site(call: Call, aliases: Mapping[str, tuple[str, ...]], count: int | None) -> Site:
+    what = call.what
+    return Site(
+        call.place.path, call.place.kind, call.class_name, what.name, what.formula, call.gates, call.squashes, count,
+        call.order, aliases.get(call.place.path, ()), call.channel_dim,
+    )  # fmt: skip
+
+
+def _declared(model: nn.Module) -> list[Site]:
+    """Module and attribute sites in the order of the modules."""
+    known, possible = activation_modules(model)
+    aliases = _aliases(model)
+    found: list[Site] = []
+
+    def add(place: Place, what: Recognised, class_name: str) -> None:
+        call = Call(place, what, class_name, len(found))
+        found.append(_site(call, aliases, None))
+
+    for path, module in model.named_modules():
+        owner, _, name = path.rpartition(".")
+        what = recognise_module(module) if path in known or path in possible else None
+        if path in known:
+            what = what or Recognised(None, None, False)
+        if what is not None:
+            add(Place("module", owner, name), what, type(module).__name__)
+            continue
+        for attribute, function, what in stored_callables(module):
+            add(Place("attribute", path, attribute), what, getattr(function, "__name__", type(function).__name__))
+    return found
+
+
+def _aliases(model: nn.Module) -> dict[str, tuple[str, ...]]:
+    """First path of a module -> its further paths."""
+    paths: dict[int, list[str]] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        paths.setdefault(id(module), []).append(path)
+    return {first: tuple(rest) for first, *rest in paths.values() if rest}
+
+
+def named_module(model: nn.Module, path: str, what: str) -> nn.Module:
+    """The module at `path`, with near matches where there is none."""
+    import difflib
+
+    modules = dict(model.named_modules())
+    if path not in modules:
+        near = difflib.get_close_matches(path, modules, n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise ActsmithError(f"{what}: no module {path!r} in {type(model).__name__}{hint}")
+    return modules[path]
+
 
 _TORCH = (
     nn.CELU, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU, nn.LogSigmoid,

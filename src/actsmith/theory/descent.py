@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import factorial, pi, sqrt
+from math import sqrt
 from typing import Literal
 
 import numpy as np

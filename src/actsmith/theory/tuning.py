@@ -228,7 +228,7 @@ def _nearest(formula: Formula) -> tuple[float, float, float] | None:
 
 
 def _ray(formula: Formula, theta: float, here: Array) -> Array:
-    """F/E u'^2 at the radii: exact at a = 1, b = 0 (where a solution may be as near as rounding), else by the search."""
+    """F/E u'^2 at the radii by the search, but exact at a = 1, b = 0: a solution may be as near to it as rounding."""
     values = _search(formula, np.exp(RADII * math.cos(theta)), RADII * math.sin(theta))
     values[:, 0] = here
     return values
