@@ -41,7 +41,7 @@ _HOME = {
     "probe": "surgery.probe",
 }
 
-__all__ = ["__version__", "nn", "search", *_HOME]
+__all__ = ["__version__", "nn", "search", *_HOME]  # noqa: PLE0604  (the names of a dict of strings)
 
 
 def __getattr__(name: str) -> Any:

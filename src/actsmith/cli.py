@@ -24,6 +24,8 @@ FORMULA is a name from `actsmith list` or text in x, such as "max(0, x) + eps*x*
 with --param eps=0.01. LAW is normal, normal:MEAN,STD, laplace, logistic, student:DF, uniform:LOW,HIGH, or the path of
 a .npy file of samples."""
 
+WIDE = 160  # columns of a table that is not printed on a terminal
+
 EXAMPLES = """\
 examples:
   actsmith analyze gelu
@@ -261,7 +263,7 @@ def _search(request: argparse.Namespace) -> None:
 def _seconds(text: str | None) -> float | None:
     if text is None:
         return None
-    scale = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:], None)
+    scale = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
     try:
         return float(text if scale is None else text[:-1]) * (scale or 1.0)
     except ValueError:
@@ -314,8 +316,9 @@ def _plain(value: Any) -> Any:
 def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(*headings, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*row)
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+        table.add_row(*(Text(cell) for cell in row))  # Text: a name may hold brackets
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)

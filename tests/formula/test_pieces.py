@@ -8,6 +8,7 @@ import pytest
 import sympy as sp
 
 from actsmith.errors import FormulaError
+from actsmith.formula import pieces
 from actsmith.formula.catalogue import CATALOGUE, get
 from actsmith.formula.formula import Formula
 from actsmith.formula.lower import lower
@@ -53,22 +54,22 @@ def test_kinks_and_smoothness(text: str, kinks: tuple[float, ...], smoothness: i
 
 
 def test_rational_kinks_are_exact() -> None:
-    pieces = Formula("relu(3*x - 1)").pieces
-    assert pieces[0].high == sp.Rational(1, 3)
-    assert [p.expr for p in pieces] == [sp.S.Zero, 3 * X - 1]
-    assert pieces[0].is_constant
-    assert not pieces[1].is_constant
-    assert pieces[0].bounds == (-math.inf, 1 / 3)
+    left, right = Formula("relu(3*x - 1)").pieces
+    assert left.high == sp.Rational(1, 3)
+    assert [left.expr, right.expr] == [sp.S.Zero, 3 * X - 1]
+    assert left.is_constant
+    assert not right.is_constant
+    assert left.bounds == (-math.inf, 1 / 3)
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_pieces_tile_the_line_and_equal_the_formula(name: str) -> None:
     formula = get(name)
-    pieces = formula.pieces
-    assert pieces[0].low == -sp.oo
-    assert pieces[-1].high == sp.oo
-    assert all(left.high == right.low for left, right in itertools.pairwise(pieces))
-    for piece in pieces:
+    parts = formula.pieces
+    assert parts[0].low == -sp.oo
+    assert parts[-1].high == sp.oo
+    assert all(left.high == right.low for left, right in itertools.pairwise(parts))
+    for piece in parts:
         low, high = piece.bounds
         x = np.linspace(max(low, -5.0), min(high, 7.0), 23)[1:-1]
         np.testing.assert_allclose(lower([piece.expr], [X], {}).numpy(x)[0], formula(x), rtol=1e-14, atol=1e-300)
@@ -81,7 +82,8 @@ def test_of_infinitely_many_kinks_the_nearest_are_found() -> None:
     np.testing.assert_allclose([k for k in kinks if abs(k) < 38], expected, atol=1e-12)
 
 
-def test_switches_inside_switches_without_end_are_refused() -> None:
+def test_switches_inside_switches_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "_MOST_SEARCHES", 70)
     with pytest.raises(FormulaError, match="too many switches inside switches"):
         _ = Formula("abs(sin(9*" * 12 + "x" + "))" * 12).kinks
 

@@ -57,7 +57,7 @@ class Task:
     classes: int
     width: int = 64
     depth: int = 6
-    epochs: int = 20
+    epochs: int = 16
     batch: int = 32
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -175,7 +176,7 @@ def _scan(u: sp.Expr, low: float, high: float) -> list[float]:
 
 
 def _as_exact(u: sp.Expr, root: float) -> sp.Expr:
-    near = sp.nsimplify(round(root, 9), rational=True)
+    near = sp.Rational(Fraction(root).limit_denominator(10**6))
     return near if u.subs(X, near) == 0 else sp.Float(root)
 
 

@@ -46,6 +46,7 @@ _BINARY = {
     "itruediv": lambda u, v: u / v,
 }  # fmt: skip
 _SUMS = {"add", "iadd"}
+_PRODUCTS = {"mul", "imul", "multiply"}
 
 
 @dataclass
@@ -58,6 +59,7 @@ class Following:
         formula: the activation; None where none follows.
         several: names of the activations, where more than one follows.
         norm: the kind of normalisation between the layer and the activation, or "".
+        gate: whether the activation's output multiplies another signal.
         residual: whether the output enters a residual sum before the activation.
         normalised_block: whether the layer is inside a residual block with a normalisation.
         reached: whether the model's forward pass calls the layer.
@@ -68,6 +70,7 @@ class Following:
     formula: Formula | None = None
     several: tuple[str, ...] = ()
     norm: str = ""
+    gate: bool = False
     residual: bool = False
     normalised_block: bool = False
     reached: bool = False
@@ -145,6 +148,7 @@ def _expressions(start: fx.Node, modules: Mapping[str, nn.Module], following: Fo
             for source in inputs if value is None else ():
                 expression, formula = walk.values[source]
                 if expression != X:
+                    following.gate |= _name(node) in _PRODUCTS
                     walk.ends[str(expression)] = formula or Formula(expression)
         node = node.next
     if len(walk.ends) == 1 and following.formula is None:
@@ -316,16 +320,20 @@ def _leaving(watcher: _Watcher, module: nn.Module) -> Any:
 
 
 def _read(watcher: _Watcher, found: dict[str, Following]) -> None:
-    """For each layer what comes before the next layer."""
+    """For each call of a layer what comes before the next layer."""
     current: Following | None = None
+    waiting = False
     for kind, value in watcher.events:
         if kind == "layer":
-            current = found.get(value)
+            current, waiting = found.get(value), True
             if current is not None:
                 current.reached = True
-        elif current is not None and current.formula is None:
+        elif current is not None and waiting:
             if kind == "activation":
-                current.formula = value
+                waiting = False
+                names = {*current.several, value.name, (current.formula or value).name}
+                current.several = tuple(sorted(names)) if len(names) > 1 else ()
+                current.formula = current.formula or value
             elif kind == "norm":
                 current.norm = value
             else:

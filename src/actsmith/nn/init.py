@@ -185,8 +185,10 @@ def _critical(following: Following, formula: Formula | None, before: Formula | N
     if wanted is None:
         return _drawn(following, None, 1.0, 0.0, "no activation: keeps the variance")
     found = criticality(wanted)
+    if not found.points and following.gate and formula is not None:
+        return _alone(following, formula, f"left alone: {formula.name} gates another signal here")
     if not found.points:
-        return f"{wanted.name} has no critical point. {found.verdict}"
+        return f"{wanted.name} has no critical point. {found.verdict.rstrip('.')}"
     point = found.points[0]
     where = "every K" if point.kind == "scale_invariant" else f"K* = {point.K:.4g}"
     note = f"critical at {where}" if formula is not None else "no activation follows: as for the one before"

@@ -96,9 +96,9 @@ def _method(data: RunData) -> str:
         "falling to zero. Every activation, the baselines too, starts at its own critical point and has its learning "
         f"rate tuned over {rates} with {len(config['tuning_seeds'])} seeds on the validation split (a star marks a "
         f"rate at the end of that grid); then {config['seeds']} other seeds, the same for every activation, are scored "
-        "on the test split after the last epoch. Equal seeds mean equal initial draws and equal batches, and the differences "
-        "are paired by seed. Times are of one step of all scored networks together. J_0.1 is the smoothed entropy of "
-        "the output under N(0, 1) at the starting parameters: lower is what the theory asks for."
+        "on the test split after the last epoch. Equal seeds mean equal initial draws and equal batches; the "
+        "differences are paired by seed. Times are of one step of all scored networks together. J_0.1 is the smoothed "
+        "entropy of the output under N(0, 1) at the starting parameters: lower is what the theory asks for."
     )
 
 

@@ -77,12 +77,10 @@ class _Redirect(TorchFunctionMode):
         name = base_name(func)
         if name not in self.names or not self._in_own_forward():
             return func(*args, **kwargs)
-        x = args[0] if args else kwargs.get("input")
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            return func(*args, **kwargs)
         ordinal = self.counts.get(name, 0)
         self.counts[name] = ordinal + 1
         child = self.forward.edits.get((name, ordinal))
+        x = args[0] if args else kwargs.get("input")
         return func(*args, **kwargs) if child is None else getattr(self.forward.owner, child)(x)
 
     def _in_own_forward(self) -> bool:

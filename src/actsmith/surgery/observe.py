@@ -80,22 +80,28 @@ class Call:
         order: how many places had been seen before it.
         count: how often it ran.
         gates: its output is multiplied with a tensor of the same size.
-        squashes: its output is broadcast over a larger tensor, or lies in [0, 1] and feeds no further layer.
+        broadcast: its output scales a larger tensor.
+        fed: its output goes into something else than a product.
         channel_dim: the dimension of the units: 1 behind a convolution, else -1.
+        channels: how many there are.
+        old: the activation as a function of its input.
     """
 
     place: Place
     what: Recognised
     class_name: str
     order: int
+    old: Callable[..., Any] | None = None
     count: int = 0
     gates: bool = False
     broadcast: bool = False
     fed: bool = False
     channel_dim: int = -1
+    channels: int | None = None
 
     @property
     def squashes(self) -> bool:
+        """It scales a larger tensor, or lies in [0, 1] and feeds no further layer."""
         return self.broadcast or (self.what.unit_range and not self.fed and not self.gates)
 
 
@@ -108,6 +114,18 @@ class _Frame:
     counts: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class StoredCall:
+    """A function with all of its arguments but the first; the input is never changed in place."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    keywords: dict[str, Any]
+
+    def __call__(self, x: Tensor) -> Any:
+        return self.function(x.clone(), *self.arguments, **self.keywords)
+
+
 class Observer:
     """Counts and classifies the calls of activations while it is entered.
 
@@ -118,6 +136,8 @@ class Observer:
         judge: (module, input) -> whether it is an activation.
         before, after: called with the place, the input, and the output of every call.
         follow: whether to follow outputs into products, for `gates` and `squashes`.
+        keep_arguments: whether to keep what every module was first called with, in `arguments`.
+        nested: whether to look inside the modules given; else what an activation calls is its own matter.
     """
 
     def __init__(
@@ -129,6 +149,8 @@ class Observer:
         before: Callable[[Place, Tensor], None] | None = None,
         after: Callable[[Place, Tensor], None] | None = None,
         follow: bool = False,
+        keep_arguments: bool = False,
+        nested: bool = False,
     ) -> None:
         self.model = model
         self.modules = dict(modules)
@@ -136,6 +158,8 @@ class Observer:
         self.judge = judge
         self.before, self.after = before, after
         self.calls: dict[Place, Call] = {}
+        self.nested = nested
+        self.keep_arguments = keep_arguments
         self.arguments: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
         self._stack: list[_Frame] = []
         self._inside: list[Place] = []
@@ -159,7 +183,7 @@ class Observer:
                     place = Place("attribute", path, name)
                     wrapped.append((module, name, function))
                     vars(module)[name] = self._wrapping(place, function, what)
-            with _mode(self._function):
+            with _slow_transformer(self.model), _mode(self._function):
                 yield self
         finally:
             for handle in handles:
@@ -178,12 +202,13 @@ class Observer:
             frame = _Frame(path, module)
             values = (*arguments, *keywords.values())
             x = values[0] if values else None
-            if not self._inside and isinstance(x, Tensor) and x.is_floating_point() and self._is_site(path, module, x):
+            closed = bool(self._inside) and not self.nested
+            if not closed and isinstance(x, Tensor) and x.is_floating_point() and self._is_site(path, module, x):
                 owner, _, name = path.rpartition(".")
                 frame.site = Place("module", owner, name)
-                self._start(frame.site, self.modules[path], type(module).__name__, x)
+                self._start(frame.site, self.modules[path], type(module).__name__, module, x)
                 frame.input = x
-            elif not self._inside and path not in self.modules:
+            elif self.keep_arguments and not closed:
                 self.arguments.setdefault(path, (arguments, keywords))
             self._stack.append(frame)
 
@@ -217,9 +242,9 @@ class Observer:
         @functools.wraps(function)
         def call(*arguments: Any, **keywords: Any) -> Any:
             x = arguments[0] if arguments else next(iter(keywords.values()), None)
-            if self._inside or self._paused or not isinstance(x, Tensor):
+            if (self._inside and not self.nested) or self._paused or not isinstance(x, Tensor):
                 return function(*arguments, **keywords)
-            self._start(place, what, getattr(function, "__name__", type(function).__name__), x)
+            self._start(place, what, getattr(function, "__name__", "partial"), function, x)
             y = None
             try:
                 y = function(*arguments, **keywords)
@@ -231,24 +256,26 @@ class Observer:
 
     def _function(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         name = base_name(function)
-        if self._paused or self._inside or not self._stack:
+        if self._paused or (self._inside and not self.nested) or not self._stack:
             return function(*arguments, **keywords)
         if self._outputs is not None:
             self._follow(name, arguments)
         x = arguments[0] if arguments else keywords.get("input")
-        if name not in FUNCTIONS or not isinstance(x, Tensor) or not x.is_floating_point():
+        if name not in FUNCTIONS:
             y = function(*arguments, **keywords)
             if self._outputs is not None and name in _VIEWS and isinstance(x, Tensor) and x in self._outputs:
-                if isinstance(y, Tensor):
-                    self._outputs[y] = self._outputs[x]
+                self._outputs[y] = self._outputs[x]
             return y
-        what = self._what(function, name, arguments, keywords)
-        if what is None:
-            return function(*arguments, **keywords)
         frame = self._stack[-1]
         place = Place("function", frame.path, name, frame.counts.get(name, 0))
         frame.counts[name] = place.ordinal + 1
-        self._start(place, what, name, x)
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            return function(*arguments, **keywords)
+        what = self._what(function, name, arguments, keywords)
+        if what is None:
+            return function(*arguments, **keywords)
+        rest = {k: v for k, v in keywords.items() if k != "input"}
+        self._start(place, what, name, StoredCall(function, arguments[1:], rest), x)
         y = None
         try:
             y = function(*arguments, **keywords)
@@ -271,11 +298,12 @@ class Observer:
 
     # ------------------------------------------------------------------------------------------------ one call
 
-    def _start(self, place: Place, what: Recognised, class_name: str, x: Tensor) -> None:
+    def _start(self, place: Place, what: Recognised, class_name: str, old: Callable[..., Any], x: Tensor) -> None:
         if place not in self.calls:
-            self.calls[place] = Call(place, what, class_name, len(self.calls))
+            call = self.calls[place] = Call(place, what, class_name, len(self.calls), old)
             dim = self._channel_dim if self._channel_dim is not None else 1 if x.ndim == 4 else -1
-            self.calls[place].channel_dim = dim if x.ndim > 2 else -1
+            call.channel_dim = dim if x.ndim > 2 else -1
+            call.channels = x.shape[call.channel_dim] if x.ndim else None
         self.calls[place].count += 1
         if self.before is not None:
             self._quietly(self.before, place, x)
@@ -350,6 +378,20 @@ def _stored(value: Callable[..., Any]) -> Recognised | None:
 
 def _compiled(module: nn.Module) -> bool:
     return getattr(module, "_compiled_call_impl", None) is not None
+
+
+@contextmanager
+def _slow_transformer(model: nn.Module) -> Iterator[None]:
+    """Torch's fused encoder layer calls no activation that could be seen, so it waits."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    concerned = any(isinstance(m, nn.TransformerEncoder | nn.TransformerEncoderLayer) for m in model.modules())
+    try:
+        if concerned:
+            torch.backends.mha.set_fastpath_enabled(False)
+        yield
+    finally:
+        if concerned:
+            torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 def _outputs() -> Any:

@@ -1,157 +1,196 @@
-"""What the activations of a real model see: the law of the pre-activations at every site."""
+"""What the activations of a real model see and do: one pass, bounded memory, nothing kept but sums.
+
+    laws = probe(model, batches)        path -> law of the pre-activations
+    laws.records["1"].dead, .K, .K_star, .entropy_in, .entropy_out
+    print(laws.table())
+"""
 
 from __future__ import annotations
 
-import difflib
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from actsmith.errors import ActsmithError, LawError
-from actsmith.surgery.sites import LOOKED_FOR, activation_modules, is_activation
-from actsmith.theory.empirical import Empirical
-from actsmith.theory.histogram import Histogram
+from actsmith.surgery.observe import Observer, Place
+from actsmith.surgery.recognise import Recognised, recognise_module
+from actsmith.surgery.record import Probe, Record, Statistics
+from actsmith.surgery.running import as_batches, run_batch, untouched
+from actsmith.surgery.sites import LOOKED_FOR, Site, named_module, observing, sites_of
+from actsmith.surgery.wrapped import unwrapped
 
-__all__ = ["probe"]
+__all__ = ["Probe", "ProbeEvery", "Record", "probe"]
 
-_TARGETS = ("label", "labels", "label_ids", "targets")
+Loss = Callable[[Any, Any], Tensor]
+"""(what the model returned, the batch) -> a scalar."""
 
 
-def probe(model: nn.Module, batches: Iterable[Any], sites: Sequence[str] | None = None) -> dict[str, Empirical]:
-    """The empirical law of the input of every activation module, over all elements of all batches.
+def probe(
+    model: nn.Module,
+    batches: Iterable[Any],
+    sites: Sequence[str] | None = None,
+    *,
+    strict: bool = True,
+    gradients: bool = False,
+    loss: Loss | None = None,
+) -> Probe:
+    """The empirical law of the input of every activation, over all elements of all batches, and what it does with it.
 
-    The model runs in evaluation mode without gradients; its modes and hooks are as before afterwards, also after an
-    error. Each element is counted in a histogram as it passes, so memory does not grow with the batches. A module that
-    is called several times has one law, of all its calls; one that the batches never reach has none.
+    The model runs in evaluation mode without gradients; its modes, buffers and hooks are as before afterwards, also
+    after an error. Each element is counted in a histogram as it passes, so memory does not grow with the batches. An
+    activation that is called several times has one law, of all its calls; one that the batches never reach has none.
 
     Args:
         model: any module. Batches are moved to the device of its parameters.
         batches: inputs, or (inputs, targets) as a DataLoader gives them, of which the targets are left out, or
             dictionaries of keyword arguments, of which labels and what the model does not take are left out. One
             tensor or dictionary stands for one batch.
-        sites: paths of the modules to probe, whatever they are; the activations that are found, by default.
+        sites: paths to probe: modules, whatever they are, or attribute and function sites as `actsmith.sites` names
+            them; the activations that are found, by default.
+        strict: whether a site whose input has no law is an error; else its record says why.
+        gradients: whether to measure the gradient of the loss in each output; nothing is accumulated in `.grad`.
+        loss: (output, batch) -> scalar, for `gradients`; by default the `.loss` of what the model returns for a batch
+            with its labels.
 
     Returns:
-        Path of the module (as in `model.named_modules()`) -> law, in the order of the model.
+        A mapping path -> law in the order of execution, with a `Record` of every site in `.records`.
 
     Raises:
-        ActsmithError: no activation module in the model, a path that is none, or no batch reached the sites.
+        ActsmithError: no activation in the model, a path that is none, or no batch reached the sites.
         LawError: the inputs of a site have no law (fewer than 100, not finite, or an atom); it says which site.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
         >>> probe(model, torch.randn(100, 4)).keys()
-        dict_keys(['1'])
+        KeysView(<Probe: 1 site>)
     """
-    known, possible = activation_modules(model) if sites is None else (_named(model, sites), {})
-    if not known and not possible:
-        raise _no_site(model)
-    histograms: dict[str, Histogram] = {}
+    model = unwrapped(model)
+    watched = _Watch(model, sites, gradients)
+    with untouched(model, training=False, grad=gradients), watched.observer.watching():
+        for batch in as_batches(batches):
+            output = run_batch(model, batch, targets=gradients and loss is None)
+            if gradients:
+                watched.backward(_loss(output, batch, loss))
+    return watched.result(strict)
 
-    def watch(path: str, module: nn.Module, *, certain: bool) -> Callable[..., None]:
-        verdict = [True] if certain else []
 
-        def hook(_: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-            values = (*arguments, *keywords.values())
-            x = values[0] if values else None
-            if not isinstance(x, Tensor) or not x.is_floating_point():
-                return
-            if not verdict:
-                verdict.append(len(values) == 1 and is_activation(module, x))
-            if verdict[0]:
-                _count(histograms.setdefault(path, Histogram()), x, path)
+class ProbeEvery:
+    """A callback for a training loop: every so many steps, probe the model on the same batches.
 
-        return hook
+    Args:
+        model, batches: as for `probe`; the batches are kept.
+        every: steps between two probes; the first call probes too.
+        keep: what to keep of each, `Probe.to_dict` by default.
+        options: as for `probe`; strict=False by default, so that a layer that collapses ends no training.
 
-    hooks = {p: watch(p, m, certain=True) for p, m in known.items()}
-    hooks |= {p: watch(p, m, certain=False) for p, m in possible.items()}
-    with _watched(model, {**known, **possible}, hooks):
-        for batch in [batches] if isinstance(batches, Tensor | Mapping) else batches:
-            _run(model, batch)
-    if not histograms:
-        raise (
-            _no_site(model)
-            if not known
-            else ActsmithError(
+    Attributes:
+        history: (step, what was kept), in the order of the steps.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+        >>> watch = ProbeEvery(model, torch.randn(100, 4), every=10)
+        >>> for step in range(21):
+        ...     watch(step)
+        >>> [step for step, _ in watch.history]
+        [0, 10, 20]
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Iterable[Any],
+        every: int = 100,
+        keep: Callable[[Probe], Any] = Probe.to_dict,
+        **options: Any,
+    ) -> None:
+        if every < 1:
+            raise ActsmithError(f"probe: got every={every}; expected at least 1 step")
+        self.model = model
+        self.batches = list(as_batches(batches))
+        self.every = every
+        self.keep = keep
+        self.options = {"strict": False, **options}
+        self.history: list[tuple[int, Any]] = []
+        self._calls = 0
+
+    def __call__(self, step: int | None = None) -> None:
+        """After an optimiser step; `step` counts from the calls where it is not given."""
+        step = self._calls if step is None else step
+        self._calls += 1
+        if step % self.every == 0:
+            self.history.append((step, self.keep(probe(self.model, self.batches, **self.options))))
+
+
+class _Watch:
+    """An observer with statistics of the sites wanted."""
+
+    def __init__(self, model: nn.Module, wanted: Sequence[str] | None, gradients: bool) -> None:
+        self.model = model
+        self.wanted = wanted
+        self.statistics: dict[Place, Statistics] = {}
+        self.outputs: list[tuple[Place, Tensor]] | None = [] if gradients else None
+        self.forced: list[str] = []
+        if wanted is None:
+            self.observer = observing(model, before=self._before, after=self._after, follow=True)
+            return
+        if isinstance(wanted, str):
+            raise ActsmithError(f"probe: got sites={wanted!r}; expected a list of paths")
+        modules = dict(model.named_modules())
+        self.forced = [p for p in wanted if p in modules or not self._may_be_call(p)]
+        named = {p: named_module(model, p, "probe") for p in self.forced}
+        what = {p: recognise_module(m) or Recognised(None, None, False) for p, m in named.items()}
+        self.observer = Observer(model, what, before=self._before, after=self._after, nested=True)
+
+    def _may_be_call(self, path: str) -> bool:
+        owner, _, name = path.partition(":")[0].rpartition(".")
+        modules = dict(self.model.named_modules())
+        return ":" in path or (owner in modules and name in vars(modules[owner]))
+
+    def _before(self, place: Place, x: Tensor) -> None:
+        if self.wanted is None or place.path in self.wanted:
+            try:
+                self.statistics.setdefault(place, Statistics()).see_input(x)
+            except LawError as error:
+                raise LawError(f"probe: site {place.path!r}: {error}") from None
+
+    def _after(self, place: Place, y: Tensor) -> None:
+        if place in self.statistics and y.is_floating_point():
+            self.statistics[place].see_output(y, self.observer.calls[place].channel_dim)
+            if self.outputs is not None and y.requires_grad:
+                self.outputs.append((place, y))
+
+    def backward(self, loss: Tensor) -> None:
+        outputs = self.outputs or []
+        if outputs:
+            grads = torch.autograd.grad(loss, [y for _, y in outputs], allow_unused=True)
+            for (place, _), g in zip(outputs, grads, strict=True):
+                if g is not None:
+                    self.statistics[place].see_gradient(g)
+        outputs.clear()
+
+    def result(self, strict: bool) -> Probe:
+        seen = {p.path for p in self.statistics}
+        known = self.forced or list(self.observer.modules)
+        if not seen and not known and self.wanted is None:
+            raise ActsmithError(f"probe: {type(self.model).__name__} holds no activation; looked for {LOOKED_FOR}")
+        if not seen and self.wanted is None:
+            raise ActsmithError(
                 f"probe: no batch reached {', '.join(known)}; expected batches that run the model through them"
             )
-        )
-    if sites is not None and (missed := [p for p in known if p not in histograms]):
-        raise ActsmithError(f"probe: no batch reached {', '.join(missed)}; leave it out of `sites`")
-    order = [p for p, _ in model.named_modules() if p in histograms]
-    return {path: _law(histograms[path], path) for path in order}
+        if missed := [p for p in self.wanted or () if p not in seen]:
+            raise ActsmithError(f"probe: no batch reached {', '.join(missed)}; leave it out of `sites`")
+        found: dict[str, Site] = {s.path: s for s in sites_of(self.model, self.observer)}
+        records = {p.path: s.record(found[p.path], strict) for p, s in self.statistics.items()}
+        return Probe(records)
 
 
-def _no_site(model: nn.Module) -> ActsmithError:
-    return ActsmithError(f"probe: {type(model).__name__} holds no activation; looked for {LOOKED_FOR}")
-
-
-def _named(model: nn.Module, sites: Sequence[str]) -> dict[str, nn.Module]:
-    if isinstance(sites, str):
-        raise ActsmithError(f"probe: got sites={sites!r}; expected a list of paths")
-    modules = dict(model.named_modules())
-    for path in sites:
-        if path not in modules:
-            near = difflib.get_close_matches(path, modules, n=3)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise ActsmithError(f"probe: no module {path!r} in {type(model).__name__}{hint}")
-    return {path: modules[path] for path in sites}
-
-
-@contextmanager
-def _watched(
-    model: nn.Module, modules: Mapping[str, nn.Module], hooks: Mapping[str, Callable[..., None]]
-) -> Iterator[None]:
-    """Evaluation mode, no gradients, and the hooks in place; afterwards every module as it was."""
-    training = [(m, m.training) for m in model.modules()]
-    handles = []
-    try:
-        handles += [m.register_forward_pre_hook(hooks[p], with_kwargs=True) for p, m in modules.items()]
-        model.eval()
-        with torch.no_grad():
-            yield
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, mode in training:
-            module.training = mode
-
-
-def _run(model: nn.Module, batch: Any) -> None:
-    parameter = next(model.parameters(), None)
-    device = torch.device("cpu") if parameter is None else parameter.device
-    inputs = batch[0] if isinstance(batch, tuple | list) and batch else batch
-    if isinstance(inputs, Tensor):
-        model(inputs.to(device))
-    elif isinstance(inputs, Mapping):
-        kept = {k: v for k, v in inputs.items() if _takes(model, k)}
-        model(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in kept.items()})
-    else:
+def _loss(output: Any, batch: Any, loss: Loss | None) -> Tensor:
+    value = loss(output, batch) if loss is not None else getattr(output, "loss", None)
+    if not isinstance(value, Tensor) or value.numel() != 1:
         raise ActsmithError(
-            f"probe: got a batch of {type(batch).__name__}; expected a tensor, (inputs, targets) or a dictionary"
+            "probe: gradients=True needs a scalar loss; give loss=lambda output, batch: ..., or batches with labels "
+            "for a model that returns .loss"
         )
-
-
-def _takes(model: nn.Module, key: str) -> bool:
-    parameters = inspect.signature(model.forward).parameters
-    keywords = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    return key not in _TARGETS and (key in parameters or keywords)
-
-
-def _count(histogram: Histogram, x: Tensor, path: str) -> None:
-    x = x.detach() if x.dtype == torch.float64 else x.detach().float()
-    try:
-        histogram.update(x.cpu().numpy().ravel())
-    except LawError as error:
-        raise LawError(f"probe: site {path!r}: {error}") from None
-
-
-def _law(histogram: Histogram, path: str) -> Empirical:
-    try:
-        return histogram.law()
-    except LawError as error:
-        raise LawError(f"probe: site {path!r}: {error}") from None
+    return value

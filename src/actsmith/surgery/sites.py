@@ -47,6 +47,7 @@ class Site:
         depth: its place in the order of execution, from 0; without an example, of declaration.
         aliases: further paths of the same module.
         channel_dim: the dimension of its units: 1 behind a convolution, else -1.
+        channels: how many there are; None without an example.
     """
 
     path: str
@@ -60,6 +61,7 @@ class Site:
     depth: int
     aliases: tuple[str, ...] = ()
     channel_dim: int = -1
+    channels: int | None = None
 
     @property
     def place(self) -> Place:
@@ -131,7 +133,7 @@ def _site(call: Call, aliases: Mapping[str, tuple[str, ...]], count: int | None)
     what = call.what
     return Site(
         call.place.path, call.place.kind, call.class_name, what.name, what.formula, call.gates, call.squashes, count,
-        call.order, aliases.get(call.place.path, ()), call.channel_dim,
+        call.order, aliases.get(call.place.path, ()), call.channel_dim, call.channels,
     )  # fmt: skip
 
 

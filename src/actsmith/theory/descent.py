@@ -34,7 +34,7 @@ from typing import Literal
 import numpy as np
 import sympy as sp
 
-from actsmith.errors import ActsmithError, NumericsError
+from actsmith.errors import ActsmithError, FormulaError, NumericsError
 from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula, Param
 from actsmith.formula.parse import X, parameter_symbol
@@ -44,7 +44,7 @@ from actsmith.theory.laws import Normal, resolve_law
 from actsmith.theory.quadrature import nodes
 from actsmith.theory.smoothed import SmoothedOutput, smoothed_output
 
-__all__ = ["Flow", "Keep", "Step", "flow", "hermite_psi"]
+__all__ = ["Flow", "Keep", "Step", "flow", "hermite_psi", "projected_ascent"]
 
 Keep = Literal["nothing", "critical"]
 ORDER = 6
@@ -94,6 +94,7 @@ class Flow:
 def flow(
     f: FormulaLike,
     law: Law | str = "normal",
+    *,
     steps: int = 20,
     step: float = 0.1,
     keep: Keep = "nothing",
@@ -135,7 +136,8 @@ def flow(
         if size < 1e-12:
             status = "stationary: the entropy has no slope in the family"
             break
-        found = _line_search(family, eps, direction * (step / size), law, conditions, history[-1].entropy)
+        move = direction * (step / size)
+        found = _line_search(family, eps, move, law, conditions=conditions, level=history[-1].entropy)
         if found is None:
             status = "no step along the descent lowers the entropy further"
             break
@@ -145,6 +147,23 @@ def flow(
             status = f"converged: the entropy falls by less than {tolerance:g} nats per step"
             break
     return Flow(family.base, family.formula(eps, learn=True), tuple(history), status)
+
+
+def projected_ascent(f: Formula, law: Law, order: int = 4) -> sp.Expr:
+    """The direction in span(psi_0 .. psi_order) along which the smoothed entropy of f rises fastest in L2(dx), scaled so
+    that its size in L2(N(0, 1)) is that of psi_1.
+
+    Raises:
+        FormulaError: the entropy has no slope in the family.
+        NumericsError: f has no finite variance under the law.
+    """
+    family = _Family(f, order)
+    up = -_descent(family, np.zeros(order + 1), law, None)
+    size = sqrt(up @ family.metric @ up)
+    if size < 1e-12:
+        raise FormulaError(f"correction: the smoothed entropy of {f.name} is stationary in psi_0 .. psi_{order}")
+    up *= sqrt(family.metric[1, 1]) / size
+    return sp.Add(*(sp.Rational(f"{c:.12g}") * hermite_psi(k) for k, c in enumerate(up)))
 
 
 class _Family:
@@ -257,7 +276,8 @@ def _start_critical(f: Formula, order: int) -> tuple[_Family, _Conditions, Array
     eps = conditions.restore(np.zeros(order + 1))
     if eps is None:
         raise ActsmithError(
-            f"flow: no member of {f.name} + sum eps_k psi_k (k <= {order}) near it is critical at K = 1; raise the order"
+            f"flow: no member of {f.name} + sum eps_k psi_k (k <= {order}) near it is critical at K = 1; "
+            "raise the order, or start from actsmith.tune(f)"
         )
     return family, conditions, eps
 
@@ -270,7 +290,7 @@ def _descent(family: _Family, eps: Array, law: Law, conditions: _Conditions | No
 
 
 def _line_search(
-    family: _Family, eps: Array, move: Array, law: Law, conditions: _Conditions | None, level: float
+    family: _Family, eps: Array, move: Array, law: Law, *, conditions: _Conditions | None, level: float
 ) -> tuple[Array, Step] | None:
     for halving in range(10):
         trial: Array | None = eps + move / 2**halving

@@ -5,7 +5,9 @@ On a monotone branch with inverse y, and q(z) = p(y(z)) |y'(z)| the output's den
     eta(z) = -[ p'(y) y' + p(y) y''/y' ] = -q'(z)/y'(z)          the correction of the inverse
     d(x)   = f'(x) eta(f(x)) = -p'(x) + p(x) f''(x)/f'(x)        what it does to f: f_new = f - step d, to first order
 
-d needs no inverse. It is written d = scale * psi with a plain shape psi: for ReLU under N(0, 1), psi = x exp(-x^2/2)
+d needs no inverse. Where f folds, no branch has an edge-free density, and the correction is the steepest descent of the
+smoothed entropy in span(psi_0 .. psi_4) instead (`actsmith.theory.descent`). Under a law without a closed density
+(Empirical) d is tabulated as a spline. d is written d = scale * psi with a plain shape psi: for ReLU under N(0, 1), psi = x exp(-x^2/2)
 and scale = 1/sqrt(2 pi). A flat piece has no inverse; there d continues that of its neighbour, as the paper does.
 
 The sign. The derivation descends: f - step d. The paper publishes CRReLU with the other sign, max(0, x) + eps psi with
@@ -38,7 +40,10 @@ from actsmith.formula.inverse import solve_inverse
 from actsmith.formula.parse import X, parameter_symbol
 from actsmith.formula.pieces import Piece
 from actsmith.formula.primitives import standardise, where
-from actsmith.theory import distribution
+from actsmith.theory import numeric
+from actsmith.theory.descent import Keep, flow, projected_ascent
+from actsmith.theory.distribution import cdf_expression
+from actsmith.theory.distribution import exact as exact_rational
 from actsmith.theory.entropy import DEFAULT_TAU, output_moments
 from actsmith.theory.law import Law
 from actsmith.theory.laws import resolve_law
@@ -57,7 +62,7 @@ def worst(law: Law | str = "normal", low: float = -1.0, high: float = 1.0) -> Fo
 
     Raises:
         ActsmithError: the bounds are not finite and increasing.
-        LawError: the law's distribution function has no closed form.
+        LawError: a symbolic law whose distribution function has no closed form.
 
     >>> worst("logistic", 0, 1)
     Formula('sigmoid(x)', name='worst(logistic(0,1))')
@@ -65,8 +70,10 @@ def worst(law: Law | str = "normal", low: float = -1.0, high: float = 1.0) -> Fo
     law = resolve_law(law)
     if not (isfinite(low) and isfinite(high) and low < high):
         raise ActsmithError(f"worst: expected finite bounds low < high, got low={low}, high={high}")
-    a, b = sp.Rational(repr(float(low))), sp.Rational(repr(float(high)))
-    return Formula(a + (b - a) * distribution.cdf_expression(law, X), name=f"worst({law})")
+    a, b = exact_rational(low), exact_rational(high)
+    if law.density(X) is None:
+        return Formula(numeric.cdf_spline(law, low, high), name=f"worst({law})")
+    return Formula(a + (b - a) * cdf_expression(law, X), name=f"worst({law})")
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,8 @@ class Correction:
         pieces: the correction on every smooth piece of f.
         psi: its shape, as an expression in x on the whole line.
         scale: d = scale * psi, > 0.
+        form: "closed" (symbolic), "tabulated" (a spline, for a law without a closed density) or "projected" (f folds:
+            the smoothed entropy's ascent in span(psi_0 .. psi_4)).
     """
 
     f: Formula
@@ -102,6 +111,7 @@ class Correction:
     pieces: tuple[BranchCorrection, ...]
     psi: sp.Expr
     scale: sp.Expr
+    form: Literal["closed", "tabulated", "projected"] = "closed"
 
     @property
     def symbol(self) -> str:
@@ -116,8 +126,13 @@ class Correction:
 
     @cached_property
     def entropy_rate(self) -> Estimate:
-        """dH/deps at eps = 0 for f + eps psi, in nats, on the part of the line where f is not flat: E[psi'/f']."""
-        ends = [(b.low, b.high) for b in self.pieces if b.direction is not None]
+        """dH/deps at eps = 0 for f + eps psi, in nats, on the part of the line where f is not flat: E[psi'/f'].
+
+        Where f folds that integral has no meaning; there H(f + eps psi) itself is differenced.
+        """
+        if self.form == "projected":
+            return numeric.entropy_slope(self.f, Formula(self.psi), self.law)
+        ends = [p.bounds for p in self.f.pieces if not p.is_constant]
         shape = Formula(self.psi)
 
         def ratio(x: np.ndarray) -> np.ndarray:
@@ -145,7 +160,7 @@ class Correction:
         """eta on every branch, in LaTeX."""
         lines = []
         for piece in self.pieces:
-            body = r"\text{flat: no inverse}" if piece.direction is None else (
+            body = rf"\text{{{_reason(self, piece)}}}" if piece.direction is None else (
                 rf"\eta(z) = {sp.latex(piece.eta)}" if piece.eta is not None
                 else rf"f'(x)\,\eta(f(x)) = {sp.latex(piece.direction)}"
             )  # fmt: skip
@@ -184,7 +199,8 @@ class Correction:
             "law": str(self.law),
             "correction": Formula(self.psi).text,
             "scale": float(self.scale),
-            "eta": [_eta_dict(piece) for piece in self.pieces],
+            "form": self.form,
+            "eta": [_eta_dict(self, piece) for piece in self.pieces],
             "latex": self.latex(),
             "dH_deps": rate.value,
             "dJ_deps": smooth,
@@ -209,43 +225,50 @@ def _bound(x: float) -> str:
     return (r"\infty" if x > 0 else r"-\infty") if not isfinite(x) else f"{x:g}"
 
 
-def _eta_dict(piece: BranchCorrection) -> dict[str, Any]:
+def _reason(found: Correction, piece: BranchCorrection) -> str | None:
+    if found.form == "projected":
+        return "f folds: projected on psi_0 .. psi_4"
+    if found.form == "tabulated":
+        return "the law has no closed density: tabulated"
+    if piece.direction is None:
+        return "flat: no inverse"
+    return None if piece.eta is not None else "the inverse has no closed form"
+
+
+def _eta_dict(found: Correction, piece: BranchCorrection) -> dict[str, Any]:
     return {
         "low": piece.low if isfinite(piece.low) else None,
         "high": piece.high if isfinite(piece.high) else None,
         "eta": None if piece.eta is None else str(piece.eta),
-        "reason": "flat: no inverse" if piece.direction is None
-        else None if piece.eta is not None else "the inverse has no closed form",
-    }  # fmt: skip
+        "reason": _reason(found, piece),
+    }
 
 
 def correction(f: FormulaLike, law: Law | str = "normal") -> Correction:
-    """The EAFO correction of f under a symbolic law, on its monotone pieces.
+    """The EAFO correction of f under a law: in closed form, tabulated, or projected (see `Correction.form`).
 
     Raises:
-        FormulaError: f is flat everywhere or folds (is not monotone on a piece).
-        LawError: the law has no symbolic density.
+        FormulaError: f is flat everywhere, or its entropy is stationary under the law.
 
     >>> c = correction("relu", "normal")
     >>> c.psi, c.scale
     (x*exp(-x**2/2), sqrt(2)/(2*sqrt(pi)))
     """
     f, law = resolve(f), resolve_law(law)
+    if all(piece.is_constant for piece in f.pieces):
+        raise FormulaError(f"correction: {f.name} is flat everywhere; it has no inverse to correct")
+    if branches_of(f, law).folds:
+        psi = projected_ascent(f, law)
+        pieces = tuple(BranchCorrection(*piece.bounds, None, None) for piece in f.pieces)
+        return Correction(f, law, pieces, psi, sp.S.One, "projected")
     density = law.density(X)
     if density is None:
-        raise LawError(
-            f"correction: {law.name} has no density in closed form; fit one first (actsmith.theory.fit.fit_mixture)"
-        )
-    if folds := branches_of(f, law).folds:
-        raise FormulaError(
-            f"correction: {f.name} folds at x = {', '.join(f'{x:.6g}' for x in folds)}, so it has no inverse there and "
-            "the closed form does not apply"
-        )
+        bends = [None if piece.is_constant else _log_derivative(piece.expr.diff(X)) for piece in f.pieces]
+        psi = numeric.direction_spline(f, law, bends)
+        pieces = tuple(BranchCorrection(*piece.bounds, None, None) for piece in f.pieces)
+        return Correction(f, law, pieces, psi, sp.S.One, "tabulated")
     pieces = tuple(_piece_correction(piece, standardise(density)) for piece in f.pieces)
-    if all(p.direction is None for p in pieces):
-        raise FormulaError(f"correction: {f.name} is flat everywhere; it has no inverse to correct")
-    whole = _join(pieces)
-    psi, scale = _shape(f, whole, law)
+    psi, scale = _shape(f, _join(pieces), law)
     return Correction(f, law, pieces, psi, scale)
 
 
@@ -317,15 +340,37 @@ def _constant_factor(direction: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
     return coefficient, rest
 
 
-def improve(f: FormulaLike, law: Law | str = "normal", step: float | None = None, sign: Sign = "descend") -> Formula:
-    """The corrected activation to first order, f - step d (`descend`) or f + step d (`published`), as a Formula.
+def improve(
+    f: FormulaLike,
+    law: Law | str = "normal",
+    step: float | None = None,
+    keep: Keep = "nothing",
+    sign: Sign = "descend",
+    *,
+    exact: bool = False,
+) -> Formula:
+    """One step of EAFO, as a Formula.
 
-    The coefficient of the shape, eps = step * scale, is a learnable parameter; without a step it is 0.01 in size.
+    To first order (the default) f - step d (`descend`) or f + step d (`published`), the coefficient eps = step * scale
+    of the shape learnable; without a step eps is 0.01 in size. With `exact`, the corrected inverse y + step eta is itself
+    inverted, and the result is a spline on every monotone piece. With `keep="critical"`, one step of `flow` (which
+    descends), on whose result K = 1, C_W = 1, C_b = 0 is critical.
 
     Raises:
-        ActsmithError: an unknown sign or a step that is not finite and positive; and what `correction` raises.
+        ActsmithError: an unknown sign or keep, a step that is not finite and positive, a step that breaks monotonicity
+            (exact; the message says where and how far one may go); and what `correction` and `flow` raise.
 
     >>> improve("relu", "normal", sign="published").params["eps"].value
     0.01
     """
-    return correction(f, law).improved(step, sign)
+    f, law = resolve(f), resolve_law(law)
+    if keep != "nothing":
+        if sign != "descend" or exact:
+            raise ActsmithError("improve: keep='critical' descends to first order; it takes neither a sign nor exact")
+        return flow(f, law, steps=1, step=step or 0.1, keep=keep).formula
+    found = correction(f, law)
+    first_order = found.improved(step, sign)
+    if not exact:
+        return first_order
+    size = first_order.params[found.symbol].value
+    return Formula(numeric.exact_step(f, law, Formula(found.psi), size), f.params, f"{f.name}{size:+g}*exact({law})")

@@ -1,0 +1,189 @@
+"""Calibration after a swap: a gain and a shift per site, so that its output has the mean and variance it had before.
+
+| symbol   | meaning                                            |
+|----------|----------------------------------------------------|
+| m, s     | mean and standard deviation of the old output      |
+| m', s'   | those of f(x), behind sites calibrated already     |
+| gain     | s/s'                                               |
+| shift    | m - gain m'                                        |
+
+The formula becomes gain*f(x) + shift with both learnable, under the keys `<site>.gain` and `<site>.shift`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from actsmith.errors import ActsmithError
+from actsmith.formula.formula import Formula, Param
+from actsmith.formula.parse import parameter_symbol
+from actsmith.nn.activation import Activation
+from actsmith.surgery.blend import evaluate
+from actsmith.surgery.running import as_batches, run_batch, untouched
+from actsmith.surgery.swaps import SWAPS, Change, Swaps
+
+__all__ = ["calibrate", "calibrate_swaps"]
+
+
+@dataclass
+class Moments:
+    """Mean and sum of squared deviations of values as they come (Chan, Golub, LeVeque 1983)."""
+
+    count: int = 0
+    mean: float = 0.0
+    m2: float = 0.0
+
+    def update(self, x: Tensor) -> None:
+        """Count the elements of x."""
+        values = x.detach().double()
+        n = values.numel()
+        if not n:
+            return
+        mean = float(values.mean())
+        delta, total = mean - self.mean, self.count + n
+        self.m2 += float((values - mean).square().sum()) + delta * delta * self.count * n / total
+        self.mean += delta * n / total
+        self.count = total
+
+    @property
+    def std(self) -> float:
+        """The standard deviation, with the whole count as its divisor."""
+        return sqrt(self.m2 / self.count) if self.count else 0.0
+
+
+def calibrate(model: nn.Module | Swaps, batches: Iterable[Any], passes: int = 2) -> Swaps:
+    """Give every swapped site the output mean and variance that it had before the swap, over the batches.
+
+    The first pass measures the model with its old activations in force; each further one goes through the sites in
+    order, every site behind those calibrated already. Mean and variance are over all units of a site.
+
+    Args:
+        model: the model that `replace_` changed, or the `Swaps` it returned.
+        batches: as `probe` takes them; read once and kept.
+        passes: how many times to go through the batches with the new activations.
+
+    Raises:
+        ActsmithError: nothing was swapped in the model, a site is no `Activation`, or no batch reached one.
+    """
+    swaps: Swaps | None = model if isinstance(model, Swaps) else vars(model).get(SWAPS)
+    if swaps is None or swaps.undone:
+        raise ActsmithError(
+            "calibrate: no swap of this model is in force; call it with the very model that replace_ changed, or with "
+            "what replace_ returned"
+        )
+    calibrate_swaps(swaps, batches, passes)
+    return swaps
+
+
+def calibrate_swaps(swaps: Swaps, batches: Iterable[Any], passes: int = 2) -> None:
+    """See `calibrate`."""
+    for change in swaps.changed:
+        if not isinstance(change.module, Activation):
+            raise ActsmithError(
+                f"calibrate: {change.path} is a {type(change.module).__name__}; expected an actsmith.nn.Activation, "
+                "whose formula takes a gain and a shift"
+            )
+    kept = list(as_batches(batches))
+    targets = [Moments() for _ in swaps.changed]
+
+    def as_before(index: int) -> Callable[[nn.Module, Tensor], Tensor]:
+        def hook(module: nn.Module, x: Tensor) -> Tensor:
+            y = evaluate(swaps.changed[index].old, x, module.training)
+            targets[index].update(y)
+            return y
+
+        return hook
+
+    _through(swaps, kept, as_before)
+    missed = [c.path for c, t in zip(swaps.changed, targets, strict=True) if not t.count]
+    if missed:
+        raise ActsmithError(f"calibrate: no batch reached {', '.join(missed)}; expected batches that run them")
+    for change in swaps.changed:
+        _add_gain(change)
+    for _ in range(passes):
+        _pass(swaps, kept, targets)
+    for optimizer, group in list(swaps._optimizers):
+        swaps.attach(optimizer, **{k: v for k, v in group.items() if k not in ("params", "weight_decay")})
+
+
+def _pass(swaps: Swaps, batches: list[Any], targets: list[Moments]) -> None:
+    raw = [Moments() for _ in swaps.changed]
+
+    def calibrating(index: int) -> Callable[[nn.Module, Tensor], Tensor]:
+        def hook(module: nn.Module, x: Tensor) -> Tensor:
+            plain = swaps.changed[index].plain
+            assert plain is not None
+            y = plain(x)
+            raw[index].update(y)
+            target, now = targets[index], raw[index]
+            gain = target.std / now.std if now.std > 0 else 1.0
+            shift = target.mean - gain * now.mean
+            with torch.no_grad():
+                _named(module, "gain").fill_(gain)
+                _named(module, "shift").fill_(shift)
+            return gain * y + shift
+
+        return hook
+
+    _through(swaps, batches, calibrating)
+
+
+def _through(
+    swaps: Swaps, batches: list[Any], hook: Callable[[int], Callable[[nn.Module, Tensor], Tensor]]
+) -> None:
+    """Run the batches in evaluation mode with the outputs of every site replaced by `hook(index)(module, input)`."""
+    with untouched(swaps.model, training=False), _hooked(swaps, hook):
+        for batch in batches:
+            run_batch(swaps.model, batch)
+
+
+@contextmanager
+def _hooked(swaps: Swaps, hook: Callable[[int], Callable[[nn.Module, Tensor], Tensor]]) -> Iterator[None]:
+    def output_of(index: int) -> Callable[..., Tensor]:
+        inner = hook(index)
+        return lambda module, arguments, _: inner(module, arguments[0])
+
+    handles = [c.module.register_forward_hook(output_of(i)) for i, c in enumerate(swaps.changed)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _named(module: nn.Module, name: str) -> Tensor:
+    parameter: Tensor = getattr(module, module.calibration[name])  # type: ignore[index]
+    return parameter
+
+
+def _add_gain(change: Change) -> None:
+    """Put gain*f(x) + shift in the place of f, with f's own parameters; once."""
+    plain = change.module
+    assert isinstance(plain, Activation)
+    if change.plain is not None:
+        return
+    start = plain._family.formula
+    names = {k: next(n for n in (k, f"{k}1", f"{k}2") if n not in start.params) for k in ("gain", "shift")}
+    gain, shift = (parameter_symbol(names[k]) for k in ("gain", "shift"))
+    params = {**start.params, names["gain"]: Param(1.0, learn=True), names["shift"]: Param(0.0, learn=True)}
+    formula = Formula(gain * start.expr + shift, params, start.name)
+    share = "channel" if plain.share == "channel" else "layer"
+    new = Activation(formula, share, plain.channels, plain.channel_dim).train(plain.training)
+    near = next(plain.parameters(), None)
+    if near is not None:
+        new.to(device=near.device, dtype=near.dtype)
+    for name in plain._family.learnable:
+        setattr(new, name, getattr(plain, name))
+    new.calibration = names  # type: ignore[assignment]
+    for hook in plain._forward_hooks.values():
+        new.register_forward_hook(hook)
+    for home, name in change.homes:
+        home._modules[name] = new
+    change.plain, change.module = plain, new

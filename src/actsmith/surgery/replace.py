@@ -1,0 +1,324 @@
+"""`replace_`: put an activation into a model, proven by running it, with a way back.
+
+    swaps = replace_(model, "crrelu", where="gelu", example=batch)
+    swaps.attach(optimizer);  print(swaps.report());  swaps.undo()
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from actsmith.errors import ActsmithError
+from actsmith.formula.catalogue import FormulaLike
+from actsmith.formula.formula import Formula
+from actsmith.nn.activation import Activation, Share
+from actsmith.surgery.blend import Blend
+from actsmith.surgery.functional import InstanceForward, traces
+from actsmith.surgery.observe import Observer, stored_callables
+from actsmith.surgery.proof import observe_example, prove
+from actsmith.surgery.running import example_for, untouched
+from actsmith.surgery.sites import LOOKED_FOR, Site, sites, sites_of
+from actsmith.surgery.swaps import SWAPS, Change, Swaps
+from actsmith.surgery.where import Where, choose
+from actsmith.surgery.wrapped import refuse_wrapped
+
+__all__ = ["To", "replace_"]
+
+To = FormulaLike | nn.Module | type[nn.Module] | Callable[[Site], "FormulaLike | nn.Module"]
+"""What to put in: a formula or its name, a module (copied for every site; an `Activation` by its `like`), a class of
+modules without arguments, or a function of the site that returns one of these."""
+
+
+def replace_(
+    model: nn.Module,
+    to: To,
+    where: Where | None = None,
+    *,
+    example: Any = None,
+    gates: bool = False,
+    squashes: bool = False,
+    share: Share = "layer",
+    blend: Blend | int | None = None,
+    prove_it: bool = True,
+) -> Swaps:
+    """Replace activations of the model, in place.
+
+    A child module is exchanged under its own name; a function in an attribute becomes a child of that name; a call of
+    a function in a forward goes to a new child `actsmith_<function>_<number>`. So `state_dict` gains the keys
+    `<site path>.<parameter>`, or `<owner>.actsmith_relu_0.<parameter>`, loses those of replaced modules that had
+    parameters (PReLU), and keeps the others. New parameters are float32 (float64 in a float64 model), on the device of
+    the modules around them.
+
+    Args:
+        model: any module; not one that is compiled, distributed or wrapped with adapters already.
+        to: see `To`.
+        where: see `Where`; all sites by default.
+        example: one input of the model, a tensor, a tuple of positional arguments or a dictionary of keyword
+            arguments. timm and transformers models with tokens can do without.
+        gates, squashes: take sites that gate (a GLU) or squash (squeeze-and-excitation) too. A path given in full
+            takes any site.
+        share: "layer" gives every site learnable parameters of its own, "channel" every unit of each, "model" one set
+            to all. A module given as `to` keeps its own.
+        blend: a `Blend`, or a number of its steps, to go from the old activations to the new ones gradually.
+        prove_it: run the model before and after and compare how often each activation ran. Without it a function call
+            cannot be found unless an example is given.
+
+    Raises:
+        ActsmithError: no site found or chosen; a wrapped model; the proof fails (the model is then as before).
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+        >>> swaps = replace_(model, "crrelu", example=torch.zeros(2, 4))
+        >>> list(model.state_dict())
+        ['0.weight', '0.bias', '1.eps', '2.weight', '2.bias']
+        >>> swaps.undo()
+        >>> model[1]
+        ReLU()
+    """
+    refuse_wrapped(model)
+    observer: Observer | None = None
+    before: dict[str, dict[str, int]] = {}
+    if prove_it or example is not None:
+        example = example_for(model, example)
+        observer, before = observe_example(model, example)
+        found = sites_of(model, observer)
+    else:
+        found = sites(model)
+    chosen, skipped = choose(found, where, gates, squashes)
+    chosen, skipped = _possible(chosen, skipped)
+    _check(model, found, chosen, skipped, where)
+    schedule = Blend(blend) if isinstance(blend, int) else blend
+    restore: list[Callable[[], None]] = []
+    swaps = Swaps(model, found, (), skipped, restore, schedule)
+    try:
+        changed = _apply(model, chosen, _maker(to, share), observer, swaps._restore)
+        swaps.changed = tuple(changed)
+        if schedule is not None:
+            swaps._restore.append(schedule.release)
+            for change in changed:
+                schedule.install(change.module, change.old)
+        if prove_it:
+            prove(model, changed, before, example)
+    except BaseException:
+        swaps.undo()
+        raise
+    _remember(swaps)
+    return swaps
+
+
+def _possible(chosen: list[Site], skipped: list[tuple[Site, str]]) -> tuple[list[Site], list[tuple[Site, str]]]:
+    kept = [s for s in chosen if s.path]
+    return kept, [*skipped, *((s, "the model itself; put it into a Sequential") for s in chosen if not s.path)]
+
+
+def _check(
+    model: nn.Module,
+    found: Sequence[Site],
+    chosen: Sequence[Site],
+    skipped: Sequence[tuple[Site, str]],
+    where: Where | None,
+) -> None:
+    name = type(model).__name__
+    if not found:
+        raise ActsmithError(f"replace_: {name} holds no activation; looked for {LOOKED_FOR}")
+    if not chosen:
+        kinds = Counter(s.activation or s.class_name for s in found)
+        reasons = Counter(why for _, why in skipped)
+        raise ActsmithError(
+            f"replace_: no site of {name} matches where={where!r}; it has "
+            f"{', '.join(f'{n} x {kind}' for kind, n in kinds.items())}, as in {found[0].path!r}. Left out: "
+            f"{', '.join(f'{n} ({why})' for why, n in reasons.items())}"
+        )
+
+
+# ---------------------------------------------------------------------------------------------------- what to put in
+
+
+def _maker(to: To, share: Share) -> Callable[[Site], nn.Module]:
+    first: list[Activation] = []
+
+    def make(site: Site) -> nn.Module:
+        new = to
+        if not isinstance(new, str | Formula | nn.Module | type) and callable(new):
+            new = new(site)
+            if isinstance(new, nn.Module):
+                return new
+        if isinstance(new, Activation):
+            return new.like()
+        if isinstance(new, nn.Module):
+            return copy.deepcopy(new)
+        if isinstance(new, type):
+            return new()
+        if not isinstance(new, str | Formula):
+            raise ActsmithError(
+                f"replace_: to: got {type(new).__name__}; expected a formula, a name, a module, or a function of the "
+                "site that returns one"
+            )
+        if share == "model" and first and not callable(to):
+            return first[0].like()
+        if share == "channel":
+            if site.channels is None:
+                raise ActsmithError(f"replace_: share='channel': the example does not reach {site.path}, so its units "
+                                    "cannot be counted; leave it out with where=")  # fmt: skip
+            return Activation(new, "channel", site.channels, site.channel_dim)
+        first.append(Activation(new, share))
+        return first[-1]
+
+    return make
+
+
+def _settle(new: nn.Module, owner: nn.Module, model: nn.Module) -> nn.Module:
+    """On the device of what is around it, float64 in a float64 model."""
+    near = next(owner.parameters(), None)
+    near = near if near is not None else next(model.parameters(), None)
+    if near is not None:
+        new.to(device=near.device, dtype=torch.float64 if near.dtype == torch.float64 else None)
+    return new.train(owner.training)
+
+
+# ------------------------------------------------------------------------------------------------------- putting it in
+
+
+def _apply(
+    model: nn.Module,
+    chosen: Sequence[Site],
+    make: Callable[[Site], nn.Module],
+    observer: Observer | None,
+    restore: list[Callable[[], None]],
+) -> list[Change]:
+    changed: list[Change] = []
+    edits: dict[str, dict[tuple[str, int], str]] = {}
+    for site in chosen:
+        place = site.place
+        owner = model.get_submodule(place.owner)
+        new = _settle(make(site), owner, model)
+        if site.kind == "module":
+            old: Any = getattr(owner, place.name)
+            paths = [site.path, *site.aliases]
+            homes = [(model.get_submodule(p.rpartition(".")[0]), p.rpartition(".")[2]) for p in paths]
+            for home, name in homes:
+                restore.append(_child_back(home, name, old))
+                home._modules[name] = new
+            changed.append(Change(site, new, site.path, "module", old, tuple(homes)))
+        elif site.kind == "attribute":
+            old = next(f for n, f, _ in stored_callables(owner) if n == place.name)
+            restore.append(_attribute_back(owner, place.name, old))
+            setattr(owner, place.name, new)
+            changed.append(Change(site, new, site.path, "attribute", old, ((owner, place.name),)))
+        else:
+            assert observer is not None
+            child = _free_name(owner, f"actsmith_{place.name}_{place.ordinal}")
+            restore.append(_child_away(owner, child))
+            owner.add_module(child, new)
+            edits.setdefault(place.owner, {})[place.name, place.ordinal] = child
+            path = f"{place.owner}.{child}" if place.owner else child
+            call = observer.calls[place].old
+            assert call is not None
+            changed.append(Change(site, new, path, "function", call, ((owner, child),)))
+        _leave_fused_paths(model, place.owner, restore)
+    for path, calls in edits.items():
+        assert observer is not None
+        method = _redirect(model, model.get_submodule(path), calls, observer.arguments.get(path), restore)
+        for change in changed:
+            if change.method == "function" and change.site.place.owner == path:
+                change.method = method
+    return changed
+
+
+def _redirect(
+    model: nn.Module,
+    owner: nn.Module,
+    calls: dict[tuple[str, int], str],
+    arguments: tuple[tuple[Any, ...], dict[str, Any]] | None,
+    restore: list[Callable[[], None]],
+) -> str:
+    with untouched(model, training=False):
+        traced = arguments is not None and traces(owner, *arguments)
+    forward = InstanceForward(owner, calls, "fx" if traced else "mode")
+    inner = vars(owner).get("forward")
+
+    def back() -> None:
+        vars(owner).pop("forward", None)
+        if inner is not None:
+            vars(owner)["forward"] = inner
+
+    restore.append(back)
+    vars(owner)["forward"] = forward
+    return forward.method
+
+
+def _child_back(owner: nn.Module, name: str, old: nn.Module) -> Callable[[], None]:
+    def back() -> None:
+        owner._modules[name] = old
+
+    return back
+
+
+def _child_away(owner: nn.Module, name: str) -> Callable[[], None]:
+    def back() -> None:
+        owner._modules.pop(name, None)
+
+    return back
+
+
+def _attribute_back(owner: nn.Module, name: str, old: Any) -> Callable[[], None]:
+    order = list(vars(owner))
+
+    def back() -> None:
+        owner._modules.pop(name, None)
+        vars(owner)[name] = old
+        attributes = dict(vars(owner))
+        vars(owner).clear()
+        vars(owner).update({k: attributes.pop(k) for k in order if k in attributes} | attributes)
+
+    return back
+
+
+def _free_name(owner: nn.Module, name: str) -> str:
+    number = 2
+    free = name
+    while hasattr(owner, free):
+        free, number = f"{name}_{number}", number + 1
+    return free
+
+
+def _leave_fused_paths(model: nn.Module, path: str, restore: list[Callable[[], None]]) -> None:
+    """Torch's encoder layer, in evaluation mode, runs the ReLU or GELU that it was built with in one fused kernel.
+
+    It does so while `activation_relu_or_gelu` says so, and the encoder around it packs padded batches for that kernel.
+    """
+    parts = path.split(".") if path else []
+    for depth in range(len(parts), -1, -1):
+        module = model.get_submodule(".".join(parts[:depth]))
+        for name, off in (("activation_relu_or_gelu", 0), ("use_nested_tensor", False)):
+            old = vars(module).get(name)
+            if old and isinstance(module, nn.TransformerEncoderLayer | nn.TransformerEncoder):
+                restore.append(_value_back(module, name, old))
+                vars(module)[name] = off
+
+
+def _value_back(module: nn.Module, name: str, old: Any) -> Callable[[], None]:
+    def back() -> None:
+        vars(module)[name] = old
+
+    return back
+
+
+def _remember(swaps: Swaps) -> None:
+    """Let `calibrate(model, ...)` find the last swap of a model."""
+    held = vars(swaps.model)
+    previous = held.get(SWAPS)
+
+    def back() -> None:
+        held.pop(SWAPS, None)
+        if previous is not None:
+            held[SWAPS] = previous
+
+    swaps._restore.append(back)
+    held[SWAPS] = swaps

@@ -1,0 +1,180 @@
+"""What a swap did to a model, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from actsmith.nn.activation import Activation
+from actsmith.surgery.recognise import recognise_module
+from actsmith.surgery.sites import Site
+
+if TYPE_CHECKING:
+    from actsmith.surgery.blend import Blend
+
+__all__ = ["SWAPS", "Change", "Swaps"]
+
+SWAPS = "_actsmith_swaps"
+"""The attribute of a model that holds its last swap; copies and pickles of the model hold None there."""
+
+
+@dataclass
+class Change:
+    """One activation that was exchanged.
+
+    Attributes:
+        site: what was there.
+        module: what is there now.
+        path: the path of `module`, under which its parameters stand in `state_dict`.
+        method: "module" (a child replaced), "attribute" (a child in the attribute's place), "fx" or "mode" (a new child
+            that a call in the owner's forward was redirected to).
+        old: the old activation as a callable.
+        homes: the modules that hold `module`, and the name under which each does.
+        plain: the activation without gain and shift, after `calibrate`.
+        ran: calls in one forward pass, (before, after), in training and in evaluation mode; None when not proven.
+    """
+
+    site: Site
+    module: nn.Module
+    path: str
+    method: str
+    old: Callable[..., Any]
+    homes: tuple[tuple[nn.Module, str], ...] = ()
+    plain: Activation | None = None
+    ran: dict[str, tuple[int, int]] | None = None
+
+    @property
+    def proven(self) -> bool:
+        """It ran, and as often as the old one."""
+        return self.ran is not None and any(n for n, _ in self.ran.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "site": self.site.to_dict(),
+            "path": self.path,
+            "method": self.method,
+            "new": repr(self.module),
+            "ran": None if self.ran is None else {mode: list(n) for mode, n in self.ran.items()},
+            "proven": self.proven,
+        }
+
+
+class Swaps:
+    """What `replace_` found, changed and left out, and why.
+
+    Attributes:
+        model: the model, changed in place.
+        found: every site.
+        changed: what was exchanged.
+        skipped: (site, why) of the others.
+        blend: the schedule that the training loop steps, with `blend=`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        found: Sequence[Site],
+        changed: Sequence[Change],
+        skipped: Sequence[tuple[Site, str]],
+        restore: Sequence[Callable[[], None]],
+        blend: Blend | None = None,
+    ) -> None:
+        self.model = model
+        self.found, self.changed, self.skipped = tuple(found), tuple(changed), tuple(skipped)
+        self.blend = blend
+        self._restore = list(restore)
+        self._optimizers: list[tuple[Optimizer, dict[str, Any]]] = []
+
+    @property
+    def undone(self) -> bool:
+        """Whether the model has its old activations again."""
+        return not self._restore
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters of the new activations, each once."""
+        seen: dict[int, nn.Parameter] = {}
+        for change in self.changed:
+            for parameter in change.module.parameters():
+                seen.setdefault(id(parameter), parameter)
+        return list(seen.values())
+
+    def parameter_groups(self, rest: bool = False, **options: Any) -> list[dict[str, Any]]:
+        """Groups for an optimiser: the new parameters with zero weight decay; none where nothing is learned.
+
+        Args:
+            rest: put the model's other parameters before them, as a group of their own.
+            options: of the new parameters' group, as in `lr=1e-3`.
+        """
+        new = self.parameters()
+        groups: list[dict[str, Any]] = []
+        if rest:
+            taken = {id(p) for p in new}
+            groups.append({"params": [p for p in self.model.parameters() if id(p) not in taken]})
+        if new:
+            groups.append({"params": new, "weight_decay": 0.0, **options})
+        return groups
+
+    def attach(self, optimizer: Optimizer, **options: Any) -> None:
+        """Add the new parameters to a live optimiser, with zero weight decay; `undo` takes them out again.
+
+        Parameters that the optimiser has already are left as they are.
+        """
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        new = [p for p in self.parameters() if id(p) not in held]
+        if new:
+            optimizer.add_param_group({"params": new, "weight_decay": 0.0, **options})
+            self._optimizers.append((optimizer, optimizer.param_groups[-1]))
+
+    def undo(self) -> None:
+        """Put every old activation back; the model is bit for bit what it was. A second call does nothing."""
+        for optimizer, group in self._optimizers:
+            optimizer.param_groups[:] = [g for g in optimizer.param_groups if g is not group]
+            for parameter in group["params"]:
+                optimizer.state.pop(parameter, None)
+        self._optimizers.clear()
+        while self._restore:
+            self._restore.pop()()
+
+    def calibrate(self, batches: Iterable[Any], passes: int = 2) -> None:
+        """See `actsmith.surgery.calibrate.calibrate`."""
+        from actsmith.surgery.calibrate import calibrate_swaps
+
+        calibrate_swaps(self, batches, passes)
+
+    def report(self) -> str:
+        """A table of what was changed, then of what was left out; calls are those of the new over those of the old."""
+        rows = [("site", "was", "is", "by", "train", "eval")]
+        for c in self.changed:
+            runs = ["-", "-"] if c.ran is None else [f"{c.ran[m][1]}/{c.ran[m][0]}" for m in ("train", "eval")]
+            rows.append((c.path, c.site.activation or c.site.class_name, _name(c.module), c.method, *runs))
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        state = "undone" if self.undone else f"{sum(c.proven for c in self.changed)} proven by running them"
+        head = f"{len(self.found)} sites found, {len(self.changed)} changed ({state}), {len(self.skipped)} left out"
+        left = [f"  {site.path}: {why}" for site, why in self.skipped]
+        return "\n".join([head, *lines, *(["left out:", *left] if left else [])])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "found": [s.to_dict() for s in self.found],
+            "changed": [c.to_dict() for c in self.changed],
+            "skipped": [{"path": s.path, "why": why} for s, why in self.skipped],
+            "undone": self.undone,
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(None), ()  # the way back belongs to this model; a copy of it has none
+
+    def __repr__(self) -> str:
+        return f"<Swaps: {len(self.changed)} of {len(self.found)} sites{', undone' if self.undone else ''}>"
+
+
+def _name(module: nn.Module) -> str:
+    what = recognise_module(module)
+    return type(module).__name__ if what is None or what.name is None else what.name
