@@ -136,7 +136,7 @@ def test_argument_errors_exit_with_status_2(capsys, arguments):
 
 
 def test_start_loads_little():
-    """`--help` needs neither torch nor sympy nor numpy; `analyze` needs no torch. The times are printed, not asserted."""
+    """`--help` needs neither torch nor sympy nor numpy; `analyze` needs no torch. Times are printed, not asserted."""
     code = "import sys, actsmith.cli as c\ntry: c.main(%s)\nexcept SystemExit: pass\nprint(sorted(sys.modules))"
     for arguments, absent in ((["--help"], ("torch", "sympy", "numpy")), (["analyze", "gelu", "--json"], ("torch",))):
         began = time.perf_counter()

@@ -33,6 +33,8 @@ _HOME = {
     "worst": "theory.eafo",
     "correction": "theory.eafo",
     "improve": "theory.eafo",
+    "flow": "theory.descent",
+    "inverse_error": "theory.proposition",
     "criticality": "theory.criticality",
     "kernel_flow": "theory.kernel",
     "susceptibilities": "theory.kernel",

@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter's value")
         added.add_argument("--learn", action="append", default=[], metavar="NAME", help="a parameter that is learned")
     derive.add_argument("--step", type=float, default=None, help="step along the correction (default: eps = 0.01)")
+    derive.add_argument("--keep", choices=("critical",), help="one step of descent that keeps K = 1 critical instead")
     derive.add_argument("--sign", choices=("descend", "published"), help="show one sign only")
     worst.add_argument("--low", type=float, default=-1.0, help="value at minus infinity (default: -1)")
     worst.add_argument("--high", type=float, default=1.0, help="value at infinity (default: 1)")
@@ -153,6 +154,8 @@ def _analyze(request: argparse.Namespace) -> None:
     for point in c.points:
         print(f"  K = {point.K:.9g}, C_W = {point.C_W:.9g}, C_b = {point.C_b:.9g}: {point.stability}")
     print(f"  {c.verdict}")
+    if analysis.note:
+        print(f"\n{analysis.note}")
     return None
 
 
@@ -160,6 +163,8 @@ def _derive(request: argparse.Namespace) -> None:
     from actsmith.formula.formula import Formula
     from actsmith.theory.eafo import correction
 
+    if request.keep:
+        return _derive_critical(request)
     found = correction(_formula(request.formula, request), request.law)
     record = found.to_dict(step=request.step)
     if request.sign:
@@ -179,6 +184,23 @@ def _derive(request: argparse.Namespace) -> None:
         tail = "" if smooth is None else f", smoothed {smooth:+.3g} nats"
         print(f"  entropy {row['entropy_change']:+.3g} nats{tail}")
     print(f"\n{record['note']}")
+    return None
+
+
+def _derive_critical(request: argparse.Namespace) -> None:
+    from actsmith.theory.descent import flow
+
+    found = flow(_formula(request.formula, request), request.law, steps=1, step=request.step or 0.1, keep="critical")
+    before, after = found.history[0], found.history[-1]
+    record = {"formula": found.formula.to_dict(), "K": 1.0, "C_W": 1.0, "C_b": 0.0, "status": found.status}
+    record |= {"smoothed": after.entropy, "smoothed_before": before.entropy, "condition_error": after.condition_error}
+    if request.json:
+        return _print_json(record)
+    print(f"f(x) = {found.formula.text}")
+    for name, parameter in found.formula.params.items():
+        print(f"  {name} = {parameter.value:.9g}")
+    print(f"  smoothed entropy {before.entropy:+.6f} -> {after.entropy:+.6f} nats")
+    print(f"  K = 1, C_W = 1, C_b = 0 is critical to {after.condition_error:.1e}")
     return None
 
 
@@ -211,6 +233,7 @@ def _rank(request: argparse.Namespace) -> None:
             "universality": a.criticality.universality,
             "verdict": a.criticality.verdict,
             "reasons": dict(a.entropy.reasons),
+            "note": a.note,
         }
         for a in analyses
     ]
@@ -222,6 +245,8 @@ def _rank(request: argparse.Namespace) -> None:
         shown.append([a.formula.name, *("undefined" if v is None else f"{v:+.6f}" for v in values)])
         shown[-1].append(a.criticality.universality)
     _print_table(["name", "smoothed", "scale-free", "universality"], shown)
+    for note in {a.note for a in analyses if a.note}:
+        print(f"\ncrrelu: {note}")
     return None
 
 

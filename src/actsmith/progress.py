@@ -26,7 +26,11 @@ class Progress:
             from rich import progress
             from rich.console import Console
 
-            columns = (progress.TextColumn("{task.description:<8}"), progress.BarColumn(), progress.MofNCompleteColumn())
+            columns = (
+                progress.TextColumn("{task.description:<8}"),
+                progress.BarColumn(),
+                progress.MofNCompleteColumn(),
+            )
             more = (progress.TimeElapsedColumn(), progress.TextColumn("{task.fields[message]}"))
             self.bar = progress.Progress(*columns, *more, console=Console(stderr=True))
             self.bar.start()

@@ -54,8 +54,8 @@ def paired_difference(values: Sequence[float], reference: Sequence[float], confi
         ActsmithError: as `interval`, or lengths that differ.
 
     Example:
-        >>> paired_difference([0.91, 0.94], [0.90, 0.93]).mean
-        0.01...
+        >>> paired_difference([0.75, 1.0], [0.5, 0.75]).mean
+        0.25
     """
     if len(values) != len(reference):
         raise ActsmithError(f"paired difference: got {len(values)} and {len(reference)} values; expected one a seed")

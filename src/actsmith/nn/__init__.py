@@ -1,6 +1,7 @@
 """Torch modules from formulas."""
 
 from actsmith.nn.activation import Activation, CRReLU, MRePU, RePU
-from actsmith.nn.init import critical_init_
+from actsmith.nn.init import InitReport, LayerInit, critical_init_
+from actsmith.nn.polynomial import polynomial_network
 
-__all__ = ["Activation", "CRReLU", "MRePU", "RePU", "critical_init_"]
+__all__ = ["Activation", "CRReLU", "InitReport", "LayerInit", "MRePU", "RePU", "critical_init_", "polynomial_network"]

@@ -8,7 +8,8 @@ On |t| <= 1 a few neurons give t and t^2 exactly, whatever the power p:
 
 A product is a difference of squares, u v = ((u + v)/2)^2 - ((u - v)/2)^2, so that each hidden layer doubles the
 degree: a monomial is the product of its two halves, and what is needed later is handed on as t. The variables are
-scaled to [-1, 1] first, where every monomial stays. Li, Tang, Yu, arXiv:1903.05858 (RePU); Kim, Kang, arXiv:2408.02697 (MRePU).
+scaled to [-1, 1] first, where every monomial stays. Li, Tang, Yu, arXiv:1903.05858 (RePU); Kim, Kang,
+arXiv:2408.02697 (MRePU).
 """
 
 from __future__ import annotations

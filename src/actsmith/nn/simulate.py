@@ -24,10 +24,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from actsmith.errors import ActsmithError
-from actsmith.formula.catalogue import FormulaLike, resolve
+from actsmith.formula.catalogue import FormulaLike, get, resolve
 from actsmith.formula.formula import Formula
+from actsmith.theory.criticality import criticality
+from actsmith.theory.kernel import kernel_flow
 
-__all__ = ["Simulation", "simulate"]
+__all__ = ["KernelCurve", "Simulation", "kernel_against_depth", "simulate"]
 
 Array = NDArray[np.float64]
 
@@ -72,7 +74,7 @@ class Simulation:
 
 
 @torch.no_grad()
-def simulate(
+def simulate(  # noqa: PLR0917
     f: FormulaLike,
     width: int,
     depth: int,
@@ -172,3 +174,48 @@ def _statistics(metric: Array, gradient: Array) -> tuple[Array, ...]:
         return (
             kernel, kernel_error, *mean(cross), *mean(correlation), fluctuation, fluctuation_error, *mean(gradient),
         )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class KernelCurve:
+    """The kernel of one activation against depth: theory at infinite width, and real networks.
+
+    Attributes:
+        label: what a reader should call it.
+        C_W, C_b, K0: where it was run.
+        theory: K^(0) .. K^(depth), (depth + 1,); inf after a blow-up.
+        simulation: of which `kernel` and `kernel_error` are the points.
+    """
+
+    label: str
+    C_W: float
+    C_b: float
+    K0: float
+    theory: Array
+    simulation: Simulation
+
+
+RUNS: tuple[tuple[str, dict[str, float], float, float | None], ...] = (
+    ("relu", {}, 1.0, None),
+    ("gelu", {}, 3.5615528128088303, None),
+    ("crrelu", {}, 1.0, None),
+    ("mrepu", {"p": 2}, 0.01, None),
+    ("repu", {"p": 2}, 1.2, 0.5),
+    ("repu", {"p": 2}, 1.5, 0.5),
+)
+"""Activation, parameters, K0 and C_W of the curves that show what criticality means. RePU has no critical C_W: at 0.5
+its fixed point K = 4/3 repels, so that a kernel below it dies and one above it explodes."""
+
+
+def kernel_against_depth(*, width: int = 256, depth: int = 20, nets: int = 50, seed: int = 0) -> list[KernelCurve]:
+    """K against depth for `RUNS`, each at its most usable critical point where it has one."""
+    curves = []
+    for name, params, K0, fixed in RUNS:
+        formula = get(name, **params)
+        point = criticality(formula).points[0] if fixed is None else None
+        C_W, C_b = (fixed or 1.0, 0.0) if point is None else (point.C_W, point.C_b)
+        simulation = simulate(formula, width, depth, C_W, C_b, nets, seed, K0=K0)
+        given = ", ".join(f"{k} = {v:g}" for k, v in params.items())
+        label = f"{name}{f' ({given})' if given else ''}: C_W = {C_W:.4g}, C_b = {C_b:.3g}, K0 = {K0:.4g}"
+        curves.append(KernelCurve(label, C_W, C_b, K0, kernel_flow(formula, K0, depth, C_W, C_b), simulation))
+    return curves

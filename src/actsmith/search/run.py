@@ -206,7 +206,6 @@ class _Run:
         self.rates = rates
         self.deadline = deadline
         self.progress = progress
-        self.network: torch.nn.Module | None = None
 
     def all(self, first: Candidate, known: list[Candidate], most: int) -> SearchResult:
         laws = self._laws(first)
@@ -252,9 +251,10 @@ class _Run:
         chosen = next(i for i, net in enumerate(self._tuning_nets()) if net.learning_rate == rate)
         self.progress("probe", 1, 2, "measuring the pre-activations")
         x = torch.from_numpy(self.task.train.x[:PROBED])
-        laws, reason = {}, None
+        laws: dict[str, Empirical] = {}
+        reason = None
         try:
-            laws = probe(outcome.network.module(chosen), torch.split(x, 1024))
+            laws = dict(probe(outcome.network.module(chosen), torch.split(x, 1024)))
         except ActsmithError as error:  # diverged or dead: the standard normal law remains
             reason = str(error)
         self.folder.write(

@@ -67,13 +67,13 @@ def probe(
         KeysView(<Probe: 1 site>)
     """
     model = unwrapped(model)
-    watched = _Watch(model, sites, gradients)
+    watched = _Watch(model, sites, gradients, strict)
     with untouched(model, training=False, grad=gradients), watched.observer.watching():
         for batch in as_batches(batches):
             output = run_batch(model, batch, targets=gradients and loss is None)
             if gradients:
                 watched.backward(_loss(output, batch, loss))
-    return watched.result(strict)
+    return watched.result()
 
 
 class ProbeEvery:
@@ -126,9 +126,10 @@ class ProbeEvery:
 class _Watch:
     """An observer with statistics of the sites wanted."""
 
-    def __init__(self, model: nn.Module, wanted: Sequence[str] | None, gradients: bool) -> None:
+    def __init__(self, model: nn.Module, wanted: Sequence[str] | None, gradients: bool, strict: bool) -> None:
         self.model = model
         self.wanted = wanted
+        self.strict = strict
         self.statistics: dict[Place, Statistics] = {}
         self.outputs: list[tuple[Place, Tensor]] | None = [] if gradients else None
         self.forced: list[str] = []
@@ -150,10 +151,13 @@ class _Watch:
 
     def _before(self, place: Place, x: Tensor) -> None:
         if self.wanted is None or place.path in self.wanted:
+            statistics = self.statistics.setdefault(place, Statistics())
             try:
-                self.statistics.setdefault(place, Statistics()).see_input(x)
+                statistics.see_input(x)
             except LawError as error:
-                raise LawError(f"probe: site {place.path!r}: {error}") from None
+                if self.strict:
+                    raise LawError(f"probe: site {place.path!r}: {error}") from None
+                statistics.failure = str(error)
 
     def _after(self, place: Place, y: Tensor) -> None:
         if place in self.statistics and y.is_floating_point():
@@ -170,7 +174,7 @@ class _Watch:
                     self.statistics[place].see_gradient(g)
         outputs.clear()
 
-    def result(self, strict: bool) -> Probe:
+    def result(self) -> Probe:
         seen = {p.path for p in self.statistics}
         known = self.forced or list(self.observer.modules)
         if not seen and not known and self.wanted is None:
@@ -182,7 +186,7 @@ class _Watch:
         if missed := [p for p in self.wanted or () if p not in seen]:
             raise ActsmithError(f"probe: no batch reached {', '.join(missed)}; leave it out of `sites`")
         found: dict[str, Site] = {s.path: s for s in sites_of(self.model, self.observer)}
-        records = {p.path: s.record(found[p.path], strict) for p, s in self.statistics.items()}
+        records = {p.path: s.record(found[p.path], self.strict) for p, s in self.statistics.items()}
         return Probe(records)
 
 

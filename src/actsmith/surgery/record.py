@@ -45,6 +45,7 @@ class Statistics:
         self.low: Tensor | None = None
         self.high: Tensor | None = None
         self.gradient, self.gradients = 0.0, 0
+        self.failure: str | None = None  # why there can be no law: a batch that was not finite
 
     def see_input(self, x: Tensor) -> None:
         """Count the pre-activations x."""
@@ -81,6 +82,8 @@ class Statistics:
         law: Empirical | None = None
         reason = None
         try:
+            if self.failure is not None:
+                raise LawError(self.failure)
             law = self.input.law()
         except LawError as error:
             if strict:

@@ -87,24 +87,18 @@ def replace_(
     if prove_it or example is not None:
         example = example_for(model, example)
         observer, before = observe_example(model, example)
-        found = sites_of(model, observer)
-    else:
-        found = sites(model)
-    chosen, skipped = choose(found, where, gates, squashes)
-    chosen, skipped = _possible(chosen, skipped)
+    found = sites(model) if observer is None else sites_of(model, observer)
+    chosen, skipped = _possible(*choose(found, where, gates, squashes))
     _check(model, found, chosen, skipped, where)
-    schedule = Blend(blend) if isinstance(blend, int) else blend
-    restore: list[Callable[[], None]] = []
-    swaps = Swaps(model, found, (), skipped, restore, schedule)
+    swaps = Swaps(model, found, (), skipped, [], Blend(blend) if isinstance(blend, int) else blend)
     try:
-        changed = _apply(model, chosen, _maker(to, share), observer, swaps._restore)
-        swaps.changed = tuple(changed)
-        if schedule is not None:
-            swaps._restore.append(schedule.release)
-            for change in changed:
-                schedule.install(change.module, change.old)
+        swaps.changed = tuple(_apply(model, chosen, _maker(to, share), observer, swaps._restore))
+        if swaps.blend is not None:
+            swaps._restore.append(swaps.blend.release)
+            for change in swaps.changed:
+                swaps.blend.install(change.module, change.old)
         if prove_it:
-            prove(model, changed, before, example)
+            prove(model, swaps.changed, before, example)
     except BaseException:
         swaps.undo()
         raise

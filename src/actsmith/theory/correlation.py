@@ -3,7 +3,7 @@
     G(K, rho) = E[s(z1) s(z2)],   z1, z2 ~ N(0, K) with correlation rho
     rho' = (C_b + C_W G(K, rho))/(C_b + C_W g(K)),   1 - rho' = C_W D/(C_b + C_W g(K)),   D = E[(s(z1) - s(z2))^2]/2
 
-(Poole et al., arXiv:1606.05340; Schoenholz et al., arXiv:1611.01232.) Three routes, which tests hold against each other:
+(Poole et al., arXiv:1606.05340; Schoenholz et al., arXiv:1611.01232.) Three routes, held against each other by tests:
 
 closed      ReLU family: arc-cosine kernel (Cho & Saul 2009); erf: arcsine law (Williams 1997); sin
 hermite     G = sum_n a_n^2 rho^n, D = sum_n a_n^2 (1 - rho^n), a_n = E[s(sqrt(K) z) h_n(z)], h_n orthonormal. The
@@ -106,7 +106,7 @@ def correlation_map(
         raise NumericsError(
             f"correlation map: {formula.name} has E[f(z)^2] = {g} at K = {K:g}; expected a finite number"
         )
-    G, D, G_error, D_error, taken = _by_route(formula, float(K), r.reshape(-1), g, perp, route)
+    G, D, G_error, D_error, taken = _by_route(formula, float(K), r.reshape(-1), (g, perp), route)
     next_K = C_b + C_W * g
     complement = C_W * D / next_K
     values = (C_b + C_W * G, 1 - complement, complement, C_W * G_error, C_W * (D_error + D * m.g_error / g) / next_K)
@@ -114,7 +114,7 @@ def correlation_map(
 
 
 def correlation_flow(
-    f: FormulaLike, K0: float, rho0: float, depth: int, C_W: float, C_b: float = 0.0
+    f: FormulaLike, K0: float, rho0: float, depth: int, *, C_W: float, C_b: float = 0.0
 ) -> tuple[Array, Array]:
     """K^(0) .. K^(depth) and rho^(0) .. rho^(depth) of two inputs of kernel K0 and correlation rho0.
 
@@ -144,17 +144,16 @@ def depth_scales(f: FormulaLike, K: float, C_W: float) -> DepthScales:
 
 
 def _scale(chi: float, error: float) -> float:
-    if abs(chi - 1) <= error + 4 * EPS:
+    if abs(abs(chi) - 1) <= error + 4 * EPS:
         return math.inf
-    if chi == 0 or chi == math.inf:
-        return 0.0
-    return -1 / math.log(abs(chi)) if abs(chi) != 1 else math.inf
+    return 0.0 if chi in (0, math.inf) else -1 / math.log(abs(chi))
 
 
 def _by_route(
-    formula: Formula, K: float, rho: Array, g: float, perp: float, route: Route
+    formula: Formula, K: float, rho: Array, known: tuple[float, float], route: Route
 ) -> tuple[Array, Array, Array, Array, str]:
-    """G, D and their errors."""
+    """G, D and their errors; `known` is (g, E[s'^2])."""
+    g, perp = known
     if route in ("auto", "closed"):
         closed = closed_form(formula, K, rho)
         if closed is not None and (route == "closed" or np.all(g - closed >= 1e-3 * g)):

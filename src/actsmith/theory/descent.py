@@ -150,8 +150,8 @@ def flow(
 
 
 def projected_ascent(f: Formula, law: Law, order: int = 4) -> sp.Expr:
-    """The direction in span(psi_0 .. psi_order) along which the smoothed entropy of f rises fastest in L2(dx), scaled so
-    that its size in L2(N(0, 1)) is that of psi_1.
+    """The direction in span(psi_0 .. psi_order) along which the smoothed entropy of f rises fastest in L2(dx), scaled
+    so that its size in L2(N(0, 1)) is that of psi_1.
 
     Raises:
         FormulaError: the entropy has no slope in the family.

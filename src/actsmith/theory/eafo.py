@@ -7,8 +7,9 @@ On a monotone branch with inverse y, and q(z) = p(y(z)) |y'(z)| the output's den
 
 d needs no inverse. Where f folds, no branch has an edge-free density, and the correction is the steepest descent of the
 smoothed entropy in span(psi_0 .. psi_4) instead (`actsmith.theory.descent`). Under a law without a closed density
-(Empirical) d is tabulated as a spline. d is written d = scale * psi with a plain shape psi: for ReLU under N(0, 1), psi = x exp(-x^2/2)
-and scale = 1/sqrt(2 pi). A flat piece has no inverse; there d continues that of its neighbour, as the paper does.
+(Empirical) d is tabulated as a spline. d is written d = scale * psi with a plain shape psi: for ReLU under N(0, 1),
+psi = x exp(-x^2/2) and scale = 1/sqrt(2 pi). A flat piece has no inverse; there d continues that of its neighbour, as
+the paper does.
 
 The sign. The derivation descends: f - step d. The paper publishes CRReLU with the other sign, max(0, x) + eps psi with
 eps started at +0.01, and that start raises the output entropy, by dH/deps = 2^(-3/2) nats. Both are computed here, as
@@ -33,7 +34,7 @@ from typing import Any, Literal
 import numpy as np
 import sympy as sp
 
-from actsmith.errors import ActsmithError, FormulaError, LawError
+from actsmith.errors import ActsmithError, FormulaError
 from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula, Param
 from actsmith.formula.inverse import solve_inverse
@@ -352,9 +353,9 @@ def improve(
     """One step of EAFO, as a Formula.
 
     To first order (the default) f - step d (`descend`) or f + step d (`published`), the coefficient eps = step * scale
-    of the shape learnable; without a step eps is 0.01 in size. With `exact`, the corrected inverse y + step eta is itself
-    inverted, and the result is a spline on every monotone piece. With `keep="critical"`, one step of `flow` (which
-    descends), on whose result K = 1, C_W = 1, C_b = 0 is critical.
+    of the shape learnable; without a step eps is 0.01 in size. With `exact`, the corrected inverse y + step eta is
+    itself inverted, and the result is a spline on every monotone piece. With `keep="critical"`, one step of `flow`
+    (which descends), on whose result K = 1, C_W = 1, C_b = 0 is critical.
 
     Raises:
         ActsmithError: an unknown sign or keep, a step that is not finite and positive, a step that breaks monotonicity
@@ -373,4 +374,5 @@ def improve(
     if not exact:
         return first_order
     size = first_order.params[found.symbol].value
-    return Formula(numeric.exact_step(f, law, Formula(found.psi), size), f.params, f"{f.name}{size:+g}*exact({law})")
+    stepped = numeric.exact_step(f, law, Formula(found.psi), size)
+    return Formula(stepped, name=f"{f.name}{size:+g}*exact({law})")

@@ -81,6 +81,8 @@ def entropy(f: FormulaLike, law: Law | str = "normal", tau: float = DEFAULT_TAU)
         FormulaError: f is constant under the law, or not finite on a part of its support.
         NumericsError: tau is not a positive number.
 
+    A quantity that cannot be resolved (f folds more than 64 times on the support) is None, with the reason.
+
     >>> round(entropy("identity", "normal").differential, 6)
     1.418939
     >>> entropy("relu", "normal").reasons["differential"]
@@ -94,7 +96,11 @@ def entropy(f: FormulaLike, law: Law | str = "normal", tau: float = DEFAULT_TAU)
 @lru_cache(maxsize=1024)
 def _entropy(f: Formula, law: Law, tau: float) -> Entropy:
     reasons: dict[str, str] = {}
-    output = output_law(f, law)
+    try:
+        output = output_law(f, law)
+    except NumericsError as error:
+        names = ("differential", "mixed", "scale_free", "smoothed")
+        return Entropy(None, 0.0, None, None, None, tau, None, None, 0.0, dict.fromkeys(names, str(error)))
     if not output.branches:
         value = output.atoms[0].value
         distinct = {a.value for a in output.atoms if a.mass > 0}
@@ -121,9 +127,11 @@ def _entropy(f: Formula, law: Law, tau: float) -> Entropy:
     error = continuous.error if mixed is not None else 0.0
     smooth: Estimate | None = None
     if moments is not None:
-        smooth = _smoothed(f, law, moments, tau)
-        error += moments.error
-        error = max(error, smooth.error)
+        try:
+            smooth = _smoothed(f, law, moments, tau)
+        except NumericsError as problem:
+            reasons["smoothed"] = str(problem)
+        error = max(error + moments.error, smooth.error if smooth else 0.0)
     return Entropy(
         differential, output.atom_mass, mixed, scale_free, smooth.value if smooth else None, tau,
         moments.mean if moments else None, moments.std if moments else None, error, reasons,

@@ -263,6 +263,21 @@ def _pow(u: Any, v: Any) -> Series:
     return _shift(w, int(order * p))
 
 
+def _spline(name: str, order: int, u: Any) -> Any:
+    """A spline on the side of its knot that u goes to; None for no series."""
+    if u is None:
+        return None
+    inner = _series(u)
+    moving = inner[1:][inner[1:] != 0]
+    side = math.copysign(1e-9, float(moving[0])) if moving.size else 1e-9
+    origin, row = cell_of(name, order, float(inner[0]) + side)
+    d = inner - _series(origin)
+    result = _series(float(row[3]))
+    for coefficient in row[2::-1]:
+        result = _mul(result, d) + _series(float(coefficient))
+    return result
+
+
 @lru_cache(maxsize=1)
 def _ops() -> dict[str, Callable[..., Any]]:
     """The instructions of `actsmith.formula.lower` on power series. The logarithms serve only its rescues: left out."""
@@ -301,18 +316,6 @@ def _ops() -> dict[str, Callable[..., Any]]:
     def where(c: Any, u: Any, v: Any) -> Any:
         return None if c is None else u if _sign(c) > 0 else v
 
-    def cubic(name: str, order: int, u: Any) -> Any:
-        if u is None:
-            return None
-        inner = _series(u)
-        side = math.copysign(1e-9, float(inner[np.nonzero(inner[1:])[0][0] + 1]) if inner[1:].any() else 1.0)
-        origin, row = cell_of(name, order, float(inner[0]) + side)
-        d = inner - _series(origin)
-        result = _series(float(row[3]))
-        for coefficient in row[2::-1]:
-            result = _mul(result, d) + _series(float(coefficient))
-        return result
-
     operations: dict[str, Callable[..., Any]] = {
         "add": lambda u, v: _series(u) + _series(v),
         "sub": lambda u, v: _series(u) - _series(v),
@@ -346,5 +349,5 @@ def _ops() -> dict[str, Callable[..., Any]]:
         "erfc": lambda u: _integral(-gauss(u), u, math.erfc(start(u))),
     }
     table = {name: known(operation) for name, operation in operations.items()}
-    table |= {"where": where, "spline": cubic, "rescue": lambda plain, *_: plain}
+    table |= {"where": where, "spline": _spline, "rescue": lambda plain, *_: plain}
     return defaultdict(lambda: left_out, table)

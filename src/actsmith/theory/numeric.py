@@ -62,7 +62,9 @@ def direction_spline(f: Formula, law: Law, bends: Sequence[sp.Expr | None]) -> s
         if inside.any() and bend != 0:
             values[inside] += p[inside] * Formula(bend)(knots[inside])
     if not np.abs(values).max() > 1e-12 * p.max():
-        raise FormulaError(f"correction: the entropy of {f.name} under {law} is stationary; there is nothing to correct")
+        raise FormulaError(
+            f"correction: the entropy of {f.name} under {law} is stationary; there is nothing to correct"
+        )
     values *= law.std * np.exp(-0.5) / np.abs(values).max()
     values[[0, -1]] = 0.0
     return spline_expression(X, knots, values)
@@ -90,8 +92,8 @@ def entropy_slope(f: Formula, psi: Formula, law: Law) -> Estimate:
 def exact_step(f: Formula, law: Law, psi: Formula, eps: float) -> sp.Expr:
     """g^-1 with g(z) = y(z) - eps psi(y(z))/f'(y(z)): the corrected inverse, inverted.
 
-    In terms of x = y(z) the new curve is (x - eps psi(x)/f'(x), f(x)). It is tabulated on every monotone piece of f that
-    the law reaches, as a spline in x; a flat piece stays.
+    In terms of x = y(z) the new curve is (x - eps psi(x)/f'(x), f(x)). It is tabulated on every monotone piece of f
+    that the law reaches, as a spline in x; a flat piece stays.
 
     Raises:
         ActsmithError: the step breaks monotonicity; says where, and how large a step keeps it.
@@ -139,19 +141,3 @@ def _exact_piece(f: Formula, psi: Formula, eps: float, a: float, b: float) -> tu
             break
     begins = a if abs(image[0] - a) < 1e-9 * max(1.0, abs(a)) else float(image[0])
     return begins, spline_expression(X, knots, f(0.5 * (left + right)))
-
-
-def approximate_inverse_error(eps: float) -> tuple[float, float]:
-    """(sup over x of |g(f(x)) - x|, where) for f(x) = x + eps x exp(-x^2/2) and g(x) = x - eps x exp(-x^2/2)."""
-    from scipy import optimize
-
-    def gap(x: Array) -> Array:
-        f = x + eps * x * np.exp(-0.5 * x * x)
-        value: Array = np.abs(f - eps * f * np.exp(-0.5 * f * f) - x)
-        return value
-
-    grid = np.linspace(0, 12, 24_001)
-    at = float(grid[np.argmax(gap(grid))])
-    found = optimize.minimize_scalar(lambda x: -gap(np.asarray(x)), bounds=(max(at - 1e-3, 0), at + 1e-3),
-                                     method="bounded", options={"xatol": 1e-12})  # fmt: skip
-    return float(-found.fun), float(found.x)

@@ -117,7 +117,7 @@ def branches_of(f: Formula, law: Law) -> Branches:
 
 @lru_cache(maxsize=256)
 def reach(law: Law) -> tuple[float, float]:
-    """The interval that quadrature covers: the support, cut where p(x) |x - centre|^3 has fallen below exp(-60), so
+    """The interval that quadrature covers: the support, cut where p(x) |x - centre|^3 has fallen below exp(-48), so
     that neither the entropy nor a second moment sees the rest."""
     low, high = law.support
     points = [p for p in (*law.breakpoints, low, high) if np.isfinite(p)] or [0.0]
@@ -128,7 +128,7 @@ def reach(law: Law) -> tuple[float, float]:
             ends.append(end)
             continue
         x = anchor + side * distance
-        gone = law.logpdf(x) + 3 * np.log(distance / law.cut * 40) < -60
+        gone = law.logpdf(x) + 3 * np.log(distance / law.cut * 40) < -48
         ends.append(float(x[np.argmax(gone)]) if gone.any() else float(x[-1]))
     return ends[0], ends[1]
 
