@@ -18,7 +18,7 @@ from actsmith.search.candidates import (
 from actsmith.search.shape import readable_shape
 from actsmith.theory.criticality import criticality
 from actsmith.theory.eafo import correction
-from actsmith.theory.laws import Empirical, Mixture, Normal
+from actsmith.theory.laws import Empirical, Logistic, Mixture, Normal
 
 SKEWED = Mixture((0.3, 0.7), (Normal(-1.2, 0.5), Normal(0.4, 0.9)))
 
@@ -87,10 +87,18 @@ def test_what_may_learn_is_another_activation():
     assert same_function(fixed, Formula("relu(x) + 0.1*x"))
 
 
-def test_a_start_that_folds_gives_notes_in_place_of_candidates():
+def test_a_start_that_folds_is_corrected_through_the_score():
     candidates, notes = derive(get("gelu"), {"normal": Normal()})
+    assert not notes
+    assert {c.origin.split("; ")[2] for c in candidates} == {
+        "the published sign, raises the entropy", "descent, lowers the entropy"
+    }  # fmt: skip
+
+
+def test_a_start_at_its_worst_gives_a_note_in_place_of_candidates():
+    candidates, notes = derive(get("sigmoid"), {"logistic": Logistic()})
     assert not candidates
-    assert "folds" in notes[0]
+    assert "nothing to correct" in notes[0]
 
 
 def test_the_shift_keeps_the_shape():

@@ -172,7 +172,7 @@ def test_symbolic_density_equals_the_numeric_one(law):
     np.testing.assert_allclose(law.pdf(points), exact, rtol=1e-12)
 
 
-@pytest.mark.parametrize(("law", "reference"), PARAMETRIC.items(), ids=str)
+@pytest.mark.parametrize(("law", "reference"), PARAMETRIC.items(), ids=[str(law) for law in PARAMETRIC])
 def test_scipy_stats_agrees(law, reference):
     x = np.concatenate([law.quantile(PROBABILITIES), law.mean + law.quantile(0.9) * np.array([-30.0, 30.0])])
     np.testing.assert_allclose(law.logpdf(x), reference.logpdf(x), rtol=1e-13)

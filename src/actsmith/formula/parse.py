@@ -7,7 +7,7 @@ import ast
 import difflib
 import math
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import sympy as sp
 
@@ -22,12 +22,7 @@ MAX_BITS = 3_000  # of an exact rational's numerator and denominator; Python pri
 X = sp.Symbol("x", real=True)
 CONSTANTS: dict[str, sp.Expr] = {"pi": sp.pi, "e": sp.E}
 
-_BINARY: dict[type[ast.operator], Callable[[sp.Expr, sp.Expr], sp.Expr]] = {
-    ast.Add: lambda a, b: a + b,
-    ast.Sub: lambda a, b: a - b,
-    ast.Mult: lambda a, b: a * b,
-    ast.Div: lambda a, b: a / b,
-}
+_CHAINED = (ast.Add, ast.Sub, ast.Mult, ast.Div)
 
 
 def parameter_symbol(name: str) -> sp.Symbol:
@@ -145,18 +140,24 @@ class _Reader:
         """A chain a + b - c ... is read in a loop: a long sum is not a deep one."""
         chain: list[ast.BinOp] = []
         left: ast.expr = node
-        while isinstance(left, ast.BinOp) and type(left.op) in _BINARY:
+        while isinstance(left, ast.BinOp) and isinstance(left.op, _CHAINED):
             chain.append(left)
             left = left.left
         if not chain:
             return self.power(node, depth)
-        result = self.read(left, depth + 1)
+        factors = [self.read(left, depth + 1)]
         for link in reversed(chain):
             right = self.read(link.right, depth + 1)
             if isinstance(link.op, ast.Div) and right.is_zero:
                 raise self.fail(link, "division by zero")
-            result = self.checked(link, _BINARY[type(link.op)](result, right))
-        return result
+            if isinstance(link.op, ast.Mult | ast.Div):
+                # One product of all factors: SymPy would multiply a number into a sum as soon as the two meet alone.
+                factors.append(right if isinstance(link.op, ast.Mult) else 1 / right)
+                self.checked(link, sp.Mul(*factors))
+            else:
+                total = sp.Mul(*factors)
+                factors = [self.checked(link, total + right if isinstance(link.op, ast.Add) else total - right)]
+        return sp.Mul(*factors)
 
     def checked(self, node: ast.AST, result: sp.Expr) -> sp.Expr:
         """`result`, if its exact numbers are of a size that can be worked with."""

@@ -20,21 +20,18 @@ class _TextPrinter(StrPrinter):  # type: ignore[misc]  # SymPy ships no types
         return decimal if decimal is not None else f"{expr.p}/{expr.q}"
 
     def _print_Mul(self, expr: Any) -> str:
-        """SymPy multiplies a number into a sum as soon as the two meet, 2*(x + 1) -> 2*x + 2, so that a product of a
-        number and several factors reads back as it was only if the number meets the sum last, or not alone."""
+        """The number first, as people write it; `parse` multiplies all factors at once, so it reads back as it was."""
         coefficient, rest = expr.as_coeff_Mul()
-        if not coefficient.is_Rational or coefficient == 1 or not (rest.is_Mul or rest.is_Pow):
-            return self._number_times(coefficient, rest, expr)
+        if not coefficient.is_Rational or coefficient == 1:
+            text: str = super()._print_Mul(expr)
+            return text
         inside: str = super()._print_Mul(rest) if rest.is_Mul else self._print(rest)
-        sums = any(factor.as_base_exp()[0].is_Add for factor in sp.Mul.make_args(rest))
-        if not sums:
-            return self._number_times(coefficient, rest, expr)
-        if inside.startswith("("):
-            number = self._print(coefficient)
-            return f"{inside}*{number}" if number.isdigit() else f"{inside}*({number})"
-        if coefficient == -1:
-            return f"-{inside}"
-        return f"{self._print(coefficient)}{inside[1:] if inside.startswith('1/') else '*' + inside}"
+        if coefficient == -1 and inside.startswith("("):
+            return f"-1*{inside}"  # -(x + 1)*y would be read as (-x - 1)*y
+        divided = any(factor.as_base_exp()[1].could_extract_minus_sign() for factor in sp.Mul.make_args(rest))
+        if coefficient.q != 1 and divided:  # x/(3*(y + 1)) would be read as x/(3*y + 3)
+            return f"{self._print(coefficient)}{inside[1:] if inside.startswith('1/') else '*' + inside}"
+        return self._number_times(coefficient, rest, expr)
 
     def _number_times(self, coefficient: Any, rest: Any, expr: Any) -> str:
         decimal = _decimal(coefficient) if coefficient.is_Rational else None

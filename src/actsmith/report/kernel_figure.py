@@ -1,4 +1,4 @@
-"""The pictures of signal propagation: the kernel against depth, and the phase diagram. They draw data and compute none."""
+"""The pictures of signal propagation: the kernel against depth, and the phase diagram. Drawn from data, not computed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["plot_kernels", "plot_phases"]
 LOW, HIGH = 1e-6, 1e6
 MARKERS = "osD^vPX*"
 PHASE_COLOURS = {
-    "ordered": "#9ecae1", "chaotic": "#fdae6b", "critical": "#000000", "diverging": "#d9d9d9", "unsettled": "#ffffff",
+    "ordered": "#9ecae1", "chaotic": "#fdae6b", "critical": "#fff3b0", "diverging": "#d9d9d9", "unsettled": "#ffffff",
 }  # fmt: skip
 
 
@@ -43,6 +43,8 @@ def plot_kernels(curves: Sequence[KernelCurve], path: Path) -> Path:
                 linestyle="none", elinewidth=1.2, capsize=2,
             )  # fmt: skip
         axis.set_yscale("log")
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set_ylim(LOW, HIGH)
         axis.set_xlabel("layer")
         axis.set_ylabel("kernel K")

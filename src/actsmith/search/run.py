@@ -151,21 +151,21 @@ def search(
 
 def _activations(
     start: FormulaLike, baselines: Sequence[FormulaLike]
-) -> tuple[Candidate, list[Candidate], dict[str, list[str]]]:
-    """The start, then it and the baselines, each function once, and name -> other names of the same function."""
+) -> tuple[Candidate, list[Candidate], dict[str, list[Formula]]]:
+    """The start, then it and the baselines, each function once, and name -> the same function under other names."""
     if isinstance(baselines, str):
         raise ActsmithError(
             f"search: baselines: got {baselines!r}; expected a list of formulas, as in ['gelu', 'silu']"
         )
     first = Candidate(resolve(start), "baseline", "the start")
     known = [first]
-    same: dict[str, list[str]] = {}
+    same: dict[str, list[Formula]] = {}
     for baseline in baselines:
         formula = resolve(baseline)
         twin = next((c.formula.name for c in known if same_function(formula, c.formula)), None)
         if twin is not None:
             if formula.name != twin:
-                same.setdefault(twin, []).append(formula.name)
+                same.setdefault(twin, []).append(formula)
             continue
         if any(formula.name == c.formula.name for c in known):
             raise ActsmithError(f"search: baselines: two different formulas are named {formula.name!r}; rename one")
@@ -197,7 +197,7 @@ class _Run:
         rates: tuple[float, ...],
         deadline: float,
         progress: Progress,
-        same: dict[str, list[str]],
+        same: dict[str, list[Formula]],
     ) -> None:
         self.task = task
         self.same = same
@@ -353,7 +353,14 @@ class _Run:
         self, trained: Sequence[tuple[Candidate, dict[str, Any], dict[str, Any]]], first: Candidate
     ) -> list[dict[str, Any]]:
         reference = next(score for c, _, score in trained if c.formula.name == first.formula.name)
-        rows = [self._row(candidate, score, reference) for candidate, _, score in trained]
+        rows = []
+        for candidate, _, score in trained:
+            row = self._row(candidate, score, reference)
+            name = candidate.formula.name
+            rows.append(row)
+            for twin in self.same.get(name, []):  # trained once, listed under every name
+                own = {"name": twin.name, "formula": twin.text, "parameters": twin.to_dict()["params"]}
+                rows.append(row | own | {"kind": "baseline", "origin": "known", "same_as": [name]})
         return sorted(rows, key=lambda r: (-r["accuracy"], r["name"]))
 
     def _row(self, candidate: Candidate, score: dict[str, Any], reference: dict[str, Any]) -> dict[str, Any]:
@@ -377,7 +384,7 @@ class _Run:
             "universality": str(criticality(candidate.formula).universality),
             "origin": candidate.origin,
             "parameters": candidate.formula.to_dict()["params"],
-            "same_as": self.same.get(candidate.formula.name, []),
+            "same_as": [],
             "learned": _mean_parameters(score),
             "diverged": sum(net["diverged"] for net in score["nets"]),
             "learning_rate_at_edge": len(self.rates) > 1 and rate in (self.rates[0], self.rates[-1]),

@@ -1,6 +1,6 @@
 """What to try in a real model: probe, entropy, criticality and the EAFO correction, joined per site.
 
-    law of the site  ->  fitted mixture of normals  ->  f + eps psi with the sign that lowers J, and by how much
+law of the site  ->  fitted mixture of normals  ->  f + eps psi with the sign that lowers J, and by how much
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import sympy as sp
 from torch import nn
 
 from actsmith.errors import ActsmithError
-from actsmith.formula.formula import Formula
+from actsmith.formula.formula import Formula, Param
+from actsmith.formula.parse import parameter_symbol
 from actsmith.surgery.probe import probe
 from actsmith.surgery.record import Record
 from actsmith.theory.eafo import correction
@@ -23,7 +25,7 @@ from actsmith.theory.fit import MixtureFit, fit_mixture
 __all__ = ["Advice", "advise"]
 
 SHARE = 0.01
-"""The correction's size: eps max|psi| is this share of the output's standard deviation."""
+"""The correction's size: eps is this share of the output's standard deviation."""
 DIGITS = 3
 """Significant digits of the fitted law: sites of nearly one law share one correction."""
 DEAD = 0.05
@@ -73,7 +75,7 @@ class Advice:
 
 
 def advise(
-    model: nn.Module, batches: Iterable[Any], sites: Sequence[str] | None = None, components: int = 2
+    model: nn.Module, batches: Iterable[Any], sites: Sequence[str] | None = None, components: int = 1
 ) -> list[Advice]:
     """Per site, in the order of execution: what the activation does there, and which correction its law suggests.
 
@@ -81,7 +83,8 @@ def advise(
 
     Args:
         model, batches, sites: as for `probe`.
-        components: at most so many normals stand for a measured law.
+        components: at most so many normals stand for a measured law; with more than one the corrections of some
+            activations (tanh) take very long to put in closed form.
 
     Raises:
         ActsmithError: as `probe`.
@@ -89,7 +92,7 @@ def advise(
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
         >>> import torch
-        >>> [a.path for a in advise(model, torch.randn(100, 4), components=1)]
+        >>> [a.path for a in advise(model, torch.randn(100, 4))]
         ['1']
     """
     measured = probe(model, batches, sites, strict=False)
@@ -110,7 +113,7 @@ def _advice(record: Record, components: int) -> Advice:
 
 
 def _corrected(record: Record, fit: MixtureFit) -> tuple[Formula, float]:
-    """f + eps psi of a share of the output's deviation, in the direction that lowers J, and the change of J.
+    """f + eps psi/max|psi| of a share of the output's deviation, in the direction that lowers J, and the change of J.
 
     Raises:
         ActsmithError: there is no correction in closed form, or neither sign lowers J.
@@ -123,11 +126,13 @@ def _corrected(record: Record, fit: MixtureFit) -> tuple[Formula, float]:
     height = float(abs(Formula(found.psi)(x)).max())
     if not (height > 0 and record.out_std > 0):
         raise ActsmithError("the correction vanishes where the inputs are")
-    eps = float(f"{SHARE * record.out_std / height:.2g}")
+    shape = found.psi * sp.Rational(f"{1 / height:.6g}")  # of height 1 there, so that eps can be learned
+    eps = float(f"{SHARE * record.out_std:.2g}")
     now = entropy(f, law).smoothed
     best: tuple[float, Formula] | None = None
     for signed in (-eps, eps):
-        tried = found.formula(signed, name=f"{f.name}+eafo")
+        params = {**f.params, found.symbol: Param(signed, learn=True)}
+        tried = Formula(f.expr + parameter_symbol(found.symbol) * shape, params, f"{f.name}+eafo")
         value = entropy(tried, law).smoothed
         if value is not None and now is not None and (best is None or value - now < best[0]):
             best = value - now, tried

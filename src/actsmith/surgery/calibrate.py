@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula, Param
 from actsmith.formula.parse import parameter_symbol
-from actsmith.nn.activation import Activation
+from actsmith.nn.activation import Activation, Share
 from actsmith.surgery.blend import evaluate
 from actsmith.surgery.running import as_batches, run_batch, untouched
 from actsmith.surgery.swaps import SWAPS, Change, Swaps
@@ -120,7 +120,7 @@ def _pass(swaps: Swaps, batches: list[Any], targets: list[Moments]) -> None:
         def hook(module: nn.Module, x: Tensor) -> Tensor:
             plain = swaps.changed[index].plain
             assert plain is not None
-            y = plain(x)
+            y: Tensor = plain(x)
             raw[index].update(y)
             target, now = targets[index], raw[index]
             gain = target.std / now.std if now.std > 0 else 1.0
@@ -135,9 +135,7 @@ def _pass(swaps: Swaps, batches: list[Any], targets: list[Moments]) -> None:
     _through(swaps, batches, calibrating)
 
 
-def _through(
-    swaps: Swaps, batches: list[Any], hook: Callable[[int], Callable[[nn.Module, Tensor], Tensor]]
-) -> None:
+def _through(swaps: Swaps, batches: list[Any], hook: Callable[[int], Callable[[nn.Module, Tensor], Tensor]]) -> None:
     """Run the batches in evaluation mode with the outputs of every site replaced by `hook(index)(module, input)`."""
     with untouched(swaps.model, training=False), _hooked(swaps, hook):
         for batch in batches:
@@ -159,7 +157,8 @@ def _hooked(swaps: Swaps, hook: Callable[[int], Callable[[nn.Module, Tensor], Te
 
 
 def _named(module: nn.Module, name: str) -> Tensor:
-    parameter: Tensor = getattr(module, module.calibration[name])  # type: ignore[index]
+    names: dict[str, str] = vars(module)["calibration"]
+    parameter: Tensor = getattr(module, names[name])
     return parameter
 
 
@@ -174,14 +173,14 @@ def _add_gain(change: Change) -> None:
     gain, shift = (parameter_symbol(names[k]) for k in ("gain", "shift"))
     params = {**start.params, names["gain"]: Param(1.0, learn=True), names["shift"]: Param(0.0, learn=True)}
     formula = Formula(gain * start.expr + shift, params, start.name)
-    share = "channel" if plain.share == "channel" else "layer"
+    share: Share = "channel" if plain.share == "channel" else "layer"
     new = Activation(formula, share, plain.channels, plain.channel_dim).train(plain.training)
     near = next(plain.parameters(), None)
     if near is not None:
         new.to(device=near.device, dtype=near.dtype)
     for name in plain._family.learnable:
         setattr(new, name, getattr(plain, name))
-    new.calibration = names  # type: ignore[assignment]
+    vars(new)["calibration"] = names
     for hook in plain._forward_hooks.values():
         new.register_forward_hook(hook)
     for home, name in change.homes:

@@ -72,7 +72,7 @@ class _Redirect(TorchFunctionMode):
         self.names = {name for name, _ in forward.edits}
         self.counts: dict[str, int] = {}
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = base_name(func)
         if name not in self.names or not self._in_own_forward():
@@ -85,13 +85,13 @@ class _Redirect(TorchFunctionMode):
 
     def _in_own_forward(self) -> bool:
         """Whether the nearest module on the call stack is the owner: a child is entered through `Module._call_impl`."""
-        frame = sys._getframe(2)
+        frame: types.FrameType | None = sys._getframe(2)
         while frame is not None:
             if frame.f_code is _MODULE_CALL:
                 return False
             if frame.f_code is InstanceForward.__call__.__code__:
                 return frame.f_locals["self"].owner is self.forward.owner
-            frame = frame.f_back  # type: ignore[assignment]
+            frame = frame.f_back
         return False
 
 

@@ -4,8 +4,8 @@
     attribute   a callable that a module stores: `encoder.layers.0.activation`
     function    a call in a module's forward: `layer1.0.relu:0`, the first call of relu there (`:0` numbers them)
 
-Hooks on the instances keep a stack of the modules that run; a torch-function mode sees the calls of functions; callables
-in attributes are wrapped while the pass lasts. Nothing is left behind.
+Hooks on the instances keep a stack of the modules that run; a torch-function mode sees the calls of functions;
+callables in attributes are wrapped while the pass lasts. Nothing is left behind.
 """
 
 from __future__ import annotations
@@ -145,6 +145,7 @@ class Observer:
         model: nn.Module,
         modules: Mapping[str, Recognised],
         possible: Iterable[str] = (),
+        *,
         judge: Callable[[nn.Module, Tensor], bool] | None = None,
         before: Callable[[Place, Tensor], None] | None = None,
         after: Callable[[Place, Tensor], None] | None = None,
@@ -352,9 +353,9 @@ def base_name(function: Any) -> str:
 
 def stored_callables(module: nn.Module) -> list[tuple[str, Callable[..., Any], Recognised]]:
     """The functions that a module stores in attributes and that are activations by their values."""
-    found = []
+    found: list[tuple[str, Callable[..., Any], Recognised]] = []
     for name, value in list(vars(module).items()):
-        kinds = types.FunctionType | types.BuiltinFunctionType | functools.partial
+        kinds = (types.FunctionType, types.BuiltinFunctionType, functools.partial)
         if name.startswith("__") or name == "forward" or not isinstance(value, kinds):
             continue
         if isinstance(value, functools.partial) and not isinstance(

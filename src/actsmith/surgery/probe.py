@@ -1,8 +1,8 @@
 """What the activations of a real model see and do: one pass, bounded memory, nothing kept but sums.
 
-    laws = probe(model, batches)        path -> law of the pre-activations
-    laws.records["1"].dead, .K, .K_star, .entropy_in, .entropy_out
-    print(laws.table())
+laws = probe(model, batches)        path -> law of the pre-activations
+laws.records["1"].dead, .K, .K_star, .entropy_in, .entropy_out
+print(laws.table())
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Recognised:
 
 
 def recognise(function: Callable[[Tensor], Any], device: torch.device | None = None) -> Recognised | None:
-    """What `function` computes elementwise in float32; None where it is not elementwise, linear, or fails on a vector."""
+    """What `function` computes elementwise in float32; None where that is no activation."""
     x = torch.tensor(GRID, dtype=torch.float32, device=device)
     try:
         with torch.no_grad():

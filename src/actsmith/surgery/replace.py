@@ -1,7 +1,7 @@
 """`replace_`: put an activation into a model, proven by running it, with a way back.
 
-    swaps = replace_(model, "crrelu", where="gelu", example=batch)
-    swaps.attach(optimizer);  print(swaps.report());  swaps.undo()
+swaps = replace_(model, "crrelu", where="gelu", example=batch)
+swaps.attach(optimizer);  print(swaps.report());  swaps.undo()
 """
 
 from __future__ import annotations
@@ -90,7 +90,10 @@ def replace_(
     found = sites(model) if observer is None else sites_of(model, observer)
     chosen, skipped = _possible(*choose(found, where, gates, squashes))
     _check(model, found, chosen, skipped, where)
-    swaps = Swaps(model, found, (), skipped, [], Blend(blend) if isinstance(blend, int) else blend)
+    swaps = Swaps(
+        model, found=found, changed=(), skipped=skipped, restore=[],
+        blend=Blend(blend) if isinstance(blend, int) else blend,
+    )  # fmt: skip
     try:
         swaps.changed = tuple(_apply(model, chosen, _maker(to, share), observer, swaps._restore))
         if swaps.blend is not None:
@@ -138,17 +141,13 @@ def _maker(to: To, share: Share) -> Callable[[Site], nn.Module]:
     first: list[Activation] = []
 
     def make(site: Site) -> nn.Module:
-        new = to
+        new: Any = to
         if not isinstance(new, str | Formula | nn.Module | type) and callable(new):
             new = new(site)
             if isinstance(new, nn.Module):
                 return new
-        if isinstance(new, Activation):
-            return new.like()
-        if isinstance(new, nn.Module):
-            return copy.deepcopy(new)
-        if isinstance(new, type):
-            return new()
+        if isinstance(new, nn.Module | type):
+            return _another(new)
         if not isinstance(new, str | Formula):
             raise ActsmithError(
                 f"replace_: to: got {type(new).__name__}; expected a formula, a name, a module, or a function of the "
@@ -165,6 +164,12 @@ def _maker(to: To, share: Share) -> Callable[[Site], nn.Module]:
         return first[-1]
 
     return make
+
+
+def _another(module: nn.Module | type[nn.Module]) -> nn.Module:
+    if isinstance(module, type):
+        return module()
+    return module.like() if isinstance(module, Activation) else copy.deepcopy(module)
 
 
 def _settle(new: nn.Module, owner: nn.Module, model: nn.Module) -> nn.Module:

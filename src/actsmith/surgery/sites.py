@@ -1,7 +1,7 @@
 """Where the activations of a model are, what they are, and whether they gate.
 
-    sites(model)                module and attribute sites, without a forward pass
-    sites(model, example)       functional calls too, with how often each runs, gates and squashes
+sites(model)                module and attribute sites, without a forward pass
+sites(model, example)       functional calls too, with how often each runs, gates and squashes
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def observing(model: nn.Module, **options: Any) -> Observer:
     """An observer of the model's known and possible activation modules."""
     known, possible = activation_modules(model)
     modules = {p: recognise_module(m) or Recognised(None, None, False) for p, m in known.items()}
-    return Observer(model, modules, possible, is_activation, **options)
+    return Observer(model, modules, possible, judge=is_activation, **options)
 
 
 def sites_of(model: nn.Module, observer: Observer) -> list[Site]:
@@ -172,7 +172,7 @@ def named_module(model: nn.Module, path: str, what: str) -> nn.Module:
     """The module at `path`, with near matches where there is none."""
     import difflib
 
-    modules = dict(model.named_modules())
+    modules: dict[str, nn.Module] = dict(model.named_modules())
     if path not in modules:
         near = difflib.get_close_matches(path, modules, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""

@@ -78,6 +78,7 @@ class Swaps:
     def __init__(
         self,
         model: nn.Module,
+        *,
         found: Sequence[Site],
         changed: Sequence[Change],
         skipped: Sequence[tuple[Site, str]],
@@ -148,7 +149,7 @@ class Swaps:
 
     def report(self) -> str:
         """A table of what was changed, then of what was left out; calls are those of the new over those of the old."""
-        rows = [("site", "was", "is", "by", "train", "eval")]
+        rows: list[tuple[str, ...]] = [("site", "was", "is", "by", "train", "eval")]
         for c in self.changed:
             runs = ["-", "-"] if c.ran is None else [f"{c.ran[m][1]}/{c.ran[m][0]}" for m in ("train", "eval")]
             rows.append((c.path, c.site.activation or c.site.class_name, _name(c.module), c.method, *runs))

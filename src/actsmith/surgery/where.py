@@ -13,9 +13,7 @@ from actsmith.surgery.sites import Site
 
 __all__ = ["Where", "choose"]
 
-Where = (
-    str | type[nn.Module] | int | range | slice | Callable[[Site], bool] | Sequence["Where"]  # type: ignore[operator]
-)
+Where = str | type[nn.Module] | int | range | slice | Callable[[Site], bool] | Sequence["Where"]
 """An activation's name ("gelu"), a path or a pattern of paths ("blocks.*.act"), a class, a depth (0 is the first site,
 -1 the last) or a range or slice of depths, a predicate; or a list of these, all of which must hold."""
 
@@ -47,13 +45,10 @@ def _holds(site: Site, where: Where, count: int) -> bool:
             return where == site.activation
         return any(fnmatch.fnmatchcase(path, where) for path in (site.path, *site.aliases))
     if isinstance(where, type):
-        return any(kind == where.__name__ for kind in (site.class_name,))
-    if isinstance(where, int):
-        return site.depth == where % count
-    if isinstance(where, slice):
-        return site.depth in range(count)[where]
-    if isinstance(where, range):
-        return site.depth in where
+        return site.class_name == where.__name__
+    if isinstance(where, int | slice | range):
+        depths = range(count)[where] if isinstance(where, slice) else where
+        return site.depth == depths % count if isinstance(depths, int) else site.depth in depths
     if callable(where):
         return bool(where(site))
     if isinstance(where, Sequence):
