@@ -35,8 +35,7 @@ def test_the_recursion_stays(name):
 @pytest.mark.parametrize("name", ["tanh", "gelu", "softplus"])
 def test_criticality_finds_the_same_point(name):
     nearest = min(criticality(tune(name)).points, key=lambda p: abs(p.K - 1))
-    assert (nearest.K, nearest.C_W) == (pytest.approx(1, abs=1e-7), pytest.approx(1, abs=1e-7))
-    assert nearest.C_b == pytest.approx(0, abs=1e-7)
+    assert (nearest.K, nearest.C_W, nearest.C_b) == pytest.approx((1, 1, 0), abs=1e-7)
 
 
 def test_the_conditions_by_gauss_hermite():
@@ -55,11 +54,11 @@ def test_scale_invariant_functions_are_only_scaled():
     assert tuning("identity").c == pytest.approx(1, rel=1e-15)
 
 
-def test_the_square_in_closed_form():
-    # u = relu(x + b) with a = 1: E[(u + d) u''] = d phi(b) = 0, so d = 0 and E u^2 = E u'^2, whose one root is b = 0.
+def test_a_shifted_relu_is_shifted_back():
+    # relu(a x) satisfies all conditions with d = 0 for every a, so 3 relu(x - 1/4) does with b = 1/4.
     t = tuning(Formula("3*relu(x - 0.25)"))
-    assert t.b == pytest.approx(0.25 * t.a, abs=1e-9)
-    assert t.d == pytest.approx(0, abs=1e-9)
+    assert (t.a, t.b, t.d) == pytest.approx((1, 0.25, 0), abs=1e-9)
+    assert t.c == pytest.approx(math.sqrt(2) / 3, rel=1e-9)
 
 
 def test_the_solution_is_the_nearest():
@@ -75,15 +74,21 @@ def test_the_solution_is_the_nearest():
 
 
 def test_the_result_is_a_formula_like_any_other():
-    f = tune("swish")
-    assert f.params["beta"].learn
-    assert Formula(f.text, f.params) == f
-    assert Formula.from_dict(f.to_dict()) == f
+    assert tune("swish").params["beta"].learn
+    for name in ("swish", "gelu", "elu", "hardswish", "mrepu", "snake", "crrelu"):
+        f = tune(name)
+        assert Formula.from_dict(f.to_dict()) == f
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("sign(x)", "jumps"), ("3", "constant"), ("x**2", "chi_par stays"), ("log(x)", "not finite"), ("exp(x**2)", "")],
+    [
+        ("sign(x)", "jumps"),
+        ("3", "constant"),
+        ("x**2", "chi_par stays"),
+        ("log(x)", "not finite"),
+        ("exp(x**2)", "tune"),
+    ],
 )
 def test_why_there_is_none(text, reason):
     with pytest.raises(FormulaError, match=reason):

@@ -137,7 +137,7 @@ def critical_init_(
                 raise ActsmithError(f"critical_init_: layer {following.path!r}: {plan}; strict=False leaves it alone")
             plan = _alone(following, formula, plan)
         plans.append(plan)
-        before = formula or before
+        before = formula if formula is not None and plan.drawn else before
     _draw_all(found, plans, orthogonal, generator)
     return InitReport(tuple(plans), "given" if known else how)
 

@@ -59,7 +59,7 @@ def polynomial_network(
         ActsmithError: another activation, a p that will not do, exponents or a domain that do not fit.
 
     >>> net = polynomial_network({(2, 1): 3.0, (0, 0): -1.0}, "mrepu", [(0.0, 2.0), (-1.0, 1.0)])
-    >>> round(float(net(torch.tensor([2.0, 0.5], dtype=torch.float64))), 9)
+    >>> round(net(torch.tensor([2.0, 0.5], dtype=torch.float64)).item(), 9)
     5.0
     """
     terms = _terms(coefficients)

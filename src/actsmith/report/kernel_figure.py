@@ -1,4 +1,4 @@
-"""The pictures of signal propagation: the kernel against depth, and the phase diagram. Drawn from data, not computed."""
+"""The pictures of signal propagation: the kernel against depth, and the phase diagram."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def _entropy(f: Formula, law: Law, tau: float) -> Entropy:
         error = max(error + moments.error, smooth.error if smooth else 0.0)
     return Entropy(
         differential, output.atom_mass, mixed, scale_free, smooth.value if smooth else None, tau,
-        moments.mean if moments else None, moments.std if moments else None, error, reasons,
+        moments.mean if moments else None, moments.std if moments else None, float(error), reasons,
     )  # fmt: skip
 
 

@@ -278,6 +278,10 @@ def _spline(name: str, order: int, u: Any) -> Any:
     return result
 
 
+def _left_out(*_: Any) -> None:
+    return None
+
+
 @lru_cache(maxsize=1)
 def _ops() -> dict[str, Callable[..., Any]]:
     """The instructions of `actsmith.formula.lower` on power series. The logarithms serve only its rescues: left out."""
@@ -285,9 +289,6 @@ def _ops() -> dict[str, Callable[..., Any]]:
 
     def gauss(u: Any) -> Series:
         return two_over_root_pi * _exp(-_mul(u, u))
-
-    def left_out(*_: Any) -> None:
-        return None
 
     def sine(u: Any) -> tuple[Series, Series]:
         u0 = float(_series(u)[0])
@@ -350,4 +351,4 @@ def _ops() -> dict[str, Callable[..., Any]]:
     }
     table = {name: known(operation) for name, operation in operations.items()}
     table |= {"where": where, "spline": _spline, "rescue": lambda plain, *_: plain}
-    return defaultdict(lambda: left_out, table)
+    return defaultdict(lambda: _left_out, table)

@@ -201,7 +201,9 @@ def output_law(f: Formula, law: Law, step: float = 0.1, extra: tuple[float, ...]
     overlapping = _overlap(b.branches)
     splits = [0.0, *b.folds, *b.saddles]
     if overlapping:
-        edges = np.unique([z for branch in b.branches for z in (branch.z_low, branch.z_high)])
+        # q is not smooth at the ends of the branches' images, nor where a kink of the law's density is mapped to
+        ends = [z for branch in b.branches for z in (branch.z_low, branch.z_high)]
+        edges = np.unique([*ends, *f(np.array(law.breakpoints))])
         for branch in b.branches:
             inside = edges[branch.covers(edges)]
             if len(inside):

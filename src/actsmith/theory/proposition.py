@@ -46,7 +46,7 @@ def inverse_error(eps: float) -> InverseError:
         ActsmithError: eps is not a finite number.
 
     >>> round(inverse_error(0.01).sup / 0.01**2, 3)
-    0.295
+    0.293
     """
     if not isfinite(eps):
         raise ActsmithError(f"inverse_error: eps must be a finite number, got {eps}")

@@ -53,8 +53,6 @@ SEARCH = np.linspace(-8.0, 8.0, 257)
 ZERO = 1e-13
 # What the search rule calls F beyond this is not its rounding.
 NOISE = 1e-9
-# Rays solved for each sign of r before the nearest is taken.
-ENOUGH = 3
 # The conditions must hold to this in the finished formula.
 MET = 1e-10
 
@@ -110,7 +108,7 @@ def _tuning(formula: Formula, name: str) -> Tuning:
     rho, theta, sign = found
     a, b = _point(rho, theta)
     u, u2, slope, _, _ = _means(formula, a, b)
-    c, d = 1 / math.sqrt(slope), -u + sign * math.sqrt(max(slope - (u2 - u * u), 0.0))
+    c, d = 1 / math.sqrt(slope), float(-u + sign * math.sqrt(max(slope - (u2 - u * u), 0.0)))
     d = 0.0 if abs(d) <= 4e-16 * (abs(u) + math.sqrt(slope)) else d
     tuned = _transformed(formula, a, b, c, d)
     m = moments(tuned, 1.0)
@@ -123,9 +121,9 @@ def _tuning(formula: Formula, name: str) -> Tuning:
 
 
 def _transformed(formula: Formula, a: float, b: float, c: float, d: float) -> Formula:
-    inner = sp.Float(a) * X + sp.Float(b) if b else sp.Float(a) * X
-    u = formula.expr if (a, b) == (1.0, 0.0) else formula.expr.subs(X, inner)
-    return Formula(sp.Float(c) * (u + sp.Float(d)) if d else sp.Float(c) * u, formula.params, f"{formula.name}_tuned")
+    a_, b_, c_, shift = (sp.Rational(repr(v)) for v in (a, b, c, c * d))
+    u = formula.expr if (a, b) == (1.0, 0.0) else formula.expr.subs(X, a_ * X + b_)
+    return Formula(c_ * u + shift, formula.params, f"{formula.name}_tuned")
 
 
 def _possible(formula: Formula) -> None:
@@ -204,14 +202,12 @@ def _nearest(formula: Formula) -> tuple[float, float, float] | None:
         brackets = [
             (bracket, float(t)) for ray, t in zip(rays, ANGLES, strict=True) if (bracket := _bracket(ray[which]))
         ]
-        solved = 0
         for bracket, theta in sorted(brackets):
+            if candidates and bracket[0] >= min(candidates)[0]:
+                break
             rho = _solve(formula, theta, which, bracket)
             if rho is not None:
                 candidates.append((rho, theta, which))
-                solved += 1
-            if solved == ENOUGH:
-                break
     if not candidates:
         return None
     rho, theta, which = min(candidates)
@@ -236,11 +232,11 @@ def _ray(formula: Formula, theta: float, here: Array) -> Array:
 
 def _bracket(values: Array) -> tuple[float, float] | None:
     """The radii about the first change of sign."""
-    sign = np.sign(values)
     beyond = np.abs(values) > NOISE
     beyond[0] = True
-    change = np.flatnonzero((sign[:-1] * sign[1:] < 0) & beyond[:-1] & beyond[1:])
-    return (float(RADII[change[0]]), float(RADII[change[0] + 1])) if change.size else None
+    known = np.flatnonzero(beyond)
+    change = np.flatnonzero(values[known[:-1]] * values[known[1:]] < 0)
+    return (float(RADII[known[change[0]]]), float(RADII[known[change[0] + 1]])) if change.size else None
 
 
 def _solve(formula: Formula, theta: float, which: int, bracket: tuple[float, float]) -> float | None:

@@ -1,0 +1,209 @@
+"""Critical initialisation of whole models: what is found, what is drawn, what is left alone or refused."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+from actsmith.errors import ActsmithError
+from actsmith.nn.activation import Activation, CRReLU
+from actsmith.nn.init import critical_init_, init_
+from actsmith.nn.known import formula_of_module
+from actsmith.theory.criticality import criticality
+
+
+def mlp(width, depth, act):
+    return nn.Sequential(*(m for _ in range(depth) for m in (nn.Linear(width, width), act())))
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+class Functional(nn.Module):
+    """Functions, methods, a composed activation, a reshape between layers, a layer that is never called."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(8, 12), nn.Conv1d(4, 6, 3, groups=2), nn.Linear(6, 8)
+        self.d, self.e, self.unused = nn.Linear(8, 8), nn.Linear(8, 2), nn.Linear(3, 3)
+
+    def forward(self, x):
+        h = self.a(x)
+        h = h * torch.sigmoid(1.5 * h)
+        h = F.leaky_relu(self.b(h.view(-1, 4, 3)), 0.2).flatten(1)
+        h = self.c(h).tanh()
+        return self.e(F.gelu(F.dropout(self.d(h), 0.1, self.training), approximate="tanh"))
+
+
+class Block(nn.Module):
+    def __init__(self, width, norm=True):
+        super().__init__()
+        self.norm = nn.LayerNorm(width) if norm else nn.Identity()
+        self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+
+    def forward(self, x):
+        return x + self.down(F.gelu(self.up(self.norm(x))))
+
+
+class Untraceable(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.act, self.block, self.b = nn.Linear(8, 8), CRReLU(), Block(8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        h = self.block(self.act(self.a(x)))
+        return h if h.sum() > 1e9 else F.silu(self.b(h))
+
+
+def test_what_follows_is_found_by_tracing():
+    report = critical_init_(Functional())
+    found = {r.path: r for r in report}
+    assert report.found_by == "traced"
+    names = [found[p].activation for p in "abcde"]
+    assert names == ["x*sigmoid(1.5*x)", "leaky_relu", "tanh", "gelu_tanh", "gelu_tanh"]
+    assert pytest.approx(2 / (1 + 0.2**2), rel=1e-12) == found["b"].C_W
+    assert found["b"].fan_in == 6  # 4/2 channels of a group times 3
+    assert not found["unused"].drawn
+    assert "no activation follows" in found["e"].note
+    assert "unused" in str(report)
+
+
+@pytest.mark.parametrize("name", ["GELU", "ReLU", "Tanh", "SiLU", "ELU", "PReLU", "Mish", "SELU"])
+def test_the_draw_has_the_variances_of_the_critical_point(name):
+    act = getattr(nn, name)()
+    model = nn.Sequential(nn.Linear(600, 500), act, nn.Conv2d(16, 64, 3), act)
+    critical_init_(model, generator=generator())
+    point = criticality(formula_of_module(act)).points[0]
+    for layer in (model[0], model[2]):
+        fan_in = layer.weight[0].numel()
+        assert fan_in * layer.weight.var().item() == pytest.approx(point.C_W, rel=0.05)
+        if point.C_b:
+            assert layer.bias.var().item() == pytest.approx(point.C_b, rel=0.6)
+        else:
+            assert not layer.bias.any()
+
+
+@pytest.mark.parametrize("orthogonal", [False, True])
+def test_signal_and_gradient_survive_fifty_layers(orthogonal):
+    torch.manual_seed(0)
+    model = mlp(128, 50, nn.ReLU)
+    critical_init_(model, orthogonal=orthogonal, generator=generator())
+    x = torch.randn(16, 128, requires_grad=True)
+    y = model(x)
+    y.pow(2).sum().backward()
+    assert 0.05 < y.pow(2).mean() / x.pow(2).mean() < 10
+    assert math.isfinite(float(x.grad.pow(2).mean()))
+
+
+def test_orthogonal_rows():
+    model = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 64), nn.Tanh())
+    critical_init_(model, orthogonal=True, generator=generator())
+    wide, tall = model[0].weight, model[2].weight
+    torch.testing.assert_close(wide @ wide.T, torch.eye(32), atol=1e-5, rtol=0)
+    torch.testing.assert_close(tall.T @ tall, 2 * torch.eye(32), atol=1e-5, rtol=0)  # entries of variance 1/fan_in
+
+
+def test_normalised_residual_blocks_are_left_alone_unless_told():
+    model = nn.Sequential(nn.Linear(8, 8), nn.GELU(), Block(8), Block(8, norm=False), nn.Linear(8, 2))
+    before = model[2].up.weight.detach().clone()
+    report = {r.path: r for r in critical_init_(model)}
+    assert [p for p, r in report.items() if not r.drawn] == ["2.up", "2.down"]
+    assert "residual" in report["2.up"].note
+    assert torch.equal(model[2].up.weight, before)
+    assert "residual sum" in report["3.down"].note
+    assert all(r.drawn for r in critical_init_(model, residual=True))
+
+
+def test_batch_norm_between():
+    report = critical_init_(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()))
+    assert report[0].activation == "relu"
+    assert "BatchNorm2d" in report[0].note
+
+
+def test_models_that_cannot_be_traced_are_watched():
+    with pytest.raises(ActsmithError, match="example="):
+        critical_init_(Untraceable())
+    report = critical_init_(Untraceable(), example=torch.zeros(2, 8))
+    assert report.found_by == "watched"
+    assert [(r.path, r.activation, r.drawn) for r in report] == [
+        ("a", "crrelu", True), ("block.up", "gelu", False), ("block.down", None, False), ("b", "silu", True),
+    ]  # fmt: skip
+
+
+def test_a_refusal_draws_nothing_and_says_why():
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Sigmoid(), nn.Linear(4, 1))
+    before = [p.detach().clone() for p in model.parameters()]
+    with pytest.raises(ActsmithError, match=r"layer '2': sigmoid has no critical point. Never critical"):
+        critical_init_(model)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    report = critical_init_(model, strict=False)
+    assert [(r.activation, r.drawn) for r in report] == [("relu", True), ("sigmoid", False), ("relu", True)]
+
+
+def test_several_activations_after_one_layer():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x):
+            h = self.a(x)
+            return self.b(F.relu(h)) + self.b(F.gelu(h))
+
+    with pytest.raises(ActsmithError, match="several activations follow it"):
+        critical_init_(Two())
+
+
+def test_a_gate_needs_no_critical_point():
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gate, self.value, self.out = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x):
+            return F.relu(self.out(torch.sigmoid(self.gate(x)) * self.value(x)))
+
+    report = {r.path: r for r in critical_init_(Gated())}
+    assert not report["gate"].drawn
+    assert "gates" in report["gate"].note
+
+
+def test_the_activation_or_the_point_can_be_given():
+    report = critical_init_(nn.Sequential(nn.Linear(4, 4), nn.Sigmoid(), nn.Linear(4, 4)), "tanh")
+    assert [(r.activation, r.C_W, r.C_b) for r in report] == [("tanh", 1.0, 0.0)] * 2
+    assert critical_init_(nn.Linear(400, 400), C_W=3.0, C_b=0.5)[0].C_W == 3.0
+    report = critical_init_(nn.Sequential(nn.Linear(4, 4), Activation("tanh(2*x)")))
+    assert [r.C_W for r in report] == pytest.approx([0.25])
+
+
+def test_dtype_device_and_generator():
+    model = nn.Linear(8, 8, dtype=torch.bfloat16)
+    critical_init_(model, "relu", orthogonal=True)
+    assert model.weight.dtype == torch.bfloat16
+    a, b = (nn.Linear(5, 5) for _ in range(2))
+    critical_init_(a, "relu", generator=generator(1))
+    critical_init_(b, "relu", generator=generator(1))
+    assert torch.equal(a.weight, b.weight)
+
+
+@pytest.mark.parametrize("bad", [{"C_W": 1.0}, {"C_W": -1.0, "C_b": 0.0}, {"f": "repu"}])
+def test_bad_requests(bad):
+    with pytest.raises(ActsmithError):
+        critical_init_(nn.Linear(3, 3), **bad)
+
+
+def test_a_model_without_layers():
+    for draw in (lambda m: critical_init_(m, "relu"), lambda m: init_(m, 2.0, 0.0)):
+        with pytest.raises(ActsmithError, match="no Linear or Conv"):
+            draw(nn.ReLU())
+
+
+def test_init_draws_every_layer():
+    model = nn.Sequential(nn.Linear(500, 500), nn.Linear(500, 500))
+    init_(model, 2.0, 0.3, generator())
+    assert all(500 * m.weight.var().item() == pytest.approx(2, rel=0.03) for m in model)
