@@ -40,6 +40,7 @@ _HOME = {
     "susceptibilities": "theory.kernel",
     "analyze": "theory.analysis",
     "rank": "theory.analysis",
+    "screen": "theory.screen",
     "probe": "surgery.probe",
 }
 

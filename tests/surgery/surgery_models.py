@@ -95,6 +95,7 @@ def torch_encoder() -> tuple[nn.Module, Any]:
 
 SMALL = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
 WORDS = {"vocab_size": 50}
+BERT = {**SMALL, **WORDS}
 GPT2 = {"n_layer": 2, "n_head": 2, "n_embd": 32, "bos_token_id": 1, "eos_token_id": 2, **WORDS}
 LLAMA = {"num_key_value_heads": 2, **SMALL, **WORDS}
 T5 = {"num_layers": 2, "d_model": 32, "d_kv": 16, "d_ff": 64, "num_heads": 2, **WORDS}
@@ -139,8 +140,9 @@ MODELS = [
     Model("torchvision VGG (11 layers, small head)", "torchvision", vgg, (10, 0, 0)),
     Model("torchvision DenseNet (2 blocks)", "torchvision", densenet, (11, 0, 0)),
     Model("transformers GPT-2", "transformers", transformers("GPT2LMHeadModel", "GPT2Config", ids, **GPT2), (2, 0, 0)),
-    Model("transformers BERT", "transformers", transformers("BertModel", "BertConfig", ids, **SMALL, **WORDS), (3, 0, 0)),
-    Model("transformers Llama", "transformers", transformers("LlamaForCausalLM", "LlamaConfig", ids, **LLAMA), (0, 2, 0),
+    Model("transformers BERT", "transformers", transformers("BertModel", "BertConfig", ids, **BERT), (3, 0, 0)),
+    Model("transformers Llama", "transformers",
+          transformers("LlamaForCausalLM", "LlamaConfig", ids, **LLAMA), (0, 2, 0),
           GATES),
     Model("transformers ViT", "transformers", transformers("ViTModel", "ViTConfig", pixels, **VIT), (3, 0, 0)),
     Model("transformers T5", "transformers", transformers("T5Model", "T5Config", pairs, **T5), (4, 0, 0)),

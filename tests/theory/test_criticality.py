@@ -299,6 +299,57 @@ def test_kinks_away_from_zero_against_a_dense_scan():
     assert excess(points[0]) == pytest.approx(0, abs=1e-10)
 
 
+# ---------------------------------------------------------------- families: the class changes with the sign
+
+
+@pytest.mark.parametrize("size", [1e-9, 1e-6, 1e-4, 0.01, 0.1, 0.3, 0.4, 0.45, 0.4999, 0.5])
+def test_crrelu_changes_class_with_the_sign_of_eps(size):
+    for eps in (size, -size):
+        c = criticality(crrelu(eps))
+        A = ((1 + eps) ** 2 + eps**2) / 2
+        zero = next(p for p in c.points if p.K == 0)
+        assert pytest.approx(1 / A, rel=1e-13) == zero.C_W
+        assert c.a1 == pytest.approx(-1.5 * eps * (1 + 2 * eps) / A, rel=1e-10, abs=1e-14)
+        assert c.b1 == pytest.approx(c.a1, rel=1e-10, abs=1e-14)
+        if eps > 0:
+            assert (c.universality, len(c.points)) == ("zero_stable", 1)
+        else:
+            assert zero.kind == "zero_unstable"
+            # K* grows like 2.83/|eps| and leaves the searched range at tiny eps.
+            assert (c.universality == "half_stable") == (size >= 1e-5)
+
+
+def test_crrelu_at_zero_is_relu_and_at_minus_half_loses_its_quadratic_term():
+    assert criticality(crrelu(0.0)).universality == "scale_invariant"
+    c = criticality(crrelu(-0.5))
+    zero = next(p for p in c.points if p.K == 0)
+    assert (c.a1, zero.power, zero.a) == (0.0, 3.0, pytest.approx(3.75, rel=1e-13))
+
+
+@pytest.mark.parametrize("shift", [-0.7, -0.2, 0.3, 0.5, 0.54, 0.6])
+def test_tanh_shifted_along_itself(shift):
+    # f = tanh(x + b) - tanh(b), t = tanh b: s3/s1 = 6 t^2 - 2, s2/s1 = -2 t, so a1 = 9 t^2 - 2 and b1 = 10 t^2 - 2.
+    c = criticality(Formula("tanh(x + b) - tanh(b)", {"b": shift}))
+    t = math.tanh(shift)
+    assert c.a1 == pytest.approx(9 * t**2 - 2, rel=1e-9)
+    assert c.b1 == pytest.approx(10 * t**2 - 2, rel=1e-9)
+    zero = next(p for p in c.points if p.K == 0)
+    assert zero.kind == ("zero_stable" if 9 * t**2 < 2 else "zero_unstable")
+    assert pytest.approx(1 / (1 - t**2) ** 2, rel=1e-12) == zero.C_W
+
+
+@pytest.mark.parametrize("text", ["tanh(x) + 0.3", "relu(2*x) - 1", "tanh(x + 0.5)"])
+def test_a_shift_that_moves_f_away_from_zero_ends_criticality_at_zero(text):
+    assert all(p.K > 0 for p in criticality(text).points)
+
+
+def test_affine_images_of_one_function_agree():
+    # sigmoid(x) - 1/2 = tanh(x/2)/2.
+    a, b = criticality("sigmoid(x) - 0.5"), criticality("tanh(x/2)/2")
+    assert pytest.approx(b.points[0].C_W, rel=1e-13) == a.points[0].C_W
+    assert a.a1 == pytest.approx(b.a1, rel=1e-10)
+
+
 # ---------------------------------------------------------------- safe depth and the edges
 
 

@@ -51,15 +51,16 @@ def recognise(function: Callable[[Tensor], Any], device: torch.device | None = N
     x = torch.tensor(GRID, dtype=torch.float32, device=device)
     try:
         with torch.no_grad():
-            y, back = function(x.clone()), function(x.flip(0))
+            y, back = function(x.clone()), function(x[::2].flip(0))
     except Exception:
         return None  # whatever it is, it is no function of one vector
-    if not all(isinstance(v, Tensor) and v.shape == x.shape and v.is_floating_point() for v in (y, back)):
+    expected = ((y, x.shape), (back, x[::2].shape))
+    if not all(isinstance(v, Tensor) and v.shape == s and v.is_floating_point() for v, s in expected):
         return None
     values = y.double().cpu().numpy()
     with np.errstate(invalid="ignore"):
         bend = np.abs(np.diff(values, 2)).max()
-        if not np.allclose(values, back.flip(0).double().cpu().numpy(), rtol=1e-6, atol=1e-7, equal_nan=True):
+        if not np.allclose(values[::2], back.flip(0).double().cpu().numpy(), rtol=1e-6, atol=1e-7, equal_nan=True):
             return None
         if not (np.isfinite(values).all() and bend > 1e-5 * np.abs(values).max()):
             return None

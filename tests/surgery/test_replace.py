@@ -1,0 +1,339 @@
+"""Swapping: in every form, proven in both modes, undone bit for bit, refused where it could not take effect."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from actsmith.errors import ActsmithError
+from actsmith.nn import Activation
+from actsmith.surgery import replace as surgery
+from actsmith.surgery.replace import replace_
+from actsmith.surgery.sites import Site, sites
+
+X = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+
+
+def mlp() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(4, 8), nn.ReLU(inplace=True), nn.Dropout(0.3), nn.BatchNorm1d(8), nn.Linear(8, 8), nn.GELU(),
+        nn.Linear(8, 3), nn.PReLU(3),
+    )  # fmt: skip
+
+
+class Traced(nn.Module):
+    """Its forward traces."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.b(F.relu(self.a(x)))) + torch.tanh(x)
+
+
+class Branching(nn.Module):
+    """Its forward does not: it branches on values, holds a child that calls the same function, and has a default."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.child = Traced()
+
+    def forward(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        x = F.relu(self.child(x)) * scale
+        if x.sum() > 1e9:
+            return x
+        return x.relu()
+
+
+def same(first: nn.Module, state: dict[str, Tensor], outputs: Tensor) -> None:
+    assert list(first.state_dict()) == list(state)
+    assert all(torch.equal(v, state[k]) for k, v in first.state_dict().items())
+    with torch.no_grad():
+        assert torch.equal(first.eval()(X), outputs)
+
+
+def frozen(model: nn.Module) -> tuple[dict[str, Tensor], Tensor]:
+    with torch.no_grad():
+        return copy.deepcopy(model.state_dict()), model.eval()(X)
+
+
+def test_modules() -> None:
+    model = mlp()
+    state, before = frozen(model)
+    model.train()
+    swaps = replace_(model, "crrelu", example=X)
+    assert [c.path for c in swaps.changed] == ["1", "5", "7"]
+    assert all(c.ran == {"train": (1, 1), "eval": (1, 1)} for c in swaps.changed)
+    assert model.training
+    assert list(model.state_dict()) == [*(k for k in state if k != "7.weight"), *()][:2] + [
+        "1.eps", *(k for k in state if k.startswith(("3.", "4."))), "5.eps", "6.weight", "6.bias", "7.eps",
+    ]  # fmt: skip
+    assert len({id(p) for p in swaps.parameters()}) == 3
+    assert "3 sites found, 3 changed (3 proven" in swaps.report()
+    assert swaps.to_dict()["changed"][0]["proven"]
+    swaps.undo()
+    swaps.undo()
+    assert isinstance(model[1], nn.ReLU)
+    same(model, state, before)
+    assert not any(name.startswith("_actsmith") for name in vars(model))
+
+
+@pytest.mark.parametrize(
+    ("kind", "methods"), [(Traced, ["fx", "fx"]), (Branching, ["fx", "fx", "mode", "mode"])], ids=["fx", "mode"]
+)
+def test_functions(kind: type[nn.Module], methods: list[str]) -> None:
+    torch.manual_seed(0)
+    model = kind()
+    state, before = frozen(model)
+    swaps = replace_(model, "elu", where="relu", example=X)
+    assert [c.method for c in swaps.changed] == methods
+    assert {c.path.rpartition(".")[2] for c in swaps.changed} == {"actsmith_relu_0", "actsmith_relu_1"}
+    expected = kind()
+    expected.load_state_dict(state)
+    real = F.relu
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(F, "relu", F.elu)
+        patch.setattr(torch.Tensor, "relu", F.elu, raising=False)
+        wanted = expected.eval()(X)
+    torch.testing.assert_close(model.eval()(X), wanted)
+    assert F.relu is real
+    for clone in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(clone(X), model(X))
+        next(clone.parameters()).data.zero_()  # a copy is a model of its own
+        assert not torch.equal(clone(X), model(X))
+    swaps.undo()
+    same(model, state, before)
+    assert "forward" not in vars(model)
+
+
+def test_functions_are_learned() -> None:
+    model = Branching()
+    swaps = replace_(model, "crrelu", where="relu", example=X)
+    model.train()(X).square().sum().backward()
+    assert all(p.grad is not None and p.grad != 0 for p in swaps.parameters())
+    names = ("actsmith_relu_0.eps", "actsmith_relu_1.eps")
+    assert {k for k in model.state_dict() if "eps" in k} == {*names, *(f"child.{name}" for name in names)}
+
+
+def test_a_second_swap_takes_what_the_first_left() -> None:
+    model = Traced()
+    state, before = frozen(model)
+    first = replace_(model, "crrelu", where="relu:0", example=X)
+    second = replace_(model, "elu", where="relu", example=X)
+    assert [c.path for c in first.changed] == ["actsmith_relu_0"]
+    assert [c.path for c in second.changed] == ["actsmith_relu_0_2"]
+    second.undo()
+    first.undo()
+    same(model, state, before)
+
+
+def encoder(activation: str = "relu") -> nn.TransformerEncoder:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(16, 2, 32, activation=activation, batch_first=True)  # type: ignore[arg-type]
+    return nn.TransformerEncoder(layer, 2)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_the_fused_path_of_the_encoder_layer(activation: str) -> None:
+    model, x = encoder(activation).eval(), torch.randn(2, 5, 16)
+    mask = torch.tensor([[False] * 4 + [True], [False] * 5])
+    with torch.no_grad():
+        before = model(x), model(x, src_key_padding_mask=mask)
+        swaps = replace_(model, "sigmoid", example=x)
+        assert all(c.ran == {"train": (1, 1), "eval": (1, 1)} for c in swaps.changed)
+        fast = model(x)
+        assert not torch.allclose(before[0], fast, atol=1e-3)
+    slow = model(x)  # gradients keep torch from the fused path
+    torch.testing.assert_close(fast, slow)
+    swaps.undo()
+    with torch.no_grad():
+        assert torch.equal(model(x), before[0])
+        assert torch.equal(model(x, src_key_padding_mask=mask), before[1])
+
+
+def test_the_proof_sees_a_fused_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = encoder(), torch.randn(2, 5, 16)
+    state = copy.deepcopy(model.state_dict())
+    monkeypatch.setattr(surgery, "_leave_fused_paths", lambda *_: None)
+    with pytest.raises(ActsmithError, match=r"2 of 2 new activations did not run as often.*'eval': \(1, 0\)"):
+        replace_(model, "crrelu", example=x)
+    assert model.layers[0].activation is F.relu
+    assert list(model.state_dict()) == list(state)
+
+
+class Hidden(nn.Module):
+    """Keeps its activation in a list that no swap reaches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = nn.ReLU()
+        self.kept = [self.act]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.kept[0](x)
+
+
+def test_a_swap_without_effect_is_an_error() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), Hidden())
+    with pytest.raises(ActsmithError, match=r"did not run as often.*1\.act"):
+        replace_(model, "crrelu", example=X)
+    assert isinstance(model[1].act, nn.ReLU)
+
+
+def test_shared_modules_and_shared_parameters() -> None:
+    act = nn.ReLU()
+    model = nn.Sequential(nn.Linear(4, 4), act, nn.Linear(4, 4), act, nn.Linear(4, 4), nn.ReLU())
+    swaps = replace_(model, "crrelu", example=X, share="model")
+    assert model[1] is model[3]
+    assert model[1].eps is model[5].eps
+    assert [c.ran["eval"] for c in swaps.changed if c.ran] == [(2, 2), (1, 1)]
+    assert len(swaps.parameters()) == 1
+    swaps.undo()
+    assert model[1] is model[3] is act
+    per_unit = replace_(mlp(), "crrelu", where=[0, "relu"], example=X, share="channel")
+    assert per_unit.parameters()[0].shape == (8,)
+
+
+@pytest.mark.parametrize(
+    ("where", "paths"),
+    [
+        ("relu", ["1"]), ("*", ["1", "5", "7"]), ("5", ["5"]), (nn.GELU, ["5"]), (0, ["1"]), (-1, ["7"]),
+        (slice(1, None), ["5", "7"]), (range(2), ["1", "5"]), (lambda s: s.formula is None, ["7"]),
+        ([slice(0, 2), nn.GELU], ["5"]),
+    ],
+)  # fmt: skip
+def test_where(where: Any, paths: list[str]) -> None:
+    swaps = replace_(mlp(), "silu", where=where, example=X)
+    assert [c.path for c in swaps.changed] == paths
+    assert {s.path for s, why in swaps.skipped if why == "not selected by `where`"} == {"1", "5", "7"} - set(paths)
+
+
+class GLU(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.up, self.act, self.out = nn.Linear(4, 4), nn.Linear(4, 4), nn.SiLU(), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.act(self.gate(x)) * self.up(x))
+
+
+def test_gates_are_left_out_unless_asked_for() -> None:
+    left = replace_(GLU(), "crrelu", example=X)
+    assert [(s.path, why) for s, why in left.skipped] == [("act", "a gate; gates=True takes it too")]
+    assert len(replace_(GLU(), "crrelu", example=X, gates=True).changed) == 2
+    assert len(replace_(GLU(), "crrelu", where="act", example=X).changed) == 1
+    with pytest.raises(ActsmithError, match=r"no site of GLU matches where='silu'.*1 x silu.*gates=True"):
+        replace_(GLU(), "crrelu", where="silu", example=X)
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        "crrelu", "x*sigmoid(x)", Activation("crrelu"), nn.Tanh(), nn.Tanh, lambda site: "elu" if site.depth else "tanh",
+        lambda site: nn.Softplus(),
+    ],
+    ids=["name", "text", "Activation", "module", "class", "function", "function of modules"],
+)  # fmt: skip
+def test_to(to: Any) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU())
+    swaps = replace_(model, to, example=X)
+    assert all(c.proven for c in swaps.changed)
+    assert model[1] is not model[3]
+
+
+def test_wrong_requests() -> None:
+    with pytest.raises(ActsmithError, match="holds no activation"):
+        replace_(nn.Sequential(nn.Linear(4, 4)), "crrelu", example=X)
+    with pytest.raises(ActsmithError, match=r"no site of Sequential matches where='selu'; it has 1 x relu"):
+        replace_(mlp(), "crrelu", where="selu", example=X)
+    with pytest.raises(ActsmithError, match="give example="):
+        replace_(mlp(), "crrelu")
+    with pytest.raises(ActsmithError, match="fails on the example in train mode"):
+        replace_(mlp(), "crrelu", example=X[:, :3])
+    with pytest.raises(ActsmithError, match="to: got int"):
+        replace_(mlp(), 3, example=X)  # type: ignore[arg-type]
+    with pytest.raises(ActsmithError, match="no activation named 'crelu'"):
+        replace_(mlp(), "crelu", example=X)
+    with pytest.raises(ActsmithError, match="where: got float"):
+        replace_(mlp(), "crrelu", where=0.5, example=X)  # type: ignore[arg-type]
+    with pytest.raises(ActsmithError, match="the model itself"):
+        replace_(nn.ReLU(), "crrelu", example=X)
+    unproven = replace_(mlp(), "crrelu", prove_it=False)
+    assert len(unproven.changed) == 3
+    assert not any(c.proven for c in unproven.changed)
+    assert "(0 proven" in unproven.report()
+
+
+def test_wrapped_models_are_refused_with_what_to_do() -> None:
+    compiled = torch.compile(mlp(), backend="eager")
+    with pytest.raises(ActsmithError, match=r"OptimizedModule.*_orig_mod"):
+        replace_(compiled, "crrelu", example=X)  # type: ignore[arg-type]
+    assert len(sites(compiled, X)) == 3  # type: ignore[arg-type]
+    in_place = mlp()
+    in_place[4].compile(backend="eager")
+    with pytest.raises(ActsmithError, match="4 was compiled in place"):
+        replace_(in_place, "crrelu", example=X)
+    with pytest.raises(ActsmithError, match=r"DataParallel.*model\.module"):
+        replace_(nn.DataParallel(mlp()), "crrelu", example=X)
+
+    class PeftModel(nn.Module):
+        __module__ = "peft.peft_model"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.base = mlp()
+
+    with pytest.raises(ActsmithError, match=r"PeftModel.*modules_to_save"):
+        replace_(PeftModel(), "crrelu", example=X)
+
+
+@pytest.mark.parametrize("forward", [None, Traced])
+def test_swapped_models_compile(forward: type[nn.Module] | None) -> None:
+    model = (forward or mlp)().eval()
+    replace_(model, "crrelu", example=X)
+    compiled = torch.compile(model, backend="eager")
+    torch.testing.assert_close(compiled(X), model(X))
+
+
+def test_optimisers() -> None:
+    model = mlp()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
+    swaps = replace_(model, "crrelu", where=["relu"], example=X)
+    (group,) = swaps.parameter_groups(lr=0.5)
+    assert (group["weight_decay"], group["lr"], len(group["params"])) == (0.0, 0.5, 1)
+    rest, new = swaps.parameter_groups(rest=True)
+    assert {id(p) for g in (rest, new) for p in g["params"]} == {id(p) for p in model.parameters()}
+    swaps.attach(optimizer)
+    swaps.attach(optimizer)
+    assert [g["weight_decay"] for g in optimizer.param_groups] == [0.1, 0.0]
+    start = model[1].eps.item()
+    model.train()(X).square().sum().backward()
+    optimizer.step()
+    assert model[1].eps.item() != start
+    swaps.undo()
+    assert len(optimizer.param_groups) == 1
+    assert replace_(mlp(), "silu", example=X).parameter_groups() == []
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_dtypes(dtype: torch.dtype) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU()).to(dtype)
+    replace_(model, "crrelu", example=X.to(dtype))
+    assert model[1].eps.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert model(X.to(dtype)).dtype == dtype
+
+
+def test_sites_after_a_swap() -> None:
+    model = mlp()
+    replace_(model, "crrelu", example=X)
+    found: list[Site] = sites(model, X)
+    assert {s.activation for s in found} == {"crrelu"}
