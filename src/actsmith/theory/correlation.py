@@ -109,8 +109,10 @@ def correlation_map(
     G, D, G_error, D_error, taken = _by_route(formula, float(K), r.reshape(-1), (g, perp), route)
     next_K = C_b + C_W * g
     complement = C_W * D / next_K
-    values = (C_b + C_W * G, 1 - complement, complement, C_W * G_error, C_W * (D_error + D * m.g_error / g) / next_K)
-    return CorrelationMap(*(np.asarray(v).reshape(r.shape) for v in values), taken)
+    complement_error = C_W * (D_error + D * m.g_error / g) / next_K
+    values = (C_b + C_W * G, 1 - complement, complement, C_W * G_error, complement_error)
+    covariance, correlation, complement, G_error, complement_error = (v.reshape(r.shape) for v in values)
+    return CorrelationMap(covariance, correlation, complement, G_error, complement_error, taken)
 
 
 def correlation_flow(

@@ -314,12 +314,12 @@ def _tabulate(formula: Formula, step: float, scale: float, cut: float, count: in
     nan = np.isnan(s) | np.isnan(d)
     cut_off = ~(np.abs(v) <= HUGE)
     v[cut_off] = 0.0
-    columns = np.empty((count, 3, x.size))
-    columns[:, 0], columns[:, 1], columns[:, 2] = v * rule.w, v * rule.coarse, np.abs(v) * rule.bound
+    sums = np.empty((count, 3, x.size))
+    sums[:, 0], sums[:, 1], sums[:, 2] = v * rule.w, v * rule.coarse, np.abs(v) * rule.bound
     # Where an integrand is cut off, what is lost counts SLOWEST/h times as much as a first lost node of HUGE.
     edge = cut_off & ~(np.roll(cut_off, 1, axis=1) & np.roll(cut_off, -1, axis=1))
-    columns[:, 2] += np.where(edge, HUGE * rule.w * SLOWEST / step, 0.0)
-    columns = columns.reshape(3 * len(v), -1).T
+    sums[:, 2] += np.where(edge, HUGE * rule.w * SLOWEST / step, 0.0)
+    columns = sums.reshape(3 * count, -1).T
     order = np.argsort(np.abs(x), kind="stable")
     columns = np.ascontiguousarray(columns[order])
     return Table(

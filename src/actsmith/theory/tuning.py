@@ -197,7 +197,7 @@ def _nearest(formula: Formula) -> tuple[float, float, float] | None:
         if abs(here[which]) <= ZERO:
             return 0.0, 0.0, (1.0, -1.0)[which]
     rays = [_ray(formula, float(theta), here) for theta in ANGLES]
-    candidates = []
+    candidates: list[tuple[float, float, int]] = []
     for which in (0, 1):
         brackets = [
             (bracket, float(t)) for ray, t in zip(rays, ANGLES, strict=True) if (bracket := _bracket(ray[which]))
