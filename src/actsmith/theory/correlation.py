@@ -121,7 +121,7 @@ def correlation_flow(
     """K^(0) .. K^(depth) and rho^(0) .. rho^(depth) of two inputs of kernel K0 and correlation rho0.
 
     >>> correlation_flow("relu", 1.0, 0.0, 2, C_W=2.0)[1].round(6).tolist()
-    [0.0, 0.31831, 0.492788]
+    [0.0, 0.31831, 0.493731]
     """
     formula = resolve(f)
     K, rho = np.empty(depth + 1), np.empty(depth + 1)

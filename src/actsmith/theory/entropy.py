@@ -24,7 +24,7 @@ from actsmith.formula.formula import Formula
 from actsmith.theory import smoothed
 from actsmith.theory.law import Law
 from actsmith.theory.laws import resolve_law
-from actsmith.theory.output import OutputLaw, branches_of, inverse, output_law
+from actsmith.theory.output import OutputLaw, branches_of, inverse, output_law, reach
 from actsmith.theory.quadrature import Estimate, expectation
 from actsmith.theory.smoothed import Moments
 
@@ -156,7 +156,20 @@ def _continuous_entropy(f: Formula, law: Law, output: OutputLaw) -> Estimate:
             best = estimate
         if best.error <= TOLERANCE * max(1.0, abs(best.value)):
             break
-    return best
+    return Estimate(best.value, best.error + _left_in_the_tails(f, law))
+
+
+def _left_in_the_tails(f: Formula, law: Law) -> float:
+    """About E|log|f'|| between the ends of the quadrature and the law's own cut: large where the entropy diverges."""
+    total = 0.0
+    for end, side in zip(reach(law), (-1, 1), strict=True):
+        if np.isfinite(law.support[(side + 1) // 2]):
+            continue
+        x = end + side * law.cut * np.exp(np.linspace(-6, 0, 61))
+        with np.errstate(all="ignore"):
+            term = law.pdf(x) * np.abs(f.log_abs_derivative(x)) * np.abs(x - end)
+        total += 0.1 * float(np.nansum(np.where(np.isfinite(term), term, 0.0)))
+    return total
 
 
 def _mixed(output: OutputLaw, continuous: Estimate) -> Estimate:

@@ -29,7 +29,7 @@ __all__ = ["Atom", "Branch", "OutputLaw", "branches_of", "inverse", "log_slope",
 MOST_FOLDS = 64
 SCAN_STEP = 0.025  # 40 nodes for every factor e of distance from a kink or a centre of the law
 UNDERFLOW = 1e-280
-SADDLE = 1e-9
+SADDLE = 0.02  # a smaller slope at an inflection, relative to the largest, makes log|f'| nearly singular there
 FLAT = 1e-13  # a relative change of f below this is rounding, and so is the sign of its slope
 LOG_FLOOR = -700.0  # log|f'| at the one node in 1e16 that rounds onto a fold
 FOLD_SERIES = 1e-3  # nearer than this to a fold, preimages come from its Taylor polynomial: f(x) - f(x0) cancels
@@ -64,7 +64,7 @@ class Branch:
 @dataclass(frozen=True)
 class Branches:
     """How f maps the support of a law: its branches and atoms from left to right, its folds, and the
-    saddles where f' touches zero without a turn."""
+    saddles where f' comes close to zero without a turn."""
 
     branches: tuple[Branch, ...]
     atoms: tuple[Atom, ...]
