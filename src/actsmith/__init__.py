@@ -41,6 +41,14 @@ _HOME = {
     "analyze": "theory.analysis",
     "rank": "theory.analysis",
     "screen": "theory.screen",
+    "tune": "theory.tuning",
+    "correlation_map": "theory.correlation",
+    "correlation_flow": "theory.correlation",
+    "depth_scales": "theory.correlation",
+    "phase_diagram": "theory.phase",
+    "ntk_flow": "theory.recursions",
+    "vertex_flow": "theory.recursions",
+    "simulate": "nn.simulate",
     "probe": "surgery.probe",
 }
 

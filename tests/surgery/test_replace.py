@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from actsmith.errors import ActsmithError
 from actsmith.nn import Activation
@@ -36,7 +36,7 @@ class Traced(nn.Module):
         self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.b(F.relu(self.a(x)))) + torch.tanh(x)
+        return functional.relu(self.b(functional.relu(self.a(x)))) + torch.tanh(x)
 
 
 class Branching(nn.Module):
@@ -47,7 +47,7 @@ class Branching(nn.Module):
         self.child = Traced()
 
     def forward(self, x: Tensor, scale: float = 1.0) -> Tensor:
-        x = F.relu(self.child(x)) * scale
+        x = functional.relu(self.child(x)) * scale
         if x.sum() > 1e9:
             return x
         return x.relu()
@@ -73,9 +73,8 @@ def test_modules() -> None:
     assert [c.path for c in swaps.changed] == ["1", "5", "7"]
     assert all(c.ran == {"train": (1, 1), "eval": (1, 1)} for c in swaps.changed)
     assert model.training
-    assert list(model.state_dict()) == [*(k for k in state if k != "7.weight"), *()][:2] + [
-        "1.eps", *(k for k in state if k.startswith(("3.", "4."))), "5.eps", "6.weight", "6.bias", "7.eps",
-    ]  # fmt: skip
+    unchanged = [k for k in state if k != "7.weight"]
+    assert list(model.state_dict()) == sorted([*unchanged, "1.eps", "5.eps", "7.eps"], key=lambda k: k.split(".")[0])
     assert len({id(p) for p in swaps.parameters()}) == 3
     assert "3 sites found, 3 changed (3 proven" in swaps.report()
     assert swaps.to_dict()["changed"][0]["proven"]
@@ -98,13 +97,13 @@ def test_functions(kind: type[nn.Module], methods: list[str]) -> None:
     assert {c.path.rpartition(".")[2] for c in swaps.changed} == {"actsmith_relu_0", "actsmith_relu_1"}
     expected = kind()
     expected.load_state_dict(state)
-    real = F.relu
+    real = functional.relu
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(F, "relu", F.elu)
-        patch.setattr(torch.Tensor, "relu", F.elu, raising=False)
+        patch.setattr(functional, "relu", functional.elu)
+        patch.setattr(torch.Tensor, "relu", functional.elu, raising=False)
         wanted = expected.eval()(X)
     torch.testing.assert_close(model.eval()(X), wanted)
-    assert F.relu is real
+    assert functional.relu is real
     for clone in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert torch.equal(clone(X), model(X))
         next(clone.parameters()).data.zero_()  # a copy is a model of its own
@@ -166,7 +165,7 @@ def test_the_proof_sees_a_fused_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surgery, "_leave_fused_paths", lambda *_: None)
     with pytest.raises(ActsmithError, match=r"2 of 2 new activations did not run as often.*'eval': \(1, 0\)"):
         replace_(model, "crrelu", example=x)
-    assert model.layers[0].activation is F.relu
+    assert model.layers[0].activation is functional.relu
     assert list(model.state_dict()) == list(state)
 
 
@@ -238,8 +237,8 @@ def test_gates_are_left_out_unless_asked_for() -> None:
 @pytest.mark.parametrize(
     "to",
     [
-        "crrelu", "x*sigmoid(x)", Activation("crrelu"), nn.Tanh(), nn.Tanh, lambda site: "elu" if site.depth else "tanh",
-        lambda site: nn.Softplus(),
+        "crrelu", "x*sigmoid(x)", Activation("crrelu"), nn.Tanh(), nn.Tanh,
+        lambda site: "elu" if site.depth else "tanh", lambda site: nn.Softplus(),
     ],
     ids=["name", "text", "Activation", "module", "class", "function", "function of modules"],
 )  # fmt: skip

@@ -7,7 +7,7 @@ import functools
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from actsmith.formula.catalogue import CATALOGUE, get
 from actsmith.nn import Activation
@@ -71,15 +71,15 @@ class Forms(nn.Module):
         super().__init__()
         self.lift = nn.Linear(4, 8)
         self.act = nn.GELU()
-        self.stored = F.silu
-        self.partial = functools.partial(F.leaky_relu, negative_slope=0.3)
+        self.stored = functional.silu
+        self.partial = functools.partial(functional.leaky_relu, negative_slope=0.3)
         self.scale = torch.sqrt
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.act(self.lift(x))
         x = self.partial(self.stored(self.lift(x[:, :4])))
-        x = F.relu(x) + torch.relu(x - 1) + (x + 1).relu_()
-        x = F.hardtanh(x, -2.0, 2.0).clamp(min=0).clamp(min=-1)
+        x = functional.relu(x) + torch.relu(x - 1) + (x + 1).relu_()
+        x = functional.hardtanh(x, -2.0, 2.0).clamp(min=0).clamp(min=-1)
         return torch.tanh(self.scale(x + 1))
 
 
@@ -100,7 +100,7 @@ def test_every_form() -> None:
     assert [s.depth for s in found] == list(range(9))
     assert all(s.ordinary for s in found)
     assert [s.path for s in sites(model)] == ["0.stored", "0.partial", "0.act"]
-    assert model[0].stored is F.silu
+    assert model[0].stored is functional.silu
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
@@ -117,7 +117,7 @@ class Gated(nn.Module):
         x = self.glu(self.a(x)) * self.b(x)
         x = x * self.se(x.mean((2, 3))).view(-1, 3, 1, 1)
         x = x * self.spatial(x.mean(1, keepdim=True))
-        x = self.gamma * F.relu(x)
+        x = self.gamma * functional.relu(x)
         x = x * torch.sigmoid(x)
         return self.a(self.plain(x))
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from actsmith.errors import ActsmithError
 from actsmith.surgery.blend import Blend
@@ -34,7 +34,7 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.act(self.a(x))
-        return self.c(F.gelu(self.b(x), approximate="tanh"))
+        return self.c(functional.gelu(self.b(x), approximate="tanh"))
 
 
 @pytest.mark.parametrize("shape", ["linear", "cosine"])
@@ -66,12 +66,12 @@ def test_a_blend_is_a_mean_of_outputs_and_resumes() -> None:
     blend = swaps.blend
     blend.step()
     x = X.clone()
-    torch.testing.assert_close(model(x), 0.75 * F.relu(X) + 0.25 * torch.tanh(X))
+    torch.testing.assert_close(model(x), 0.75 * functional.relu(X) + 0.25 * torch.tanh(X))
     assert torch.equal(x, X)
     copied = copy.deepcopy(model)
     saved = blend.state_dict()
     blend.step()
-    torch.testing.assert_close(copied(X), 0.75 * F.relu(X) + 0.25 * torch.tanh(X))
+    torch.testing.assert_close(copied(X), 0.75 * functional.relu(X) + 0.25 * torch.tanh(X))
     blend.load_state_dict(saved)
     assert blend.weight == 0.25
     blend.load_state_dict({**saved, "taken": 4})
@@ -92,7 +92,9 @@ def test_moments_stream() -> None:
 
 def output_moments(model: nn.Module, modules: list[nn.Module]) -> list[tuple[float, float]]:
     seen: list[tuple[float, float]] = []
-    handles = [m.register_forward_hook(lambda _m, _x, y: seen.append((float(y.mean()), float(y.std())))) for m in modules]
+    handles = [
+        m.register_forward_hook(lambda _m, _x, y: seen.append((float(y.mean()), float(y.std())))) for m in modules
+    ]
     with torch.no_grad():
         model.eval()(X)
     for handle in handles:
@@ -104,7 +106,7 @@ def test_calibration_restores_mean_and_deviation_of_every_site() -> None:
     model = Network().train()
     with torch.no_grad():
         first = model.act(model.a(X))
-        second = F.gelu(model.b(first), approximate="tanh")
+        second = functional.gelu(model.b(first), approximate="tanh")
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     swaps = replace_(model, "crrelu", example=X)
     swaps.attach(optimizer)
@@ -114,9 +116,7 @@ def test_calibration_restores_mean_and_deviation_of_every_site() -> None:
     wanted = [(float(y.mean()), float(y.std())) for y in (first, second)]
     for got, want in zip(output_moments(model, [c.module for c in swaps.changed]), wanted, strict=True):
         assert got == pytest.approx(want, abs=2e-4)
-    assert [k for k in model.state_dict() if k.startswith("act")] == [
-        "act.eps", "act.gain", "act.shift", "actsmith_gelu_0.eps", "actsmith_gelu_0.gain", "actsmith_gelu_0.shift",
-    ] or {"act.gain", "act.shift", "act.eps"} <= set(model.state_dict())  # fmt: skip
+    assert {"act.eps", "act.gain", "act.shift", "actsmith_gelu_0.gain"} <= set(model.state_dict())
     assert [c.module.eps for c in swaps.changed] == eps
     held = {id(p) for g in optimizer.param_groups for p in g["params"]}
     assert {id(p) for p in swaps.parameters()} <= held
@@ -157,7 +157,8 @@ def sentences() -> list[str]:
     file = SHARED / "austen" / "prideprejudice.txt.gz"
     if not file.exists():
         pytest.skip(f"{file.name} is not there")
-    text = gzip.open(file, "rt", encoding="utf-8").read()[20_000:400_000]
+    with gzip.open(file, "rt", encoding="utf-8") as opened:
+        text = opened.read()[20_000:400_000]
     found = [" ".join(s.split()) for s in re.split(r"(?<=[.!?])\s+", text)]
     return [s for s in found if 60 < len(s) < 200]
 
@@ -180,7 +181,7 @@ class Embedder:
 
     def embed(self, batch: dict[str, Tensor]) -> Tensor:
         states, mask = self.model(**batch).last_hidden_state, batch["attention_mask"][..., None]
-        return F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
+        return functional.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
 
     @torch.no_grad()
     def kept(self) -> tuple[float, float]:

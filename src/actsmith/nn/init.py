@@ -81,14 +81,14 @@ class InitReport:
 def critical_init_(
     model: nn.Module,
     f: FormulaLike | None = None,
-    *,
     C_W: float | None = None,
     C_b: float | None = None,
+    generator: torch.Generator | None = None,
+    *,
     orthogonal: bool = False,
     residual: bool = False,
     strict: bool = True,
     example: Any = None,
-    generator: torch.Generator | None = None,
 ) -> InitReport:
     """Draw the Linear and Conv layers of `model`, each critical for the activation that follows it.
 
@@ -100,11 +100,11 @@ def critical_init_(
         model: a layer or a model; changed in place.
         f: the activation that follows every layer; None finds it for each layer by tracing.
         C_W, C_b: the point for every layer, both or neither, in place of a critical one.
+        generator: of the randomness.
         orthogonal: orthonormal rows (or columns, the fewer) in place of independent Gaussians, with the same variance.
         residual: draw normalised residual blocks too.
         strict: refuse a model of which one activation has no critical point; False leaves those layers alone.
         example: an input, for models that torch.fx cannot trace: one forward pass is watched in place of tracing.
-        generator: of the randomness.
 
     Raises:
         ActsmithError: an activation has no critical point, or several activations follow one layer (strict), no layer,

@@ -61,8 +61,8 @@ class Moments:
 def calibrate(model: nn.Module | Swaps, batches: Iterable[Any], passes: int = 2) -> Swaps:
     """Give every swapped site the output mean and variance that it had before the swap, over the batches.
 
-    The first pass measures the model with its old activations in force; each further one goes through the sites in
-    order, every site behind those calibrated already. Mean and variance are over all units of a site.
+    First the model runs with its old activations in force, to be measured; then the new ones are set in the order of
+    the sites as the batches pass, and every further pass settles what the passes before it left. Mean and variance are over all units of a site.
 
     Args:
         model: the model that `replace_` changed, or the `Swaps` it returned.
@@ -107,13 +107,14 @@ def calibrate_swaps(swaps: Swaps, batches: Iterable[Any], passes: int = 2) -> No
         raise ActsmithError(f"calibrate: no batch reached {', '.join(missed)}; expected batches that run them")
     for change in swaps.changed:
         _add_gain(change)
-    for _ in range(passes):
-        _pass(swaps, kept, targets)
+    for number in range(passes):
+        _pass(swaps, kept, targets, settle=number == 0)
     for optimizer, group in list(swaps._optimizers):
         swaps.attach(optimizer, **{k: v for k, v in group.items() if k not in ("params", "weight_decay")})
 
 
-def _pass(swaps: Swaps, batches: list[Any], targets: list[Moments]) -> None:
+def _pass(swaps: Swaps, batches: list[Any], targets: list[Moments], settle: bool) -> None:
+    """Measure f at every site, then set gain and shift; while `settle`, set them at each call too."""
     raw = [Moments() for _ in swaps.changed]
 
     def calibrating(index: int) -> Callable[[nn.Module, Tensor], Tensor]:
@@ -122,17 +123,23 @@ def _pass(swaps: Swaps, batches: list[Any], targets: list[Moments]) -> None:
             assert plain is not None
             y: Tensor = plain(x)
             raw[index].update(y)
-            target, now = targets[index], raw[index]
-            gain = target.std / now.std if now.std > 0 else 1.0
-            shift = target.mean - gain * now.mean
-            with torch.no_grad():
-                _named(module, "gain").fill_(gain)
-                _named(module, "shift").fill_(shift)
-            return gain * y + shift
+            if settle:
+                _set(module, targets[index], raw[index])
+            result: Tensor = module.forward(x)
+            return result
 
         return hook
 
     _through(swaps, batches, calibrating)
+    for change, target, now in zip(swaps.changed, targets, raw, strict=True):
+        _set(change.module, target, now)
+
+
+@torch.no_grad()
+def _set(module: nn.Module, target: Moments, now: Moments) -> None:
+    gain = target.std / now.std if now.std > 0 else 1.0
+    _named(module, "gain").fill_(gain)
+    _named(module, "shift").fill_(target.mean - gain * now.mean)
 
 
 def _through(swaps: Swaps, batches: list[Any], hook: Callable[[int], Callable[[nn.Module, Tensor], Tensor]]) -> None:
