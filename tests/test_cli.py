@@ -54,12 +54,12 @@ def test_analyze_gives_the_known_classes(capsys):
     assert tanh["criticality"]["a1"] == pytest.approx(-2, rel=1e-9)
     silu = record(capsys, "analyze", "silu")
     top = max(silu["criticality"]["points"], key=lambda p: p["K"])
-    assert [top["K"], top["C_W"], top["C_b"]] == pytest.approx(
-        [14.3201736180, 1.98800467827, 0.555143170722], rel=1e-9
-    )
+    assert [top["K"], top["C_W"], top["C_b"]] == pytest.approx([14.3201736180, 1.98800467827, 0.555143170722], rel=1e-9)
     repu = record(capsys, "analyze", "repu", "--param", "p=2")
     assert repu["criticality"]["universality"] == "none"
     assert repu["criticality"]["points"] == []
+    assert repu["criticality"]["ratio"] == pytest.approx(1.5, rel=1e-12)
+    assert "(2p - 1)/p = 1.5" in repu["note"]
     mrepu = record(capsys, "analyze", "mrepu", "--param", "p=2")
     assert mrepu["criticality"]["universality"] == "zero_unstable"
     assert mrepu["criticality"]["a1"] == pytest.approx(18, rel=1e-9)

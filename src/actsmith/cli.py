@@ -245,8 +245,8 @@ def _rank(request: argparse.Namespace) -> None:
         shown.append([a.formula.name, *("undefined" if v is None else f"{v:+.6f}" for v in values)])
         shown[-1].append(a.criticality.universality)
     _print_table(["name", "smoothed", "scale-free", "universality"], shown)
-    for note in {a.note for a in analyses if a.note}:
-        print(f"\ncrrelu: {note}")
+    for note in {a.note: None for a in analyses if a.note}:
+        print(f"\n{note}")
     return None
 
 

@@ -12,7 +12,8 @@ import actsmith as acts
 from actsmith.errors import ActsmithError
 from actsmith.formula.lower import torch_ops
 from actsmith.nn.activation import Activation
-from actsmith.nn.family import Family, Output, family
+from actsmith.nn.family import Family, family
+from actsmith.nn.nodes import Result, Spec, Term
 
 HALVES = [torch.float16, torch.bfloat16]
 FLOATS = [torch.float32, *HALVES]
@@ -83,14 +84,14 @@ def test_parameter_gradients_are_finite(name: str) -> None:
     x = torch.cat([-size, size, torch.tensor(f.kinks)])
     for i in range(len(fam.learnable)):
         order = tuple(int(j == i + 1) for j in range(len(fam.symbols)))
-        plan = fam.plan((Output(order, -1),))
+        node = fam.node(Spec(1, len(fam.learnable), (Result((Term(order),)),)))
         theta = [torch.tensor(f.params[n].value) for n in fam.learnable]
-        true = plan.evaluate(None, x.double(), [t.double() for t in theta])[0]
+        true = node.fused.compute([x.double(), *(t.double() for t in theta)])[0]
         away = torch.ones_like(x, dtype=torch.bool)
         for kink in f.kinks:
             away &= (x - kink).abs() > 1e-6
         huge = true.abs() > 1e37
-        assert torch.isfinite(plan.evaluate(None, x, theta)[0][away & ~huge & torch.isfinite(true)]).all()
+        assert torch.isfinite(node.fused.compute([x, *theta])[0][away & ~huge & torch.isfinite(true)]).all()
         assert not torch.isnan(true[away]).any(), x[away & torch.isnan(true)][:5]
 
 

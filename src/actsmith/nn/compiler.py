@@ -22,7 +22,7 @@ __all__ = ["CannotCompile", "Library", "cache_folder", "library"]
 
 # Exact: infinities, NaN, signed zeros, subnormals and the order of operations stay as they are written. What is given up
 # is errno, and the floating-point exception flags, which a masked branch would set.
-FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-w")
+FLAGS = ("-O2", "-std=gnu11", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-w")
 SECONDS = 60
 
 

@@ -1,32 +1,15 @@
-"""One autograd operation per formula, closed under differentiation.
+"""One autograd operation per formula, closed under differentiation (the algebra is in `actsmith.nn.nodes`).
 
-| symbol   | meaning                                                              | shape          |
-|----------|----------------------------------------------------------------------|----------------|
-| x        | pre-activation                                                       | any            |
-| theta_i  | learnable parameter i                                                | broadcasts to x |
-| w        | weight: 1 in the forward pass, the cotangent after it                | of x           |
-| a        | multi-index: a[0] derivatives in x, a[1 + i] in theta_i              |                |
-| D^a f    | that derivative of the formula, computed pointwise                   | of x           |
-
-A node computes outputs of two kinds from the same (w, x, theta):
-
-    M[a]    = w D^a f(x, theta)                  elementwise
-    S[a, i] = sum w D^a f(x, theta)              over all that theta_i was broadcast along
-
-With a cotangent c, the gradients of either are again nodes of weights c or c w,
-
-    dw = c D^a f = M[a](c),    dx = M[a + e_x](c w),    dtheta_i = S[a + e_i, i](c w),
-
-so every order of derivative is exact, and a node keeps nothing for it but w, x and theta. `Plan.evaluate` is all of the
-arithmetic; whatever computes it faster replaces it there.
+A `Node` computes what its `Spec` says, on one of two routes that return the same: `Node.evaluate`, plain torch operations,
+which is what transforms and tracers see, and a compiled kernel (`actsmith.nn.fused`). Its derivatives are again nodes, made
+when first needed, so every order is exact; nothing is saved for them but the node's inputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import sympy as sp
 import torch
@@ -34,31 +17,21 @@ from torch import Tensor
 from torch.autograd import Function
 
 from actsmith.formula.formula import Formula
-from actsmith.formula.lower import Program, lower, torch_ops
+from actsmith.formula.lower import lower, torch_ops
 from actsmith.formula.parse import X, parameter_symbol
+from actsmith.nn.nodes import ELEMENTWISE, Derived, Order, Result, Spec, gradients, raised, tangents, value_spec
 
-__all__ = ["Family", "Output", "family"]
+if TYPE_CHECKING:
+    from actsmith.nn.fused import Fused
 
-Order = tuple[int, ...]
+__all__ = ["Family", "Node", "compute_dtype", "family"]
 
-ELEMENTWISE, ELEMENTWISE_WIDE = -1, -2
 _OPS = torch_ops()  # here, because Dynamo warns of a call to a cached function
 _HALVES = (torch.float16, torch.bfloat16)
 
 
-class Output(NamedTuple):
-    """What a node returns: D^order f, and into what.
-
-    `into` is ELEMENTWISE (x's shape and dtype), ELEMENTWISE_WIDE (x's shape, the dtype computed in), or i >= 0: summed
-    to the shape of theta_i, in its dtype.
-    """
-
-    order: Order
-    into: int
-
-
 class Family:
-    """The derivatives of a formula in x and in its learnable parameters, as plans made when first needed."""
+    """The derivatives of a formula in x and in its learnable parameters, as nodes made when first needed."""
 
     def __init__(self, formula: Formula) -> None:
         self.formula = formula
@@ -66,11 +39,11 @@ class Family:
         fixed = {parameter_symbol(n): sp.Rational(repr(p.value)) for n, p in formula.params.items() if not p.learn}
         self.symbols = (X, *(parameter_symbol(name) for name in self.learnable))
         value_order: Order = (0,) * len(self.symbols)
-        self._probe = {parameter_symbol(name): formula.params[name].value for name in self.learnable}
+        self.probe = {parameter_symbol(name): formula.params[name].value for name in self.learnable}
         self._expressions: dict[Order, sp.Expr] = {value_order: formula.expr.subs(fixed)}
-        self._plans: dict[tuple[Output, ...], Plan] = {}
-        self.value = self.plan((Output(value_order, ELEMENTWISE),))
-        self.first = self.value.gradients(self.value.outputs[0], [True] * len(self.symbols))
+        self._nodes: dict[Spec, Node] = {}
+        self.value = self.node(value_spec(len(self.learnable)))
+        self.first, self.first_sources = self.value.gradient((True,), (True,) * len(self.symbols))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return family, (self.formula,)
@@ -85,49 +58,88 @@ class Family:
             self._expressions[order] = self.expression(raised(order, last, -1)).diff(self.symbols[last])
         return self._expressions[order]
 
-    def plan(self, outputs: tuple[Output, ...]) -> Plan:
-        """How to compute the outputs; one program for all, sharing their common subexpressions."""
-        if outputs not in self._plans:
-            program = lower([self.expression(o.order) for o in outputs], self.symbols, self._probe)
-            self._plans[outputs] = Plan(self, outputs, program)
-        return self._plans[outputs]
+    def node(self, spec: Spec) -> Node:
+        """The node of a spec; one program for all its results, sharing their common subexpressions."""
+        node = self._nodes.get(spec)
+        if node is None:
+            node = self._nodes.setdefault(spec, Node(self, spec))
+        return node
 
     def __call__(self, x: Tensor, theta: Sequence[Tensor]) -> Tensor:
         """f(x, theta), differentiable to any order in both."""
         if torch.compiler.is_compiling():
             result: Tensor = _Traced.apply(self.value, self.first, x, *theta)
             return result
-        return _node(self.value, None, x, theta)[0]
+        return self.value.fused.value(x, theta)
 
 
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """How to compute some outputs of a family."""
+class Node:
+    """What a spec says, of one family.
 
-    of: Family
-    outputs: tuple[Output, ...]
-    program: Program
+    Attributes:
+        of, spec: whose, and what.
+        program: D^a f for the spec's orders.
+    """
 
-    def evaluate(self, weight: Tensor | None, x: Tensor, theta: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The outputs at (w, x, theta); float16 and bfloat16 are computed in float32.
+    def __init__(self, of: Family, spec: Spec) -> None:
+        self.of = of
+        self.spec = spec
+        self.program = lower([of.expression(order) for order in spec.orders], of.symbols, of.probe)
+        self._gradients: dict[Any, Derived] = {}
+        self._fused: Fused | None = None
 
-        No output shares memory with an input. What autograd records here is not to be used: it can be NaN where the
+    @property
+    def fused(self) -> Fused:
+        """The compiled route."""
+        if self._fused is None:
+            from actsmith.nn.fused import Fused
+
+            self._fused = Fused(self)
+        return self._fused
+
+    def gradient(self, given: tuple[bool, ...], needed: tuple[bool, ...]) -> tuple[Node, tuple[int, ...]]:
+        """The node of the gradients that exist, and its sources (see `Derived`)."""
+        derived = self.gradients(given, needed)
+        assert derived.spec is not None
+        return self.of.node(derived.spec), derived.sources
+
+    def gradients(self, given: tuple[bool, ...], needed: tuple[bool, ...]) -> Derived:
+        """For the outputs that have a cotangent, in the inputs that need it."""
+        key = (given, needed)
+        if key not in self._gradients:
+            self._gradients[key] = gradients(self.spec, given, needed)
+        return self._gradients[key]
+
+    def evaluate(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The results at the inputs in plain torch; float16 and bfloat16 are computed in float32.
+
+        No result shares memory with an input. What autograd records here is not to be used: it can be NaN where the
         derivative is finite.
         """
+        spec, x = self.spec, tensors[0]
         wide = compute_dtype(x)
-        wide_x = x.to(wide)
-        results = self.program.run([wide_x, *(t.to(wide) for t in theta)], _OPS)
-        values = [_like(wide_x, value) for value in results]
-        if weight is not None:
-            wide_weight = weight.to(wide)
-            values = [wide_weight * value for value in values]
-        return tuple(_into(o, v, x, theta) for o, v in zip(self.outputs, values, strict=True))
+        a = [t.to(wide) for t in tensors[: spec.elementwise]]
+        b = [t.to(wide) for t in tensors[spec.elementwise :]]
+        values = self.program.run([a[0], *b[: spec.learnable]], _OPS)
+        results = []
+        for result in spec.results:
+            value = _like(a[0], _sum_of_terms(spec, result, a, b, values))
+            if result.into == ELEMENTWISE:
+                results.append(value.to(x.dtype))
+            else:
+                like = tensors[spec.elementwise + result.into]
+                results.append(_sum_to(value, like.shape).to(like.dtype))
+        return tuple(results)
 
-    def gradients(self, output: Output, needs: Sequence[bool]) -> Plan:
-        """Of x first, then of each theta_i: the plan of those gradients of one output that are needed."""
-        order = output.order
-        wanted = (Output(raised(order, i), i - 1 if i else ELEMENTWISE) for i, needed in enumerate(needs) if needed)
-        return self.of.plan(tuple(wanted))
+
+def _sum_of_terms(spec: Spec, result: Result, a: list[Tensor], b: list[Tensor], values: list[Any]) -> Any:
+    total: Any = None
+    for term in result.terms:
+        product: Any = None
+        for factor in [*(a[w] for w in term.weights), *(b[s] for s in term.scalars), values[spec.orders.index(term.order)]]:
+            product = factor if product is None else product * factor
+        total = product if total is None else total + product
+    return total
 
 
 def family(formula: Formula) -> Family:
@@ -145,17 +157,6 @@ def compute_dtype(x: Tensor) -> torch.dtype:
     return torch.float32 if x.dtype in _HALVES else x.dtype
 
 
-def raised(order: Order, index: int, by: int = 1) -> Order:
-    """a + by e_index."""
-    return (*order[:index], order[index] + by, *order[index + 1 :])
-
-
-def _node(plan: Plan, weight: Tensor | None, x: Tensor, theta: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """The outputs of the plan, differentiable in weight, x and theta."""
-    result: tuple[Tensor, ...] = _Node.apply(plan, weight, x, *theta)
-    return result
-
-
 def _like(x: Tensor, value: Any) -> Tensor:
     """The value, a number or a tensor, in x's shape and memory format and in memory of its own."""
     if not isinstance(value, Tensor):
@@ -163,13 +164,6 @@ def _like(x: Tensor, value: Any) -> Tensor:
     if value.shape != x.shape:
         return torch.ones_like(x) * value
     return value.clone() if value is x else value
-
-
-def _into(output: Output, value: Tensor, x: Tensor, theta: Sequence[Tensor]) -> Tensor:
-    if output.into >= 0:
-        like = theta[output.into]
-        return _sum_to(value, like.shape).to(like.dtype)
-    return value.to(x.dtype) if output.into == ELEMENTWISE else value
 
 
 def _sum_to(value: Tensor, shape: torch.Size) -> Tensor:
@@ -181,80 +175,55 @@ def _sum_to(value: Tensor, shape: torch.Size) -> Tensor:
     return value.sum(dims, keepdim=True).reshape(shape)
 
 
-def _times(c: Tensor, weight: Tensor | None, x: Tensor) -> Tensor:
-    """c w in the dtype computed in, of x's shape."""
-    c = c.expand(x.shape)
-    wide = compute_dtype(x)
-    return c if weight is None else c.to(wide) * weight.to(wide)
-
-
-def _total(parts: Iterable[Tensor | None]) -> Tensor | None:
-    result: Tensor | None = None
-    for part in parts:
-        result = part if result is None else result if part is None else result + part
-    return result
-
-
 class _Traced(Function):
     """f and its first gradient for torch.compile, which knows no second one, and whose Dynamo takes no `jvp`."""
 
     @staticmethod
-    def forward(ctx: Any, value: Plan, first: Plan, x: Tensor, *theta: Tensor) -> Tensor:
+    def forward(ctx: Any, value: Node, first: Node, x: Tensor, *theta: Tensor) -> Tensor:
         ctx.first = first
         ctx.save_for_backward(x, *theta)
-        return value.evaluate(None, x, theta)[0]
+        return value.evaluate((x, *theta))[0]
 
     @staticmethod
     def backward(ctx: Any, c: Tensor) -> Any:
         x, *theta = ctx.saved_tensors
-        return None, None, *ctx.first.evaluate(c, x, theta)
+        return None, None, *ctx.first.evaluate((x, c, *theta))
 
 
-class _Node(Function):
-    """The node of the module's docstring: reverse and forward mode, any order, and under vmap."""
+class Twin(Function):
+    """A node in plain torch: reverse and forward mode, any order, and under vmap."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(plan: Plan, weight: Tensor | None, x: Tensor, *theta: Tensor) -> Any:
-        return plan.evaluate(weight, x, theta)
+    def forward(node: Node, *tensors: Tensor) -> Any:
+        return node.evaluate(tensors)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.plan, *tensors = inputs
+        ctx.node, *tensors = inputs
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors)
         ctx.save_for_forward(*tensors)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
-        plan: Plan = ctx.plan
-        weight, x, *theta = ctx.saved_tensors
-        needs_weight, *needs = ctx.needs_input_grad[1:]
-        totals: list[Tensor | None] = [None] * (1 + len(needs))
-        for output, c in zip(plan.outputs, cotangents, strict=True):
-            if c is None:
-                continue
-            if needs_weight:
-                wide = plan.of.plan((Output(output.order, ELEMENTWISE_WIDE),))
-                totals[0] = _total([totals[0], _node(wide, c.expand(x.shape), x, theta)[0].to(weight.dtype)])
-            if any(needs):
-                parts = iter(_node(plan.gradients(output, needs), _times(c, weight, x), x, theta))
-                for i, needed in enumerate(needs):
-                    totals[1 + i] = _total([totals[1 + i], next(parts)]) if needed else None
-        return None, *totals
+        needed = tuple(ctx.needs_input_grad[1:])
+        derived = ctx.node.gradients(tuple(c is not None for c in cotangents), needed)
+        return None, *_derivatives(ctx.node, derived, ctx.saved_tensors, cotangents)
 
     @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Any:
-        plan: Plan = ctx.plan
-        weight, x, *theta = ctx.saved_tensors
-        weight_tangent, *others = tangents[1:]
+    def jvp(ctx: Any, *given: Any) -> Any:
+        derived = tangents(ctx.node.spec, [t is not None for t in given[1:]])
+        return _derivatives(ctx.node, derived, ctx.saved_tensors, given[1:])
 
-        def along(output: Output) -> Tensor | None:
-            terms = [(output, weight_tangent)] if weight_tangent is not None else []
-            for i, t in enumerate(others):
-                if t is not None:
-                    terms.append((Output(raised(output.order, i), output.into), _times(t, weight, x)))
-            return _total(_node(plan.of.plan((o,)), w, x, theta)[0] for o, w in terms)
 
-        return tuple(along(output) for output in plan.outputs)
+def _derivatives(
+    node: Node, derived: Derived, tensors: Sequence[Tensor], given: Sequence[Tensor | None]
+) -> tuple[Tensor | None, ...]:
+    """Each target of a derivative, differentiable itself."""
+    if derived.spec is None:
+        return (None,) * len(derived.targets)
+    everything = [*tensors, *(g for g in given if g is not None)]
+    results = Twin.apply(node.of.node(derived.spec), *(everything[s] for s in derived.sources))
+    return tuple(None if target is None else results[target] for target in derived.targets)

@@ -50,6 +50,7 @@ INLINE T f_rescue_log(T plain, T safe) { return plain == -INFINITE ? safe : plai
 #define f_exp m_exp
 #define f_expm1 m_expm1
 #define f_tanh m_tanh
+#define f_erf m_erf
 INLINE T f_sech(T u) { return 1 / m_cosh(u); }
 INLINE T log1p_of_fraction(T e) { return m_log1p(e); }
 #else
@@ -110,6 +111,25 @@ INLINE float f_tanh(float u) {
   return u < 0 ? -y : a == 0 ? u : y;
 }
 
+/* Minimax polynomials after Juffa (2017): u + u P(u^2), and 1 - exp(Q(|u|)), each within one unit in the last place. */
+INLINE float f_erf(float u) {
+  const float a = f_abs(u), q = u * u;
+  float r = -1.72853470e-5f * a + 3.83197126e-4f;
+  r = r * q + (-3.88396438e-3f * a + 2.42546219e-2f);
+  r = r * a - 1.06777877e-1f;
+  r = r * a - 6.34846687e-1f;
+  r = r * a - 1.28717512e-1f;
+  r = r * a - a;
+  const float far = 1.0f - f_exp(r);
+  float p = -5.96761703e-4f;
+  p = p * q + 4.99119423e-3f;
+  p = p * q - 2.67681349e-2f;
+  p = p * q + 1.12819925e-1f;
+  p = p * q - 3.76125336e-1f;
+  p = p * q + 1.28379166e-1f;
+  return a > 0.927734375f ? (u < 0 ? -far : far) : p * u + u;
+}
+
 INLINE float f_sech(float u) {
   const float e = f_exp(-f_abs(u));
   return 2 * e / (1 + e * e);
@@ -124,7 +144,6 @@ INLINE float f_sech(float u) {
 #define f_cosh m_cosh
 #define f_atan m_atan
 #define f_asinh m_asinh
-#define f_erf m_erf
 #define f_erfc m_erfc
 #define f_pow m_pow
 

@@ -40,10 +40,12 @@ INLINE S stored(float v) {
 #endif
 
 INLINE void load(T *restrict to, const S *restrict from, int m) {
+  #pragma omp simd
   for (int i = 0; i < m; i++) to[i] = loaded(from[i]);
   for (int i = m; i < BLOCK; i++) to[i] = 1;
 }
 INLINE void store(S *restrict to, const T *restrict from, int m) {
+  #pragma omp simd
   for (int i = 0; i < m; i++) to[i] = stored(from[i]);
 }
 

@@ -62,7 +62,8 @@ def calibrate(model: nn.Module | Swaps, batches: Iterable[Any], passes: int = 2)
     """Give every swapped site the output mean and variance that it had before the swap, over the batches.
 
     First the model runs with its old activations in force, to be measured; then the new ones are set in the order of
-    the sites as the batches pass, and every further pass settles what the passes before it left. Mean and variance are over all units of a site.
+    the sites as the batches pass, and every further pass settles what the passes before it left. Mean and
+    variance are over all units of a site.
 
     Args:
         model: the model that `replace_` changed, or the `Swaps` it returned.

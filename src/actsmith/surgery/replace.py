@@ -90,16 +90,12 @@ def replace_(
     found = sites(model) if observer is None else sites_of(model, observer)
     chosen, skipped = _possible(*choose(found, where, gates, squashes))
     _check(model, found, chosen, skipped, where)
-    swaps = Swaps(
-        model, found=found, changed=(), skipped=skipped, restore=[],
-        blend=Blend(blend) if isinstance(blend, int) else blend,
-    )  # fmt: skip
+    schedule = Blend(blend) if isinstance(blend, int) else blend
+    swaps = Swaps(model, found=found, changed=(), skipped=skipped, restore=[], blend=schedule)
     try:
         swaps.changed = tuple(_apply(model, chosen, _maker(to, share), observer, swaps._restore))
         if swaps.blend is not None:
-            swaps._restore.append(swaps.blend.release)
-            for change in swaps.changed:
-                swaps.blend.install(change.module, change.old)
+            _install(swaps.blend, swaps)
         if prove_it:
             prove(model, swaps.changed, before, example)
     except BaseException:
@@ -107,6 +103,12 @@ def replace_(
         raise
     _remember(swaps)
     return swaps
+
+
+def _install(blend: Blend, swaps: Swaps) -> None:
+    swaps._restore.append(blend.release)
+    for change in swaps.changed:
+        blend.install(change.module, change.old)
 
 
 def _possible(chosen: list[Site], skipped: list[tuple[Site, str]]) -> tuple[list[Site], list[tuple[Site, str]]]:

@@ -52,7 +52,7 @@ def run_batch(model: nn.Module, batch: Any, targets: bool = False) -> Any:
     device = _device(model)
     inputs = batch[0] if isinstance(batch, tuple | list) and batch else batch
     if isinstance(inputs, Tensor):
-        return model(inputs.to(device))
+        return model(_to(inputs, device))
     if isinstance(inputs, Mapping):
         kept = {k: v for k, v in inputs.items() if _takes(model, k, targets)}
         return model(**{k: _to(v, device) for k, v in kept.items()})
@@ -96,7 +96,8 @@ def _device(model: nn.Module) -> torch.device:
 
 
 def _to(value: Any, device: torch.device) -> Any:
-    return value.to(device) if isinstance(value, Tensor) else value
+    """On the device, and a copy: an in-place activation may stand first in the model."""
+    return value.detach().to(device, copy=True) if isinstance(value, Tensor) else value
 
 
 def _takes(model: nn.Module, key: str, targets: bool) -> bool:

@@ -17,7 +17,7 @@ from actsmith.theory.entropy import DEFAULT_TAU, Entropy, entropy
 from actsmith.theory.law import Law
 from actsmith.theory.laws import resolve_law
 
-__all__ = ["Analysis", "analyze", "rank", "sign_note"]
+__all__ = ["Analysis", "analyze", "rank"]
 
 _GRID = np.sinh(np.linspace(-10, 10, 2002))
 
@@ -46,8 +46,8 @@ class Analysis:
 
     @property
     def note(self) -> str | None:
-        """What a reader must know of this formula; for CRReLU, the sign of its start."""
-        return sign_note(self.formula)
+        """What a reader must know of this formula: the sign of CRReLU's start, the reason of RePU's failure."""
+        return _note(self.formula)
 
     @property
     def error(self) -> float:
@@ -73,14 +73,19 @@ class Analysis:
         }
 
 
-def sign_note(f: Formula) -> str | None:
-    """One sentence for CRReLU, None for any other formula."""
-    if f.expr != get("crrelu").expr:
-        return None
-    return (
-        "The published start eps = +0.01 raises the output entropy under N(0, 1), by dH/deps = 2^(-3/2) = 0.353553 "
-        "nats per unit of eps (conditional on x > 0); the derivation of arXiv:2405.12954 descends, which is eps < 0."
-    )
+def _note(f: Formula) -> str | None:
+    if f.expr == get("crrelu").expr:
+        return (
+            "The published start eps = +0.01 raises the output entropy under N(0, 1), by dH/deps = 2^(-3/2) = 0.353553 "
+            "nats per unit of eps (conditional on x > 0); the derivation of arXiv:2405.12954 descends, which is eps < 0."
+        )
+    if f.expr == get("repu").expr and (p := f.params["p"].value) > 1:
+        return (
+            f"RePU: g(K) grows like K^p, so chi_par/chi_perp = (2p - 1)/p = {(2 * p - 1) / p:.6g} at every K and under "
+            "every C_W and C_b: with gradients kept (chi_perp = 1) the kernel explodes or dies doubly exponentially, "
+            "with the kernel kept (chi_par = 1) gradients vanish. No initialisation helps (arXiv:2408.02697)."
+        )
+    return None
 
 
 def analyze(f: FormulaLike, law: Law | str = "normal", tau: float = DEFAULT_TAU) -> Analysis:

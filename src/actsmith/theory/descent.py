@@ -43,6 +43,7 @@ from actsmith.theory.law import Array, Law
 from actsmith.theory.laws import Normal, resolve_law
 from actsmith.theory.quadrature import nodes
 from actsmith.theory.smoothed import SmoothedOutput, smoothed_output
+from actsmith.theory.tuning import tune
 
 __all__ = ["Flow", "Keep", "Step", "flow", "hermite_psi", "projected_ascent"]
 
@@ -264,22 +265,20 @@ class _Conditions:
 
 
 def _start_critical(f: Formula, order: int) -> tuple[_Family, _Conditions, Array]:
-    """f over the root of E f'^2, moved onto the conditions inside the family."""
+    """f over the root of E f'^2, moved onto the conditions inside the family; where that does not reach them, f tuned
+    to them by a transform of its input and output."""
     rough = _Family(f, order)
     slope = float(rough.weight @ rough.slope**2)
     if not (np.isfinite(slope) and slope > 0):
         raise ActsmithError(f"flow: E f'^2 of {f.name} under N(0, 1) is {slope:.3g}; it cannot be made critical")
     scale = sp.Rational(f"{1 / sqrt(slope):.15g}")
-    base = Formula(scale * f.expr, f.params, f"{float(scale):.4g}*{f.name}")
-    family = _Family(base, order)
-    conditions = _Conditions(family)
-    eps = conditions.restore(np.zeros(order + 1))
-    if eps is None:
-        raise ActsmithError(
-            f"flow: no member of {f.name} + sum eps_k psi_k (k <= {order}) near it is critical at K = 1; "
-            "raise the order, or start from actsmith.tune(f)"
-        )
-    return family, conditions, eps
+    for base in (lambda: Formula(scale * f.expr, f.params, f"{float(scale):.4g}*{f.name}"), lambda: tune(f)):
+        family = _Family(base(), order)
+        conditions = _Conditions(family)
+        eps = conditions.restore(np.zeros(order + 1))
+        if eps is not None:
+            return family, conditions, eps
+    raise ActsmithError(f"flow: no member of {f.name} + sum eps_k psi_k (k <= {order}) near it is critical at K = 1")
 
 
 def _descent(family: _Family, eps: Array, law: Law, conditions: _Conditions | None) -> Array:
