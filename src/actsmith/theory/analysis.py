@@ -77,7 +77,7 @@ def _note(f: Formula) -> str | None:
     if f.expr == get("crrelu").expr:
         return (
             "The published start eps = +0.01 raises the output entropy under N(0, 1), by dH/deps = 2^(-3/2) = 0.353553 "
-            "nats per unit of eps (conditional on x > 0); the derivation of arXiv:2405.12954 descends, which is eps < 0."
+            "nats per unit of eps (given x > 0); the derivation of arXiv:2405.12954 descends, which is eps < 0."
         )
     if f.expr == get("repu").expr and (p := f.params["p"].value) > 1:
         return (

@@ -272,8 +272,9 @@ def _start_critical(f: Formula, order: int) -> tuple[_Family, _Conditions, Array
     if not (np.isfinite(slope) and slope > 0):
         raise ActsmithError(f"flow: E f'^2 of {f.name} under N(0, 1) is {slope:.3g}; it cannot be made critical")
     scale = sp.Rational(f"{1 / sqrt(slope):.15g}")
-    for base in (lambda: Formula(scale * f.expr, f.params, f"{float(scale):.4g}*{f.name}"), lambda: tune(f)):
-        family = _Family(base(), order)
+    for tuned in (False, True):
+        base = tune(f) if tuned else Formula(scale * f.expr, f.params, f"{float(scale):.4g}*{f.name}")
+        family = _Family(base, order)
         conditions = _Conditions(family)
         eps = conditions.restore(np.zeros(order + 1))
         if eps is not None:

@@ -98,9 +98,9 @@ def _entropy(f: Formula, law: Law, tau: float) -> Entropy:
     reasons: dict[str, str] = {}
     try:
         output = output_law(f, law)
-    except NumericsError as error:
+    except NumericsError as problem:
         names = ("differential", "mixed", "scale_free", "smoothed")
-        return Entropy(None, 0.0, None, None, None, tau, None, None, 0.0, dict.fromkeys(names, str(error)))
+        return Entropy(None, 0.0, None, None, None, tau, None, None, 0.0, dict.fromkeys(names, str(problem)))
     if not output.branches:
         value = output.atoms[0].value
         distinct = {a.value for a in output.atoms if a.mass > 0}
@@ -129,8 +129,8 @@ def _entropy(f: Formula, law: Law, tau: float) -> Entropy:
     if moments is not None:
         try:
             smooth = _smoothed(f, law, moments, tau)
-        except NumericsError as problem:
-            reasons["smoothed"] = str(problem)
+        except NumericsError as unresolved:
+            reasons["smoothed"] = str(unresolved)
         error = max(error + moments.error, smooth.error if smooth else 0.0)
     return Entropy(
         differential, output.atom_mass, mixed, scale_free, smooth.value if smooth else None, tau,

@@ -58,7 +58,7 @@ def direction_spline(f: Formula, law: Law, bends: Sequence[sp.Expr | None]) -> s
     for i, piece in enumerate(f.pieces):
         low, high = piece.bounds
         inside = (low <= knots) & (knots < high)
-        bend = bends[min(known, key=lambda j, i=i: (abs(j - i), -j))]
+        bend = bends[min((abs(j - i), -j, j) for j in known)[2]]
         if inside.any() and bend != 0:
             values[inside] += p[inside] * Formula(bend)(knots[inside])
     if not np.abs(values).max() > 1e-12 * p.max():
@@ -120,7 +120,8 @@ def _exact_piece(f: Formula, psi: Formula, eps: float, a: float, b: float) -> tu
     inner_a, inner_b = np.nextafter(a, b), np.nextafter(b, a)
 
     def moved(x: Array) -> Array:
-        return x - eps * psi(x) / f.jet(x, 1)[1]
+        image: Array = x - eps * psi(x) / f.jet(x, 1)[1]
+        return image
 
     grid = np.linspace(inner_a, inner_b, 8 * EXACT_KNOTS)
     image = moved(grid)
