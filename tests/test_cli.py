@@ -135,6 +135,44 @@ def test_argument_errors_exit_with_status_2(capsys, arguments):
     assert "--help" in capsys.readouterr().err
 
 
+def test_probe_shows_every_site_of_a_model(capsys, tmp_path):
+    page = tmp_path / "probe.html"
+    status, out, _ = run(capsys, "probe", "timm:vit_tiny_patch16_224", "--html", str(page))
+    assert status == 0
+    assert "blocks.11.mlp.act" in out
+    assert "random" in out or "normal images" in out
+    assert "blocks.11.mlp.act" in page.read_text()
+
+
+def test_probe_of_a_users_own_model(capsys, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\ndef net():\n    return nn.Sequential(nn.Linear(5, 40), nn.GELU(), nn.Linear(40, 2))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    data = tmp_path / "x.npy"
+    np.save(data, np.random.default_rng(0).normal(size=(300, 5)))
+    found = record(capsys, "probe", "mine:net", "--data", str(data))
+    (site,) = found["sites"]
+    assert site["site"]["activation"] == "gelu"
+    assert "300 inputs" in found["inputs"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["probe", "timm:no_such_model"], "expected module:object"),
+        (["probe", "no.such.module:net"], "expected module:object"),
+        (["probe", "collections:OrderedDict"], "expected a torch.nn.Module"),
+        (["probe", "torch.nn:Identity", "--data", "/no/such.npy"], "cannot be read as .npy"),
+        (["probe", "torch.nn:Identity"], "does not describe its input"),
+    ],
+)
+def test_a_model_that_cannot_be_probed(capsys, arguments, message):
+    status, out, err = run(capsys, *arguments)
+    assert (status, out) == (2, "")
+    assert message in err
+
+
 def test_start_loads_little():
     """`--help` needs neither torch nor sympy nor numpy; `analyze` needs no torch. Times are printed, not asserted."""
     code = "import sys, actsmith.cli as c\ntry: c.main(%s)\nexcept SystemExit: pass\nprint(sorted(sys.modules))"

@@ -50,6 +50,12 @@ _HOME = {
     "vertex_flow": "theory.recursions",
     "simulate": "nn.simulate",
     "probe": "surgery.probe",
+    "ProbeEvery": "surgery.probe",
+    "sites": "surgery.sites",
+    "replace_": "surgery.replace",
+    "calibrate": "surgery.calibrate",
+    "Blend": "surgery.blend",
+    "advise": "surgery.advise",
 }
 
 __all__ = ["__version__", "nn", "search", *_HOME]  # noqa: PLE0604  (the names of a dict of strings)

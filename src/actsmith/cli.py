@@ -83,6 +83,13 @@ def _parser() -> argparse.ArgumentParser:
     rank = verb("rank", _rank, "Formulas in the order of their smoothed, scale-free output entropy, lowest first.")
     search = verb("search", _search, "The main job: better activations for a task, against baselines.", law=False)
 
+    probe = verb(
+        "probe", _probe, "What a model's activations see: law, entropy, dead units.", law=False
+    )
+    probe.add_argument("model", metavar="MODEL", help="module:object, timm:NAME, or a transformers folder or Hub id")
+    probe.add_argument("--data", type=Path, metavar="FILE", help=".npy of inputs, samples first (default: random ones)")
+    probe.add_argument("--html", type=Path, metavar="FILE", help="write a page with a picture per site")
+
     for added in (analyze, derive):
         added.add_argument("formula", metavar="FORMULA")
     rank.add_argument("formulas", nargs="*", metavar="FORMULA", help="what to rank (default: the whole catalogue)")
@@ -95,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     worst.add_argument("--low", type=float, default=-1.0, help="value at minus infinity (default: -1)")
     worst.add_argument("--high", type=float, default=1.0, help="value at infinity (default: 1)")
     _search_options(search)
-    for added in (listing, analyze, derive, worst, rank, search):
+    for added in (listing, analyze, derive, worst, rank, search, probe):
         added.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     return parser
 
@@ -247,6 +254,25 @@ def _rank(request: argparse.Namespace) -> None:
     _print_table(["name", "smoothed", "scale-free", "universality"], shown)
     for note in {a.note: None for a in analyses if a.note}:
         print(f"\n{note}")
+    return None
+
+
+def _probe(request: argparse.Namespace) -> None:
+    from actsmith.surgery.load import load_batches, load_model
+    from actsmith.surgery.probe import probe
+
+    model = load_model(request.model).eval()
+    batches, source = load_batches(model, request.data)
+    found = probe(model, batches, strict=False)
+    if request.html:
+        from actsmith.report.probe_page import probe_page
+
+        request.html.write_text(probe_page({source: found.to_dict()}, title=request.model), encoding="utf-8")
+    if request.json:
+        return _print_json(found.to_dict() | {"model": request.model, "inputs": source})
+    print(f"{request.model}: {source}\n\n{found.table()}")
+    if request.html:
+        print(f"\nPage: {request.html}")
     return None
 
 

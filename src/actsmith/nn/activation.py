@@ -8,7 +8,6 @@ Learnable parameters (`Param(..., learn=True)`) are `nn.Parameter`s under their 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal, Self
@@ -119,10 +118,12 @@ class Activation(nn.Module):
 
     def _value(self, name: str, x: Tensor) -> Tensor:
         """The parameter as it enters: inside its range, shaped to broadcast along the channels."""
-        theta = self._parameter(name)
-        p = self._family.formula.params[name]
-        if math.isfinite(p.low) or math.isfinite(p.high):
-            theta = theta + (theta.clamp(p.low, p.high) - theta).detach()
+        theta = self._parameters.get(name)  # faster than the attribute, which a parametrization makes of it
+        if theta is None:
+            theta = self._parameter(name)
+        if name in self._family.ranges:
+            low, high = self._family.ranges[name]
+            theta = theta + (theta.clamp(low, high) - theta).detach()
         if self.share != "channel":
             return theta
         dim = self.channel_dim

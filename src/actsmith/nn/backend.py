@@ -17,7 +17,8 @@ Route = Literal["auto", "compiled", "composite"]
 def _named(route: str, where: str) -> Route:
     for known in get_args(Route):
         if route == known:
-            return known  # type: ignore[no-any-return]
+            chosen: Route = known
+            return chosen
     raise ActsmithError(f"{where}: got {route!r}; expected 'auto', 'compiled' or 'composite'")
 
 
@@ -35,8 +36,8 @@ _state = _State()
 class backend:  # noqa: N801  (used as a function, and in a with statement)
     """Choose how activations are computed in this process, at once; in a `with` statement, until its end.
 
-    "auto", the start (or the environment variable ACTSMITH_BACKEND): a kernel compiled for the formula where there can be
-    one, else plain torch operations with one warning. "compiled": the same, but an error instead of the warning.
+    "auto", the start (or the environment variable ACTSMITH_BACKEND): a kernel compiled for the formula where there can
+    be one, else plain torch operations with one warning. "compiled": the same, but an error instead of the warning.
     "composite": plain torch operations.
 
     What torch transforms or traces (torch.func, forward mode, torch.compile, torch.export) is always plain torch.
@@ -78,7 +79,7 @@ def kernels_lost(what: str, reason: str) -> None:
     if _state.lost is None:
         _state.lost = reason
         message = (
-            f"{what} is computed by plain torch operations, with the same results but several times slower, as is every "
-            f"activation whose kernel is missing: {reason}. This is said once; acts.nn.backend('composite') silences it."
+            f"{what} is computed by plain torch operations, with the same results but several times slower, as is "
+            f"every activation without a kernel: {reason}. This is said once; acts.nn.backend('composite') silences it."
         )
         warnings.warn(message, RuntimeWarning, stacklevel=2)

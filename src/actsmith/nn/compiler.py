@@ -1,8 +1,8 @@
 """C source -> a loaded library, through the system's C compiler and a cache in the user's own cache folder.
 
-A library's name is a digest of its source, the flags, the compiler's version, the C library's and the processor's features:
-a cache that moves to another machine, or meets another compiler, is not used but added to. It is written under another name
-and renamed, so that processes that compile the same at once do not disturb each other.
+A library's name is a digest of its source, the flags, the compiler's version, the C library's and the processor's
+features: a cache that moves to another machine, or meets another compiler, is not used but added to. It is written
+under another name and renamed, so that processes that compile the same at once do not disturb each other.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from pathlib import Path
 
 __all__ = ["CannotCompile", "Library", "cache_folder", "library"]
 
-# Exact: infinities, NaN, signed zeros, subnormals and the order of operations stay as they are written. What is given up
-# is errno, and the floating-point exception flags, which a masked branch would set.
+# Exact: infinities, NaN, signed zeros, subnormals and the order of operations stay as they are written. What is given
+# up is errno, and the floating-point exception flags, which a masked branch would set. Products and sums may fuse.
 FLAGS = ("-O2", "-std=gnu11", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-w")
 SECONDS = 60
 
 
-class CannotCompile(Exception):
+class CannotCompile(Exception):  # noqa: N818  (a finding, not a fault)
     """There will be no kernel; the message says why."""
 
 
 class Library:
-    """A loaded library: its `run` called with the interpreter's lock held (short calls) and with it released (long ones).
+    """A loaded library: its `run`, called with the interpreter's lock held (`short`) and with it released (`long`).
 
     `fresh` says that it was compiled just now, not found in the cache.
     """

@@ -78,7 +78,10 @@ def _tables(program: Program) -> list[str]:
     wanted = dict.fromkeys((i.table, int(i.value)) for i in program.instructions if i.table)
     result = []
     for name, order in wanted:
-        rows = ", ".join("{" + ", ".join(_constant(float(v)) for v in row) + "}" for row in table(name).derivative_coefficients(order))
+        rows = ", ".join(
+            "{" + ", ".join(_constant(float(v)) for v in row) + "}"
+            for row in table(name).derivative_coefficients(order)
+        )
         result.append(f"static const T {name}_{order}[][4] = {{{rows}}};")
     return result
 
@@ -178,9 +181,7 @@ def _span(names: Names) -> str:
     if names.channels:
         fill = " ".join(f"T q_{n}[BLOCK]; fill(q_{n}, {n}, m, at + b, C, inner);" for n in names.t)
         fill += " ".join(f"T r_{n}[BLOCK];" for n in names.sums)
-        spread = " ".join(
-            f"spread(total + {k} * C, r_{n}, m, at + b, C, inner);" for k, n in enumerate(names.sums)
-        )
+        spread = " ".join(f"spread(total + {k} * C, r_{n}, m, at + b, C, inner);" for k, n in enumerate(names.sums))
     t = [f"q_{n}" for n in names.t] if names.channels else names.t
     last = [f"r_{n}" for n in names.sums] if names.channels else ["total"]
     through = ", ".join([*padded, *t, *(f"p_{n}" for n in names.y), *last])

@@ -7,6 +7,7 @@ when first needed, so every order is exact; nothing is saved for them but the no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
@@ -36,6 +37,8 @@ class Family:
     def __init__(self, formula: Formula) -> None:
         self.formula = formula
         self.learnable = tuple(name for name, p in formula.params.items() if p.learn)
+        ends = {name: (formula.params[name].low, formula.params[name].high) for name in self.learnable}
+        self.ranges = {name: pair for name, pair in ends.items() if math.isfinite(pair[0]) or math.isfinite(pair[1])}
         fixed = {parameter_symbol(n): sp.Rational(repr(p.value)) for n, p in formula.params.items() if not p.learn}
         self.symbols = (X, *(parameter_symbol(name) for name in self.learnable))
         value_order: Order = (0,) * len(self.symbols)
@@ -70,7 +73,7 @@ class Family:
         if torch.compiler.is_compiling():
             result: Tensor = _Traced.apply(self.value, self.first, x, *theta)
             return result
-        return self.value.fused.value(x, theta)
+        return self.value.fused.call((x, *theta))[0]
 
 
 class Node:
@@ -136,7 +139,11 @@ def _sum_of_terms(spec: Spec, result: Result, a: list[Tensor], b: list[Tensor], 
     total: Any = None
     for term in result.terms:
         product: Any = None
-        for factor in [*(a[w] for w in term.weights), *(b[s] for s in term.scalars), values[spec.orders.index(term.order)]]:
+        for factor in [
+            *(a[w] for w in term.weights),
+            *(b[s] for s in term.scalars),
+            values[spec.orders.index(term.order)],
+        ]:
             product = factor if product is None else product * factor
         total = product if total is None else total + product
     return total

@@ -15,18 +15,20 @@ import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
 
-from actsmith.nn import kernel as kernels
 from actsmith.nn.backend import _state
 from actsmith.nn.family import Node, Twin
-from actsmith.nn.kernel import Kernel, build
+from actsmith.nn.kernel import THREADED_FROM, Kernel, build, run, threads
+from actsmith.nn.nodes import ELEMENTWISE
 
-__all__ = ["Fused"]
+__all__ = ["Fused", "observed", "takes"]
 
 _keys = torch._C._dispatch_keys
 _functorch_active = torch._C._are_functorch_transforms_active
 _modes = torch._C._len_torch_dispatch_stack
 _tracing = torch._C._get_tracing_state
 _grad_enabled = torch.is_grad_enabled
+_empty_like = torch.empty_like
+_ONE = (True,)
 
 
 def _plain_keys() -> frozenset[int]:
@@ -41,78 +43,80 @@ _TYPES = frozenset({Tensor, torch.nn.Parameter})
 _DTYPES = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
 
 
-def _observed() -> bool:
+def observed() -> bool:
     """Whether something transforms or traces what happens now: it must see plain torch operations."""
-    return _functorch_active() or forward_ad._current_level >= 0 or _modes() > 0 or _tracing() is not None
+    return _functorch_active() or _modes() > 0 or forward_ad._current_level >= 0 or _tracing() is not None
 
 
 class Fused:
     """A node on the compiled route, where there can be one."""
 
     def __init__(self, node: Node) -> None:
+        spec = node.spec
         self.node = node
+        self.split = spec.elementwise
+        self.like = [0 if r.into == ELEMENTWISE else spec.elementwise + r.into for r in spec.results]
+        self.scalar: dict[torch.dtype, Kernel] = {}  # kernels for parameters of one number
         self.kernels: dict[tuple[torch.dtype, bool], Kernel | None] = {}
-        self.backwards: dict[Any, Callable[..., tuple[Tensor | None, ...]]] = {}
+        self.backwards: dict[Any, Callable[..., Sequence[Tensor | None]]] = {}
         self.apply = _operation(self)
 
-    def value(self, x: Tensor, theta: Sequence[Tensor]) -> Tensor:
-        """Of a node with the one result f(x, theta): that result, differentiable."""
-        return self.call((x, *theta))[0]
-
-    def call(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def call(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         """The results, differentiable."""
-        if _state.route == "composite" or not takes(tensors) or _observed():
+        if observed() or not takes(tensors) or _state.route == "composite":
             return Twin.apply(self.node, *tensors)  # type: ignore[no-any-return]
-        if _grad_enabled() and any([t.requires_grad for t in tensors]):
-            return self.apply(*tensors)
+        if _grad_enabled():
+            for t in tensors:
+                if t.requires_grad:
+                    return self.apply(*tensors)
         return self.compute(tensors)
 
-    def compute(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def compute(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         """The results, by the kernel or its twin."""
-        node, x = self.node, tensors[0]
-        split = node.spec.elementwise
-        layout: tuple[int, int] | None = None
+        x, split = tensors[0], self.split
+        kernel = self.scalar.get(x.dtype)
+        if kernel is None:
+            return self.compute_any(tensors)
+        wide = kernel.wide
+        for t in tensors[:split]:
+            if not t.is_contiguous():
+                return self.compute_any(tensors)
         for t in tensors[split:]:
-            if t.numel() != 1:
-                layout = channel_layout(x, tensors[split:])
-                if layout is None:
-                    return node.evaluate(tensors)
-                break
-        key = (x.dtype, layout is not None)
-        kernel = self.kernels.get(key, self)
-        if kernel is self:
-            kernel = self.kernels[key] = build(node, x.dtype, layout is not None)
+            if t.dtype is not wide or t.numel() != 1:
+                return self.compute_any(tensors)
+        results = [_empty_like(tensors[i]) for i in self.like]
+        n = x.numel()
+        if n < THREADED_FROM:
+            failed = kernel.short(n, 1, *[t.data_ptr() for t in tensors], *[t.data_ptr() for t in results])
+        else:
+            failed = kernel.long(n, threads(), *[t.data_ptr() for t in tensors], *[t.data_ptr() for t in results])
+        if failed:
+            raise MemoryError(f"activation {self.node.of.formula.name}: no memory for the partial sums")
+        return results
+
+    def compute_any(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The same for tensors of any strides, and parameters of any dtype or one for each channel."""
+        node, split, dtype = self.node, self.split, tensors[0].dtype
+        layout: tuple[int, int] | None = None
+        ready = _alike(tensors[:split])
+        if any(t.numel() != 1 for t in tensors[split:]):
+            layout = channel_layout(ready[0], tensors[split:])
+            if layout is None:
+                return node.evaluate(tensors)
+        key = (dtype, layout is not None)
+        if key not in self.kernels:
+            self.kernels[key] = build(node, *key)
+        kernel = self.kernels[key]
         if kernel is None:
             return node.evaluate(tensors)
-        assert isinstance(kernel, Kernel)
-        return self.run(kernel, tensors, split, layout)
-
-    def run(
-        self, kernel: Kernel, tensors: Sequence[Tensor], split: int, layout: tuple[int, int] | None
-    ) -> tuple[Tensor, ...]:
-        """The results by the kernel, from tensors of any strides and parameters of any dtype."""
-        ready = list(tensors)
-        x = tensors[0]
-        if x.is_contiguous():
-            for i in range(1, split):
-                if not ready[i].is_contiguous():
-                    ready[i] = ready[i].contiguous()
-        else:
-            ready[:split] = _alike(ready[:split])
-            if layout is not None:
-                layout = channel_layout(ready[0], tensors[split:])
-        narrow = False
-        for i in range(split, len(ready)):
-            t = ready[i]
-            if t.dtype is not kernel.wide:
-                ready[i], narrow = t.to(kernel.wide), True
-            elif not t.is_contiguous():
-                ready[i] = t.contiguous()
-        results = kernels.run(self.node, kernel, ready, layout)
-        if not narrow:
-            return results
-        into = [r.into for r in self.node.spec.results]
-        return tuple(y if i < 0 else y.to(tensors[split + i].dtype) for y, i in zip(results, into, strict=True))
+        if layout is None:
+            self.scalar[dtype] = kernel
+        ready += [t.to(kernel.wide).contiguous() for t in tensors[split:]]
+        results = run(node, kernel, ready, layout)
+        return [
+            r if r.dtype == tensors[i].dtype else r.to(tensors[i].dtype)
+            for r, i in zip(results, self.like, strict=True)
+        ]
 
 
 def takes(tensors: Sequence[Tensor]) -> bool:
@@ -137,10 +141,10 @@ def channel_layout(x: Tensor, broadcast: Sequence[Tensor]) -> tuple[int, int] | 
     return count, x.stride(dims[0])
 
 
-def _alike(tensors: list[Tensor]) -> list[Tensor]:
+def _alike(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Tensors of one shape in x's memory order where x is dense, else contiguous."""
     x = tensors[0]
-    if not torch.ops.aten.is_non_overlapping_and_dense(x):
+    if x.is_contiguous() or not torch.ops.aten.is_non_overlapping_and_dense(x):
         return [t.contiguous() for t in tensors]
     strides = x.stride()
     return [t if t.stride() == strides else torch.empty_like(x).copy_(t) for t in tensors]
@@ -149,17 +153,20 @@ def _alike(tensors: list[Tensor]) -> list[Tensor]:
 def _operation(fused: Fused) -> Callable[..., tuple[Tensor, ...]]:
     """The node as an autograd operation of its own class."""
 
+    several = len(fused.node.spec.results) > 1
+
     class Operation(Function):
         @staticmethod
         def forward(ctx: Any, *tensors: Tensor) -> Any:
             ctx.save_for_backward(*tensors)
-            ctx.set_materialize_grads(False)
-            return fused.compute(tensors)
+            if several:
+                ctx.set_materialize_grads(False)
+            return tuple(fused.compute(tensors))
 
         @staticmethod
         def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
             needed = ctx.needs_input_grad
-            given = tuple([c is not None for c in cotangents])
+            given = tuple([c is not None for c in cotangents]) if several else _ONE
             step = fused.backwards.get((given, needed))
             if step is None:
                 step = fused.backwards[given, needed] = _backward(fused, given, needed)
@@ -173,18 +180,23 @@ def _operation(fused: Fused) -> Callable[..., tuple[Tensor, ...]]:
 
 def _backward(
     fused: Fused, given: tuple[bool, ...], needed: tuple[bool, ...]
-) -> Callable[[Sequence[Tensor], Sequence[Tensor | None]], tuple[Tensor | None, ...]]:
+) -> Callable[[Sequence[Tensor], Sequence[Tensor | None]], Sequence[Tensor | None]]:
     """How to get the gradients of an operation, for these cotangents and these inputs."""
     derived = fused.node.gradients(given, needed)
     targets = derived.targets
     if derived.spec is None:
         return lambda tensors, cotangents: (None,) * len(targets)
     child, sources = fused.node.of.node(derived.spec).fused, derived.sources
+    all_in_order = targets == tuple(range(len(targets)))
 
-    def step(tensors: Sequence[Tensor], cotangents: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
-        everything = [*tensors, *[c for c in cotangents if c is not None]]
+    def step(tensors: Sequence[Tensor], cotangents: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
+        present = [c for c in cotangents if c is not None]
+        everything = [*tensors, *present]
         inputs = [everything[s] for s in sources]
-        results = child.call(inputs) if _grad_enabled() or not takes(inputs) or _observed() else child.compute(inputs)
-        return tuple([None if t is None else results[t] for t in targets])
+        if _grad_enabled() or observed() or not takes(present) or _state.route == "composite":
+            results = child.call(inputs)
+        else:
+            results = child.compute(inputs)
+        return tuple(results) if all_in_order else tuple([None if t is None else results[t] for t in targets])
 
     return step

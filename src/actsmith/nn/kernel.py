@@ -48,9 +48,9 @@ _process = _Process()
 os.register_at_fork(after_in_child=_process.after_fork)
 
 
-def threads(n: int) -> int:
-    """How many threads for n elements."""
-    return 1 if n < THREADED_FROM or _process.forked else torch.get_num_threads()
+def threads() -> int:
+    """How many threads a long kernel may use now."""
+    return 1 if _process.forked else torch.get_num_threads()
 
 
 class Kernel:
@@ -97,7 +97,7 @@ def run(node: Node, kernel: Kernel, tensors: list[Tensor], layout: tuple[int, in
     n = x.numel()
     function = kernel.short if n < THREADED_FROM else kernel.long
     pointers = [t.data_ptr() for t in (*tensors, *results)]
-    if function(n, threads(n), *(layout or ()), *pointers):
+    if function(n, threads() if n >= THREADED_FROM else 1, *(layout or ()), *pointers):
         raise MemoryError(f"activation {node.of.formula.name}: no memory for the partial sums")
     return tuple(results)
 
@@ -111,7 +111,9 @@ def _check(node: Node, kernel: Kernel, dtype: torch.dtype, channels: bool, timed
     with torch.no_grad(), torch.inference_mode():
         inputs = _inputs(node, dtype, channels, 777)
         layout = (3, 1) if channels else None
-        ours = run(node, kernel, [t.to(kernel.wide) if i >= node.spec.elementwise else t for i, t in enumerate(inputs)], layout)
+        ours = run(
+            node, kernel, [t.to(kernel.wide) if i >= node.spec.elementwise else t for i, t in enumerate(inputs)], layout
+        )
         twin = node.evaluate(inputs)
         exact = node.evaluate([t.double() for t in inputs])
         for result, mine, other, true in zip(node.spec.results, ours, twin, exact, strict=True):

@@ -56,6 +56,7 @@ __all__ = ["Correction", "Sign", "correction", "improve", "worst"]
 
 Sign = Literal["descend", "published"]
 Z = sp.Symbol("z", real=True)
+SIMPLIFIED = 60  # operations: SymPy simplifies a formula of this size in a fraction of a second, a mixture's in minutes
 
 
 def worst(law: Law | str = "normal", low: float = -1.0, high: float = 1.0) -> Formula:
@@ -284,7 +285,9 @@ def _piece_correction(piece: Piece, density: sp.Expr) -> BranchCorrection:
     if inverse is not None:
         slope = inverse.diff(Z)
         at = density.subs(X, inverse)
-        eta = sp.simplify(-(density.diff(X).subs(X, inverse) * slope + at * slope.diff(Z) / slope))
+        eta = -(density.diff(X).subs(X, inverse) * slope + at * slope.diff(Z) / slope)
+        if eta.count_ops() < SIMPLIFIED:
+            eta = sp.simplify(eta)
     return BranchCorrection(low, high, eta, direction)
 
 
