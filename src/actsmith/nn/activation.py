@@ -118,9 +118,8 @@ class Activation(nn.Module):
 
     def _value(self, name: str, x: Tensor) -> Tensor:
         """The parameter as it enters: inside its range, shaped to broadcast along the channels."""
-        theta = self._parameters.get(name)  # faster than the attribute, which a parametrization makes of it
-        if theta is None:
-            theta = self._parameter(name)
+        found = self._parameters.get(name)  # faster than the attribute, which a parametrization makes of it
+        theta: Tensor = self._parameter(name) if found is None else found
         if name in self._family.ranges:
             low, high = self._family.ranges[name]
             theta = theta + (theta.clamp(low, high) - theta).detach()

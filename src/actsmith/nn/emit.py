@@ -1,8 +1,8 @@
 """The C source of a node: printed from its program, never from a user's text.
 
-A block of BLOCK elements is one loop that the compiler turns into SIMD code; the last, short block runs through the same
-loop on a padded copy, so that a value does not depend on where in the tensor it stands. Sums are double over blocks and
-are added up in the order of chunks of a fixed size, so that they do not depend on the number of threads.
+A block of BLOCK elements is one loop that the compiler turns into SIMD code; the last, short block runs through the
+same loop on a padded copy, so that a value does not depend on where in the tensor it stands. Sums are double over
+blocks and are added up in the order of chunks of a fixed size, so that they do not depend on the number of threads.
 """
 
 from __future__ import annotations

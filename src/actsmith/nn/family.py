@@ -1,8 +1,8 @@
 """One autograd operation per formula, closed under differentiation (the algebra is in `actsmith.nn.nodes`).
 
-A `Node` computes what its `Spec` says, on one of two routes that return the same: `Node.evaluate`, plain torch operations,
-which is what transforms and tracers see, and a compiled kernel (`actsmith.nn.fused`). Its derivatives are again nodes, made
-when first needed, so every order is exact; nothing is saved for them but the node's inputs.
+A `Node` computes what its `Spec` says, on one of two routes that return the same: `Node.evaluate`, plain torch
+operations, which is what transforms and tracers see, and a compiled kernel (`actsmith.nn.fused`). Its derivatives are
+again nodes, made when first needed, so every order is exact; nothing is saved for them but the node's inputs.
 """
 
 from __future__ import annotations

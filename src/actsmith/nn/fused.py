@@ -1,8 +1,8 @@
 """The compiled route of a node: one autograd operation over one kernel, forward, and one for all gradients together.
 
 Here every microsecond counts: an activation of a thousand elements takes less time than the Python around it. So the
-operation of each node is a class of its own, kernels are found by dtype, and what a kernel cannot see (transforms, tracers,
-other devices, tensor subclasses) is told by three cheap questions.
+operation of each node is a class of its own, kernels are found by dtype, and what a kernel cannot serve (transforms,
+tracers, other devices, tensor subclasses) is found out by a few cheap questions.
 """
 
 from __future__ import annotations

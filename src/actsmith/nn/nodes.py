@@ -10,9 +10,9 @@
 | D^a f    | that derivative of the formula, computed pointwise                   | of x            |
 
 A term is a product of some w_j, some s_j and one D^a f(x, theta). A node returns sums of terms, each either elementwise
-or summed over all that one of the broadcast inputs was broadcast along. The derivative of a term is again a sum of
-terms: in x and in theta_i it raises a, in a weight it removes that weight, and the cotangent or tangent becomes a weight.
-So every derivative of a node is a node, which needs nothing but its inputs.
+or summed over all that one of the broadcast inputs was broadcast along. The derivative of a term is again a term: in x
+and in theta_i it raises a, in a weight it removes that weight, and the cotangent or tangent becomes a weight. So every
+derivative of a node is a node, which needs nothing but its inputs.
 """
 
 from __future__ import annotations
@@ -70,9 +70,15 @@ class Spec:
 
 @dataclass(frozen=True)
 class Derived:
-    """A derivative of a node: `spec` applied to `sources`, which count through the node's inputs and then what was given
-    (cotangents of its outputs or tangents of its inputs, those that are there). `targets` says of each input (reverse
-    mode) or output (forward mode) which result of `spec` is its derivative; None for an exact zero."""
+    """A derivative of a node.
+
+    Attributes:
+        spec: what computes it; None where all is zero.
+        sources: its inputs, counted through the node's inputs and then what was given (the cotangents of outputs, or
+            the tangents of inputs, that are there).
+        targets: of each input (reverse mode) or output (forward mode), the result of `spec` that is its derivative;
+            None for an exact zero.
+    """
 
     spec: Spec | None
     sources: tuple[int, ...]
