@@ -83,12 +83,12 @@ def load_batches(model: nn.Module, data: Path | None, batch: int = 64, seed: int
             array = np.load(data, allow_pickle=False)
         except (OSError, ValueError) as error:
             raise ActsmithError(f"--data: {str(data)!r} cannot be read as .npy ({error})") from None
-        tokens = np.issubdtype(array.dtype, np.integer)
-        x = torch.from_numpy(array.astype(np.int64 if tokens else np.float32))
-        pieces = [{"input_ids": part} if tokens else part for part in torch.split(x, batch)]
+        whole = bool(np.issubdtype(array.dtype, np.integer))
+        x = torch.from_numpy(array.astype(np.int64 if whole else np.float32))
+        pieces = [{"input_ids": part} if whole else part for part in torch.split(x, batch)]
         return pieces, f"{len(x):,} inputs of {data}"
     generator = torch.Generator().manual_seed(seed)
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     described = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None) or {}
     size = described.get("input_size") if hasattr(described, "get") else None
     if size is None and getattr(config, "image_size", None):
