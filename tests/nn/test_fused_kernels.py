@@ -144,7 +144,11 @@ def test_layouts_and_channels(layout: str, share: str) -> None:
         with backend(route):
             leaf = x.detach().requires_grad_()
             y = act(leaf)
-            c = torch.linspace(-1, 1, x.numel()).reshape(x.shape).mT if x.ndim == 4 and x.shape[2] == x.shape[3] else 1.5
+            c = (
+                torch.linspace(-1, 1, x.numel()).reshape(x.shape).mT
+                if x.ndim == 4 and x.shape[2] == x.shape[3]
+                else 1.5
+            )
             grads = torch.autograd.grad((y * c).square().sum(), [leaf, *act.parameters()])
             results.append([y.detach(), *grads])
     for mine, other in zip(*results, strict=True):

@@ -139,11 +139,8 @@ def _sum_of_terms(spec: Spec, result: Result, a: list[Tensor], b: list[Tensor], 
     total: Any = None
     for term in result.terms:
         product: Any = None
-        for factor in [
-            *(a[w] for w in term.weights),
-            *(b[s] for s in term.scalars),
-            values[spec.orders.index(term.order)],
-        ]:
+        value = _like(a[0], values[spec.orders.index(term.order)])  # in x's memory format, not the cotangent's
+        for factor in [*(a[w] for w in term.weights), *(b[s] for s in term.scalars), value]:
             product = factor if product is None else product * factor
         total = product if total is None else total + product
     return total
