@@ -83,9 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     rank = verb("rank", _rank, "Formulas in the order of their smoothed, scale-free output entropy, lowest first.")
     search = verb("search", _search, "The main job: better activations for a task, against baselines.", law=False)
 
-    probe = verb(
-        "probe", _probe, "What a model's activations see: law, entropy, dead units.", law=False
-    )
+    probe = verb("probe", _probe, "What a model's activations see: law, entropy, dead units.", law=False)
     probe.add_argument("model", metavar="MODEL", help="module:object, timm:NAME, or a transformers folder or Hub id")
     probe.add_argument("--data", type=Path, metavar="FILE", help=".npy of inputs, samples first (default: random ones)")
     probe.add_argument("--html", type=Path, metavar="FILE", help="write a page with a picture per site")
