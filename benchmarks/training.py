@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from benchmarks.measure import Row, interleaved, naive_crrelu
 from torch import Tensor, nn
 
 from actsmith.nn import Activation
+from benchmarks.measure import Row, interleaved, naive_crrelu
 
 WIDTH, HIDDEN, POINTS = 64, 5, 10_000
 
