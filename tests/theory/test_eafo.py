@@ -205,6 +205,7 @@ def test_flow_lowers_the_entropy_step_by_step_and_keeps_criticality(name, law):
     assert levels == sorted(levels, reverse=True)
     assert len(set(levels)) == len(levels) > 2
     assert all(point.condition_error < 1e-8 for point in found.history)
+    assert all(point.universality in ("half_stable", "zero_stable", "scale_invariant") for point in found.history)
     assert acts.entropy(found.formula, law).smoothed == pytest.approx(levels[-1], abs=1e-7)
     points = acts.criticality(found.formula).points
     assert any(abs(p.K - 1) < 1e-6 and abs(p.C_W - 1) < 1e-6 for p in points)

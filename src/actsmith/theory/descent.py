@@ -38,6 +38,7 @@ from actsmith.errors import ActsmithError, FormulaError, NumericsError
 from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula, Param
 from actsmith.formula.parse import X, parameter_symbol
+from actsmith.theory.criticality import criticality
 from actsmith.theory.entropy import DEFAULT_TAU, output_moments
 from actsmith.theory.law import Array, Law
 from actsmith.theory.laws import Normal, resolve_law
@@ -64,10 +65,18 @@ def hermite_psi(k: int) -> sp.Expr:
 
 @dataclass(frozen=True)
 class Step:
-    """One point of a flow: eps_0 .. eps_order, the smoothed entropy there, and the largest error of the conditions."""
+    """One point of a flow.
+
+    Attributes:
+        eps: eps_0 .. eps_order.
+        entropy: the smoothed entropy there, in nats.
+        universality: the class there.
+        condition_error: the largest error of the three conditions; None where they are not kept.
+    """
 
     eps: tuple[float, ...]
     entropy: float
+    universality: str
     condition_error: float | None
 
 
@@ -78,7 +87,7 @@ class Flow:
     Attributes:
         base: the formula it started from (rescaled when `keep="critical"`, so that the conditions hold).
         formula: base + sum_k eps_k psi_k at the end, eps_k learnable.
-        history: every accepted point, the start first; the entropy falls from each to the next.
+        history: every accepted point with its entropy and class, the start first; the entropy falls at each.
         status: why it stopped, in words.
     """
 
@@ -306,7 +315,8 @@ def _line_search(
 def _point(family: _Family, eps: Array, law: Law, conditions: _Conditions | None) -> Step:
     value = family.output(eps, law).entropy
     error = None if conditions is None else float(np.abs(conditions(eps)[0]).max())
-    return Step(tuple(float(e) for e in eps), value, error)
+    universality = criticality(family.formula(eps)).universality
+    return Step(tuple(float(e) for e in eps), value, universality, error)
 
 
 def _shorten(result: Flow, terms: int) -> tuple[Formula, float]:
