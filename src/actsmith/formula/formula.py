@@ -116,11 +116,15 @@ class Formula:
 
     # ------------------------------------------------------------------------------------------------ the function
 
+    def values(self, *, learned: bool = True) -> dict[sp.Symbol, sp.Rational]:
+        """Symbol -> exact value of every parameter, or of those alone that training leaves as they are."""
+        chosen = {n: p for n, p in self.params.items() if learned or not p.learn}
+        return {parameter_symbol(n): sp.Rational(repr(p.value)) for n, p in chosen.items()}
+
     @cached_property
     def bound(self) -> sp.Expr:
         """The expression with the parameters' values in it, as exact rationals."""
-        values = {parameter_symbol(k): sp.Rational(repr(p.value)) for k, p in self.params.items()}
-        return self.expr.subs(values) if values else self.expr
+        return self.expr.subs(self.values()) if self.params else self.expr
 
     @cached_property
     def kinks(self) -> tuple[float, ...]:
@@ -181,14 +185,14 @@ class Formula:
     def _program(self, order: int) -> Program:
         programs: dict[int, Program] = self.__dict__.setdefault("_programs", {})
         if order not in programs:
-            values = {parameter_symbol(n): sp.Rational(repr(p.value)) for n, p in self.params.items()}
+            values = self.values()
             programs[order] = lower([e.subs(values) for e in self._derivatives(order)[: order + 1]], [X], {})
         return programs[order]
 
     def _log_program(self, order: int) -> Program:
         programs: dict[int, Program] = self.__dict__.setdefault("_log_programs", {})
         if order not in programs:
-            values = {parameter_symbol(n): sp.Rational(repr(p.value)) for n, p in self.params.items()}
+            values = self.values()
             programs[order] = lower_log_abs(self._derivatives(order)[order].subs(values), [X])
         return programs[order]
 

@@ -39,7 +39,7 @@ class Family:
         self.learnable = tuple(name for name, p in formula.params.items() if p.learn)
         ends = {name: (formula.params[name].low, formula.params[name].high) for name in self.learnable}
         self.ranges = {name: pair for name, pair in ends.items() if math.isfinite(pair[0]) or math.isfinite(pair[1])}
-        fixed = {parameter_symbol(n): sp.Rational(repr(p.value)) for n, p in formula.params.items() if not p.learn}
+        fixed = formula.values(learned=False)
         self.symbols = (X, *(parameter_symbol(name) for name in self.learnable))
         value_order: Order = (0,) * len(self.symbols)
         self.probe = {parameter_symbol(name): formula.params[name].value for name in self.learnable}

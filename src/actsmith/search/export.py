@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import sympy as sp
 import torch
 
 from actsmith.errors import ActsmithError
@@ -146,7 +145,7 @@ def to_torch_source(formula: Formula, class_name: str, comments: Sequence[str] =
     if not possible or class_name in reserved:
         raise ActsmithError(f"export: class name: got {class_name!r}; expected a Python name, as in MyActivation")
     learned = [name for name, p in formula.params.items() if p.learn]
-    fixed = {parameter_symbol(n): sp.Rational(repr(p.value)) for n, p in formula.params.items() if not p.learn}
+    fixed = formula.values(learned=False)
     symbols = [X, *(parameter_symbol(name) for name in learned)]
     expression = formula.expr.subs(fixed)
     probe = {parameter_symbol(name): formula.params[name].value for name in learned}
@@ -222,7 +221,7 @@ def _used(attribute: str, low: float, high: float) -> str:
 
 
 def _expression_text(formula: Formula) -> str:
-    fixed = {parameter_symbol(n): sp.Rational(repr(p.value)) for n, p in formula.params.items() if not p.learn}
+    fixed = formula.values(learned=False)
     values: dict[str, Any] = {n: p for n, p in formula.params.items() if p.learn}
     return Formula(formula.expr.subs(fixed), values).text
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from actsmith.errors import ActsmithError
+from actsmith.surgery.running import image_size
 
 __all__ = ["load_batches", "load_model"]
 
@@ -89,8 +90,7 @@ def load_batches(model: nn.Module, data: Path | None, batch: int = 64, seed: int
         return pieces, f"{len(x):,} inputs of {data}"
     generator = torch.Generator().manual_seed(seed)
     config: Any = getattr(model, "config", None)
-    described = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None) or {}
-    size = described.get("input_size") if hasattr(described, "get") else None
+    size = image_size(model)
     if size is None and getattr(config, "image_size", None):
         size = (getattr(config, "num_channels", 3), config.image_size, config.image_size)
     if size is not None:

@@ -66,6 +66,12 @@ def as_batches(batches: Any) -> Iterable[Any]:
     return [batches] if isinstance(batches, Tensor | Mapping) else batches
 
 
+def image_size(model: nn.Module) -> tuple[int, ...] | None:
+    """(channels, height, width) that a timm model describes as its input, else None."""
+    described = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
+    return described.get("input_size") if isinstance(described, Mapping) else None
+
+
 def example_for(model: nn.Module, example: Any) -> Any:
     """The example given, or one that the model's own description allows (timm, transformers).
 
@@ -74,8 +80,7 @@ def example_for(model: nn.Module, example: Any) -> Any:
     """
     if example is not None:
         return example
-    described = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
-    size = described.get("input_size") if isinstance(described, Mapping) else None
+    size = image_size(model)
     if size:
         return torch.zeros(2, *size)
     config = getattr(model, "config", None)
