@@ -45,7 +45,7 @@ format: $(VENV)/dev  ## Format the code
 	$(BIN)/ruff format .
 
 bench: $(VENV)/dev  ## Ratios against named peers in one run
-	$(BIN)/python -m benchmarks
+	$(BIN)/actsmith bench
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

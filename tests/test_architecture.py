@@ -15,7 +15,19 @@ import actsmith
 ROOT = Path(actsmith.__file__).parent
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 600, 70
 
-LAYERS = ("errors", "progress", "formula", "theory", "nn", "surgery", "experiments", "search", "report", "cli")
+LAYERS = (
+    "errors",
+    "progress",
+    "formula",
+    "theory",
+    "nn",
+    "surgery",
+    "experiments",
+    "search",
+    "report",
+    "benchmarks",
+    "cli",
+)
 """In the order of the data flow: a module imports from its own layer and from those before it."""
 
 

@@ -83,6 +83,13 @@ def _parser() -> argparse.ArgumentParser:
     rank = verb("rank", _rank, "Formulas in the order of their smoothed, scale-free output entropy, lowest first.")
     search = verb("search", _search, "The main job: better activations for a task, against baselines.", law=False)
 
+    bench = verb(
+        "bench", _bench, "Measure this installation against named peers; ratios beside their targets.", law=False
+    )
+    bench.add_argument("parts", nargs="*", metavar="PART", help="activation, training, theory, criticality (all)")
+    bench.add_argument("--quick", action="store_true", help="fewer repeats and smaller sizes")
+    bench.add_argument("--out", type=Path, default=Path("benchmarks.csv"), metavar="CSV", help="where the rows go")
+
     probe = verb("probe", _probe, "What a model's activations see: law, entropy, dead units.", law=False)
     probe.add_argument("model", metavar="MODEL", help="module:object, timm:NAME, or a transformers folder or Hub id")
     probe.add_argument("--data", type=Path, metavar="FILE", help=".npy of inputs, samples first (default: random ones)")
@@ -100,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     worst.add_argument("--low", type=float, default=-1.0, help="value at minus infinity (default: -1)")
     worst.add_argument("--high", type=float, default=1.0, help="value at infinity (default: 1)")
     _search_options(search)
-    for added in (listing, analyze, derive, worst, rank, search, probe):
+    for added in (listing, analyze, derive, worst, rank, search, bench, probe):
         added.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     return parser
 
@@ -271,6 +278,30 @@ def _probe(request: argparse.Namespace) -> None:
     print(f"{request.model}: {source}\n\n{found.table()}")
     if request.html:
         print(f"\nPage: {request.html}")
+    return None
+
+
+def _bench(request: argparse.Namespace) -> None:
+    from dataclasses import asdict
+
+    from actsmith.benchmarks.run import line, machine, run
+
+    notes: list[str] = []
+
+    def say(note: str) -> None:
+        notes.append(note)
+        print(note, file=sys.stderr, flush=True)
+
+    known, rows = machine(), []
+    for row in run(request.parts, request.quick, request.out, say):
+        rows.append(asdict(row) | {"met": row.met})
+        if not request.json:
+            print(line(row), flush=True)
+    if request.json:
+        return _print_json({"machine": known, "rows": rows, "left_out": notes, "csv": str(request.out)})
+    verdicts = [row["met"] for row in rows if row["met"] is not None]
+    print(f"\n{verdicts.count(True)} of {len(verdicts)} targets met; {request.out} has the rows.")
+    print(", ".join(f"{name} {value}" for name, value in known.items()) + " GB/s")
     return None
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from actsmith.errors import ActsmithError
 from actsmith.experiments.initial import initialisation
-from actsmith.experiments.network import Network
+from actsmith.experiments.network import Stack
 from actsmith.experiments.tasks import load_task, task_from_arrays
 from actsmith.experiments.training import Net, Optimiser, train
 from actsmith.formula.catalogue import get
@@ -41,14 +41,14 @@ def test_the_update_is_torchs_adamw():
     outcome = train(task, formula, [net], optimiser=Optimiser(weight_decay=0.1, warm_up=0.0), dtype=torch.float64)
     start = initialisation(formula, task.depth)
     square = float(np.mean(np.square(task.train.x, dtype=np.float64)))
-    network = Network(
-        formula, [3], features=64, width=12, depth=3, classes=10, start=start, square=square, dtype=torch.float64
+    network = Stack(
+        formula, [3], features=64, width=12, depth=3, outputs=10, start=start, square=square, dtype=torch.float64
     )
-    weights = [p for p in network.parameters if any(p is w for w in network.weights)]
-    others = [p for p in network.parameters if not any(p is w for w in network.weights)]
+    weights = [p for p in network.parameters() if any(p is w for w in network.weights)]
+    others = [p for p in network.parameters() if not any(p is w for w in network.weights)]
     groups = [{"params": weights, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
     adam = torch.optim.AdamW(groups, lr=1e-2)
-    x, y = torch.from_numpy(task.train.x).double() * network.scale, torch.from_numpy(task.train.y)
+    x, y = torch.from_numpy(task.train.x).double(), torch.from_numpy(task.train.y)
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(2**32 + 3))
     steps = len(y) // task.batch
     for step in range(steps):
@@ -60,14 +60,14 @@ def test_the_update_is_torchs_adamw():
         adam.zero_grad()
         functional.cross_entropy(network(x[batch][None])[0], y[batch]).backward()
         adam.step()
-    for one, other in zip(network.parameters, outcome.network.parameters, strict=True):
+    for one, other in zip(network.parameters(), outcome.network.parameters, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-9)
 
 
 def test_one_seed_means_one_draw_for_every_activation():
-    shape = {"features": 5, "width": 4, "depth": 2, "classes": 3}
+    shape = {"features": 5, "width": 4, "depth": 2, "outputs": 3}
     relu, gelu = (
-        Network(get(n), [7, 8], start=initialisation(get(n), 2), **shape) for n in ("relu", "gelu")
+        Stack(get(n), [7, 8], start=initialisation(get(n), 2), **shape) for n in ("relu", "gelu")
     )  # fmt: skip
     for a, b in zip(relu.weights, gelu.weights, strict=True):
         ratio = a / b
@@ -87,11 +87,11 @@ def test_the_first_pre_activations_have_the_kernel_that_was_asked_for(name):
     formula = get(name)
     start = initialisation(formula, 6)
     square = float(np.mean(np.square(DIGITS.train.x, dtype=np.float64)))
-    network = Network(formula, range(20), features=64, width=64, depth=6, classes=10, start=start, square=square)
+    network = Stack(formula, range(20), features=64, width=64, depth=6, outputs=10, start=start, square=square)
     x = torch.from_numpy(DIGITS.train.x) * network.scale
     with torch.no_grad():
         first = torch.baddbmm(network.biases[0], x.expand(20, -1, -1), network.weights[0])
-        logits = network(x.expand(20, -1, -1))
+        logits = network.scaled(x.expand(20, -1, -1))
     assert float(first.var()) == pytest.approx(start.K0, rel=0.15)
     assert 0.3 < float(logits.var()) < 3
 

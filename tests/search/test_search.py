@@ -15,7 +15,7 @@ from actsmith.errors import ActsmithError
 from actsmith.experiments.tasks import load_task
 from actsmith.report import render
 from actsmith.search import run as run_module
-from actsmith.search.folder import RunFolder, next_folder
+from actsmith.experiments.folder import RunFolder, next_folder
 from actsmith.search.run import search
 
 SMALL = {"width": 16, "depth": 2, "epochs": 3, "batch": 64}

@@ -8,9 +8,6 @@
 | W      | weights                             | (nets, fan_in, fan_out)          |
 | b      | biases                              | (nets, 1, fan_out)               |
 | f_l    | the activation of layer l           | learnable parameters (nets,)     |
-
-All numbers that training changes lie in one flat buffer, so that the optimiser is a few operations however deep the
-networks are; the modules hold views of it.
 """
 
 from __future__ import annotations
@@ -26,23 +23,25 @@ from actsmith.experiments.initial import Initialisation
 from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation
 
-__all__ = ["Network"]
+__all__ = ["Network", "Stack"]
 
 
-class Network:
+class Stack(nn.Module):
     """`len(seeds)` multilayer perceptrons.
 
-    Net i depends on seeds[i] alone: two nets, or two Networks, with one seed start from the same N(0, 1) draws, each
+    Net i depends on seeds[i] alone: two nets, or two stacks, with one seed start from the same N(0, 1) draws, each
     scaled by its own initialisation.
 
     Args:
         formula: the activation of every hidden layer; its learnable parameters are each net's and each layer's own.
         seeds: one a net.
-        features, width, depth, classes: the shape.
+        features, width, depth, outputs: the shape.
         start: the initialisation.
         square: the mean over the inputs of sum_i x_i^2/features, to scale them by.
         dtype: of everything.
     """
+
+    stacked = True
 
     def __init__(
         self,
@@ -52,18 +51,18 @@ class Network:
         features: int,
         width: int,
         depth: int,
-        classes: int,
+        outputs: int,
         start: Initialisation,
         square: float = 1.0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
+        super().__init__()
         self.formula = formula
         self.nets = len(seeds)
         self.scale = sqrt(max(start.K0 - start.C_b, 0.0) / (start.C_W * square))
-        fans = [features, *[width] * depth, classes]
+        fans = [features, *[width] * depth, outputs]
         drawn = {seed: _draw(seed, fans) for seed in seeds}
-        self.weights: list[nn.Parameter] = []
-        self.biases: list[nn.Parameter] = []
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for layer in range(depth + 1):
             last = layer == depth
             size = sqrt((start.readout if last else start.C_W) / fans[layer])
@@ -71,15 +70,47 @@ class Network:
             b = torch.stack([drawn[seed][layer][1] for seed in seeds]) * (0.0 if last else sqrt(start.C_b))
             self.weights.append(nn.Parameter(w.to(dtype)))
             self.biases.append(nn.Parameter(b.to(dtype)))
-        self.activations = [
+        self.activations = nn.ModuleList(
             Activation(formula, share="channel", channels=self.nets, channel_dim=0).to(dtype) for _ in range(depth)
-        ]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs (nets, batch, outputs) of unscaled inputs (nets, batch, features)."""
+        return self.scaled(x * self.scale)
+
+    def scaled(self, h: Tensor) -> Tensor:
+        """Outputs of inputs that are scaled already."""
+        for w, b, f in zip(self.weights, self.biases, self.activations, strict=False):
+            h = f(torch.baddbmm(b, h, w))
+        return torch.baddbmm(self.biases[-1], h, self.weights[-1])
+
+    def learned(self, net: int) -> dict[str, list[float]]:
+        """The activation parameters of one net, a number for each layer."""
+        names = [name for name, p in self.formula.params.items() if p.learn]
+        return {name: [float(getattr(a, name).detach()[net]) for a in self.activations] for name in names}
+
+
+class Network:
+    """A `Stack` for the fastest optimiser step: all numbers that training changes lie in one flat buffer.
+
+    The optimiser is then a few operations however deep the networks are; the stack's parameters are views.
+    """
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.nets = stack.nets
+        self.scale = stack.scale
         self.values, self.gradients = self._flatten()
+
+    @property
+    def weights(self) -> list[nn.Parameter]:
+        """Of the layers, in order."""
+        return list(self.stack.weights)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
         """Weights, biases, then the activations' parameters; each has the nets as its first dimension."""
-        return [*self.weights, *self.biases, *(p for a in self.activations for p in a.parameters())]
+        return list(self.stack.parameters())
 
     def _flatten(self) -> tuple[Tensor, Tensor]:
         """One buffer for all values and one for all gradients; every parameter becomes a view of its part."""
@@ -104,30 +135,23 @@ class Network:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits (nets, batch, classes) of inputs that are scaled already."""
-        h = x
-        for w, b, f in zip(self.weights, self.biases, self.activations, strict=False):
-            h = f(torch.baddbmm(b, h, w))
-        return torch.baddbmm(self.biases[-1], h, self.weights[-1])
-
-    def learned(self, net: int) -> dict[str, list[float]]:
-        """The activation parameters of one net, a number for each layer."""
-        names = [name for name, p in self.formula.params.items() if p.learn]
-        return {name: [float(getattr(a, name).detach()[net]) for a in self.activations] for name in names}
+        logits: Tensor = self.stack.scaled(x)
+        return logits
 
     def module(self, net: int) -> nn.Sequential:
         """One net as an ordinary torch module that takes unscaled inputs (batch, features)."""
         layers: list[nn.Module] = []
         dtype = self.values.dtype
         with torch.no_grad():
-            for i, (w, b) in enumerate(zip(self.weights, self.biases, strict=True)):
+            for i, (w, b) in enumerate(zip(self.stack.weights, self.stack.biases, strict=True)):
                 linear = nn.Linear(w.shape[1], w.shape[2], dtype=dtype)
                 linear.weight.copy_(w[net].T * (self.scale if i == 0 else 1.0))
                 linear.bias.copy_(b[net, 0])
                 layers.append(linear)
-                if i < len(self.activations):
-                    activation = Activation(self.formula).to(dtype)
+                if i < len(self.stack.activations):
+                    activation = Activation(self.stack.formula).to(dtype)
                     for name, p in activation.named_parameters():
-                        p.copy_(getattr(self.activations[i], name)[net])
+                        p.copy_(getattr(self.stack.activations[i], name)[net])
                     layers.append(activation)
         return nn.Sequential(*layers)
 

@@ -1,6 +1,7 @@
 """What a handful of seeds can claim: a mean and its 95 % interval, paired where the seeds are shared.
 
-Student's t: mean +- t_{n-1, (1 + confidence)/2} s/sqrt(n), s the sample deviation with n - 1.
+Student's t: mean +- t_{n-1, (1 + confidence)/2} s/sqrt(n), s the sample deviation with n - 1. Several comparisons in
+one table are corrected by Holm's step-down method (Scandinavian Journal of Statistics 6, 1979).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from scipy import stats
 
 from actsmith.errors import ActsmithError
 
-__all__ = ["Interval", "interval", "paired_difference"]
+__all__ = ["Interval", "effect_size", "holm", "interval", "paired_difference", "paired_p"]
 
 
 @dataclass(frozen=True)
@@ -60,3 +61,47 @@ def paired_difference(values: Sequence[float], reference: Sequence[float], confi
     if len(values) != len(reference):
         raise ActsmithError(f"paired difference: got {len(values)} and {len(reference)} values; expected one a seed")
     return interval(np.subtract(values, reference).tolist(), confidence)
+
+
+def paired_p(values: Sequence[float], reference: Sequence[float]) -> float:
+    """Two-sided p of the paired t-test; 1 where all differences are zero, 0 where all are one other number.
+
+    Example:
+        >>> round(paired_p([1.0, 2.0, 3.5], [0.0, 0.5, 1.0]), 4)
+        0.0668
+    """
+    found = paired_difference(values, reference)
+    if found.high == found.low:
+        return 1.0 if found.mean == 0 else 0.0
+    return float(stats.ttest_rel(values, reference).pvalue)
+
+
+def effect_size(values: Sequence[float], reference: Sequence[float]) -> float:
+    """Cohen's d_z: the mean of the paired differences over their deviation. 0 where all are zero, else infinite where
+    all are equal.
+
+    Example:
+        >>> effect_size([1.0, 2.0, 3.0], [0.0, 0.0, 0.0])
+        2.0
+    """
+    difference = np.subtract(values, reference)
+    if difference.size < 2:
+        raise ActsmithError(f"effect size: got {difference.size} pairs; expected two or more")
+    spread, mean = float(difference.std(ddof=1)), float(difference.mean())
+    if spread == 0:
+        return 0.0 if mean == 0 else float(np.copysign(np.inf, mean))
+    return mean / spread
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values, in the order given: max over p_(j) <= p_(i) of (n - j + 1) p_(j), at most 1.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    adjusted, running = [0.0] * len(p), 0.0
+    for place, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
+        running = max(running, min((len(p) - place) * p[i], 1.0))
+        adjusted[i] = running
+    return adjusted

@@ -26,8 +26,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from actsmith.errors import ActsmithError
+from actsmith.experiments.folder import finite_or_none
 from actsmith.experiments.initial import Initialisation, initialisation
-from actsmith.experiments.network import Network
+from actsmith.experiments.network import Network, Stack
+from actsmith.experiments.schedule import warm_cosine
 from actsmith.experiments.tasks import Split, Task
 from actsmith.formula.formula import Formula
 
@@ -86,7 +88,7 @@ class NetResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; a number that is not finite becomes null."""
-        values: dict[str, Any] = _finite_or_none(dict(vars(self)))
+        values: dict[str, Any] = finite_or_none(dict(vars(self)))
         return values
 
 
@@ -157,10 +159,11 @@ def _train(
 ) -> Outcome:
     start = initialisation(formula, task.depth)
     square = float(np.mean(np.square(task.train.x, dtype=np.float64)))
-    network = Network(
+    stack = Stack(
         formula, [net.seed for net in nets], features=task.features, width=task.width, depth=task.depth,
-        classes=task.classes, start=start, square=square, dtype=dtype,
+        outputs=task.classes, start=start, square=square, dtype=dtype,
     )  # fmt: skip
+    network = Network(stack)
     x, y = _tensors(task.train, network.scale, dtype)
     seeds = [net.seed for net in nets]
     orders = {seed: torch.Generator().manual_seed(2**32 + seed) for seed in seeds}
@@ -212,9 +215,7 @@ class _AdamW:
     def step(self) -> None:
         """One update from the gradients in the buffer, which it then clears."""
         self.t += 1
-        warm = min(self.t / self.warm, 1.0)
-        progress = max(self.t - self.warm, 0) / max(self.total - self.warm, 1)
-        c = warm * 0.5 * (1 + math.cos(math.pi * progress))
+        c = warm_cosine(self.t, self.total, self.warm)
         theta, g = self.network.values, self.network.gradients
         self.m.lerp_(g, 1 - BETA_1)
         self.v.mul_(BETA_2).addcmul_(g, g, value=1 - BETA_2)
@@ -263,7 +264,7 @@ class _Record:
                     best_epoch=best,
                     test_last=float(self.test[-1][i]) if self.test else None,
                     test_best=float(self.test[best][i]) if self.test else None,
-                    parameters=self.network.learned(i),
+                    parameters=self.network.stack.learned(i),
                 )
             )
         return tuple(results)
@@ -281,13 +282,3 @@ def _score(network: Network, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         right += ((logits.argmax(-1) == labels) & finite).sum(1)
         loss += _losses(logits, labels).double() * len(part)
     return right / len(y), loss / len(y)
-
-
-def _finite_or_none(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {k: _finite_or_none(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite_or_none(v) for v in value]
-    return value

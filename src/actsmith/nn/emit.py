@@ -22,6 +22,7 @@ STORAGE = ("float32", "float64", "bfloat16", "float16")
 """What a tensor may hold."""
 
 BLOCK, CHUNK = 256, 8192
+HUGE_FROM = 32 << 20  # bytes; from here on glibc's malloc maps fresh pages each time (DEFAULT_MMAP_THRESHOLD_MAX)
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 
 
@@ -42,7 +43,7 @@ def source(spec: Spec, program: Program, dtype: str, channels: bool) -> str:
     """
     names = Names(spec, channels)
     head = ["#define WIDE" if dtype == "float64" else "", f"#define STORED_{dtype.upper()}"]
-    head += [f"enum {{ BLOCK = {BLOCK}, CHUNK = {CHUNK}, SUMS = {len(names.sums)} }};"]
+    head += [f"enum {{ BLOCK = {BLOCK}, CHUNK = {CHUNK}, HUGE_FROM = {HUGE_FROM}, SUMS = {len(names.sums)} }};"]
     parts = [*head, _text("functions.h"), _text("storage.h"), *_tables(program), _block(names, program)]
     parts += [_span(names), _run_channels(names) if channels else _run(names)]
     return "\n".join(parts) + "\n"
@@ -62,6 +63,9 @@ class Names:
     def arguments(self, x: str, y: str) -> str:
         """What `span` takes: the tensors, and each parameter as a pointer."""
         return ", ".join([*(x % n for n in self.x), *self.t, *(y % n for n in self.y)])
+
+    def prepared(self) -> str:
+        return " ".join(f"prepare({n}, n * sizeof(S));" for n in self.y)
 
     def declarations(self) -> str:
         x = [f"const S *restrict {n}" for n in self.x]
@@ -212,6 +216,7 @@ def _run(names: Names) -> str:
     each = f"span(n - c * CHUNK < CHUNK ? n - c * CHUNK : CHUNK, {call}, partial + c * SUMS);"
     return f"""
 EXPORT int run(long n, int threads, {signature}) {{
+  {names.prepared()}
   double total[SUMS + 1] = {{0}};
   const long chunks = (n + CHUNK - 1) / CHUNK;
   if (chunks <= 1) {{
@@ -240,6 +245,7 @@ def _run_channels(names: Names) -> str:
     each = f"span(c * size, C, inner, n - c * size < size ? n - c * size : size, {call}, partial + c * SUMS * C);"
     return f"""
 EXPORT int run(long n, int threads, long C, long inner, {signature}) {{
+  {names.prepared()}
   long size = (n / 64 + CHUNK - 1) / CHUNK * CHUNK; /* at most 64 chunks: each has sums of its own for all channels */
   if (size < CHUNK) size = CHUNK;
   const long chunks = (n + size - 1) / size;

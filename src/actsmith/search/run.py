@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from actsmith.errors import ActsmithError
+from actsmith.experiments.folder import RunFolder, next_folder, write_atomically
 from actsmith.experiments.statistics import interval, paired_difference
 from actsmith.experiments.tasks import Task, load_task
 from actsmith.experiments.training import Net, Outcome, train
@@ -32,7 +33,6 @@ from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula
 from actsmith.search.candidates import Candidate, Dropped, derive, filter_candidates, laws_to_try, same_function
 from actsmith.search.export import to_torch_source
-from actsmith.search.folder import RunFolder, next_folder, write_atomically
 from actsmith.surgery.probe import probe
 from actsmith.theory.criticality import criticality
 from actsmith.theory.entropy import entropy

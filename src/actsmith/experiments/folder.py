@@ -12,6 +12,7 @@ best.py            the best activation, for torch alone
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from typing import Any
 
 from actsmith.errors import ActsmithError
 
-__all__ = ["RunFolder", "next_folder", "write_atomically"]
+__all__ = ["RunFolder", "finite_or_none", "next_folder", "write_atomically"]
 
 
 class RunFolder:
@@ -43,7 +44,7 @@ class RunFolder:
         if there.is_file():
             if not resume:
                 raise ActsmithError(
-                    f"search: {str(path)!r} holds a run already; give resume=True (--resume) to go on with it, or "
+                    f"run: {str(path)!r} holds a run already; give resume=True (--resume) to go on with it, or "
                     "another folder"
                 )
             _require_equal(path, _read_json(there), config)
@@ -51,7 +52,7 @@ class RunFolder:
             try:
                 path.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise ActsmithError(f"search: cannot make the run folder {str(path)!r}: {error.strerror}") from None
+                raise ActsmithError(f"run: cannot make the run folder {str(path)!r}: {error.strerror}") from None
             self.write("config.json", config)
         self._note_versions()
         self.results = self._read_results()
@@ -94,9 +95,7 @@ class RunFolder:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise ActsmithError(
-                    f"search: another run is writing to {str(self.path)!r}; give another folder"
-                ) from None
+                raise ActsmithError(f"run: another run is writing to {str(self.path)!r}; give another folder") from None
             yield
 
     def _read_results(self) -> dict[str, dict[str, Any]]:
@@ -138,6 +137,17 @@ def write_atomically(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def finite_or_none(value: Any) -> Any:
+    """The same nested values as plain JSON: a number that is not finite becomes null, a tuple a list."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {k: finite_or_none(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_or_none(v) for v in value]
+    return value
+
+
 def next_folder(parent: Path, name: str) -> Path:
     """parent/name-001, or the first number that is not taken."""
     number = 1
@@ -159,7 +169,7 @@ def _require_equal(path: Path, there: dict[str, Any], asked: dict[str, Any]) -> 
     if keys:
         differences = "; ".join(f"{k}: there {_short(there.get(k))}, asked {_short(asked.get(k))}" for k in keys)
         raise ActsmithError(
-            f"search: {str(path)!r} holds a run of another configuration ({differences}); resume with the same, or "
+            f"run: {str(path)!r} holds a run of another configuration ({differences}); resume with the same, or "
             "give another folder"
         )
 

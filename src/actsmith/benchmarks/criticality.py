@@ -1,6 +1,6 @@
 """Criticality beside the field: the same numbers from dks and neural-tangents, and the time each takes.
 
-    python benchmarks/criticality.py [--peers PYTHON] [--csv FILE]
+    python -m actsmith.benchmarks.criticality [--peers PYTHON] [--csv FILE]
 
 `dks` (google-deepmind, deep kernel shaping, arXiv:2110.01765) and `neural-tangents` need JAX or TensorFlow, so they
 belong into an environment of their own, whose interpreter --peers names; each is left out with one line where it does
@@ -15,11 +15,14 @@ import csv
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
+from actsmith.benchmarks.measure import Row, Say, absolute, best
+from actsmith.formula.formula import Formula
+
 NAMES = ("tanh", "gelu")
+TARGET_SECONDS = 0.03
 NEEDED = 20
 """Times faster than the dks transform of gelu that a full criticality analysis is to be."""
 
@@ -70,14 +73,27 @@ print("RESULT" + json.dumps(out))
 """
 
 
-def best(work: Callable[[], object], runs: int = 7) -> float:
-    """Seconds of the fastest run."""
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
+def rows(quick: bool, say: Say) -> Iterator[Row]:
+    """A full criticality analysis, in seconds and, where dks is installed here, over its transform."""
+    answers = peers(sys.executable)
+    for peer, answer in answers.items():
+        if isinstance(answer, str):
+            say(left_out(peer, answer))
+    for name in NAMES:
+        seconds = ours(name)["seconds"]
+        yield absolute("criticality", name, [seconds], TARGET_SECONDS)
+        theirs = answers["dks"]
+        if not isinstance(theirs, str):
+            ratio = seconds / theirs[name]["seconds"]
+            yield Row("criticality", name, "dks's transform", seconds, ratio, ratio, ratio, ratio, 1 / NEEDED)
+
+
+def left_out(peer: str, reason: str) -> str:
+    """Why a peer is missing, and what mends it."""
+    return (
+        f"{peer}: left out ({reason.splitlines()[0][:100]}); pip install {peer} in an environment of its own, then "
+        "python -m actsmith.benchmarks.criticality --peers ITS_PYTHON"
+    )
 
 
 def ours(name: str) -> dict[str, float]:
@@ -139,7 +155,7 @@ def catalogue_times() -> list[tuple[float, str]]:
     for name in CATALOGUE:
         f = get(name)
 
-        def analyse(f: object = f) -> None:
+        def analyse(f: Formula = f) -> None:
             for cache in (kernel._table, kernel.second_moment, expansion.kernel_expansion, criticality._criticality):
                 cache.cache_clear()
             criticality.criticality(f)
@@ -155,10 +171,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--csv", type=Path, help="where the rows go as well")
     options = parser.parse_args(arguments)
     found = peers(options.peers)
-    rows: list[tuple[str, str, str, float | str]] = []
+    table: list[tuple[str, str, str, float]] = []
     for name in NAMES:
         own = ours(name)
-        rows += [
+        table += [
             ("actsmith", name, "criticality, ms", 1e3 * own["seconds"]),
             ("actsmith", name, "tune, ms", 1e3 * own["tune"]),
         ]
@@ -168,14 +184,14 @@ def main(arguments: list[str] | None = None) -> int:
             theirs = answer[name]
             for key in theirs.keys() - {"seconds"}:
                 mine = own["exact g" if peer == "neural-tangents" and key == "g" else key]
-                rows.append((peer, name, f"{key}: relative difference", abs(theirs[key] - mine) / abs(mine)))
+                table.append((peer, name, f"{key}: relative difference", abs(theirs[key] - mine) / abs(mine)))
             work = "transform" if peer == "dks" else "kernel of two inputs"
-            rows.append((peer, name, f"{work}, ms", 1e3 * theirs["seconds"]))
+            table.append((peer, name, f"{work}, ms", 1e3 * theirs["seconds"]))
             if peer == "dks":
-                rows.append((peer, name, "transform over our criticality", theirs["seconds"] / own["seconds"]))
+                table.append((peer, name, "transform over our criticality", theirs["seconds"] / own["seconds"]))
     times = catalogue_times()
-    rows.append(("actsmith", times[0][1], "slowest criticality of the catalogue, ms", 1e3 * times[0][0]))
-    rows.append(
+    table.append(("actsmith", times[0][1], "slowest criticality of the catalogue, ms", 1e3 * times[0][0]))
+    table.append(
         (
             "actsmith",
             times[len(times) // 2][1],
@@ -183,20 +199,18 @@ def main(arguments: list[str] | None = None) -> int:
             1e3 * times[len(times) // 2][0],
         )
     )
-    for row in rows:
+    for row in table:
         print(f"{row[0]:16s} {row[1]:12s} {row[2]:42s} {row[3]:.4g}")
     for peer, answer in found.items():
         if isinstance(answer, str):
-            print(
-                f"{peer}: left out ({answer.splitlines()[0][:100]}); pip install {peer} in an environment for --peers"
-            )
-    ratio = next((row[3] for row in rows if row[:2] == ("dks", "gelu") and "over" in row[2]), None)
+            print(left_out(peer, answer))
+    ratio = next((row[3] for row in table if row[:2] == ("dks", "gelu") and "over" in row[2]), None)
     if isinstance(ratio, float):
         verdict = "met" if ratio >= NEEDED else "missed"
         print(f"target {verdict}: criticality of gelu {ratio:.3g} times faster than its dks transform, {NEEDED} wanted")
     if options.csv:
         with options.csv.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("who", "activation", "what", "value"), *rows])
+            csv.writer(file).writerows([("who", "activation", "what", "value"), *table])
     return 0
 
 

@@ -1,1 +1,0 @@
-"""Ratios against named peers in one run: `python -m benchmarks`."""

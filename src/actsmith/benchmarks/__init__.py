@@ -1,0 +1,1 @@
+"""Ratios against named peers in one run: what `actsmith bench` measures."""
