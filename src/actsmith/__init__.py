@@ -56,6 +56,7 @@ _HOME = {
     "calibrate": "surgery.calibrate",
     "Blend": "surgery.blend",
     "advise": "surgery.advise",
+    "reproduce": "experiments.reproduce",
 }
 
 __all__ = ["__version__", "nn", "search", *_HOME]  # noqa: PLE0604  (the names of a dict of strings)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from actsmith.errors import ActsmithError, NumericsError
 
 if TYPE_CHECKING:
+    from actsmith.experiments.reproduce import Reproduction
     from actsmith.formula.formula import Formula
 
 FORMULAS = """\
@@ -90,6 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--quick", action="store_true", help="fewer repeats and smaller sizes")
     bench.add_argument("--out", type=Path, default=Path("benchmarks.csv"), metavar="CSV", help="where the rows go")
 
+    again = verb("reproduce", _reproduce, "A paper's experiment, with error bars.", law=False)
+    _reproduce_options(again)
+
     probe = verb("probe", _probe, "What a model's activations see: law, entropy, dead units.", law=False)
     probe.add_argument("model", metavar="MODEL", help="module:object, timm:NAME, or a transformers folder or Hub id")
     probe.add_argument("--data", type=Path, metavar="FILE", help=".npy of inputs, samples first (default: random ones)")
@@ -107,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     worst.add_argument("--low", type=float, default=-1.0, help="value at minus infinity (default: -1)")
     worst.add_argument("--high", type=float, default=1.0, help="value at infinity (default: 1)")
     _search_options(search)
-    for added in (listing, analyze, derive, worst, rank, search, bench, probe):
+    for added in (listing, analyze, derive, worst, rank, search, again, bench, probe):
         added.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     return parser
 
@@ -120,6 +124,19 @@ def _search_options(search: argparse.ArgumentParser) -> None:
     search.add_argument("--budget", metavar="TIME", help="begin no activation after this long: 90s, 10m or 2h")
     search.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/TASK-START-NUMBER)")
     search.add_argument("--resume", action="store_true", help="go on with the run in --out")
+
+
+def _reproduce_options(again: argparse.ArgumentParser) -> None:
+    again.add_argument("name", nargs="?", metavar="NAME", help="which experiment (default: list them)")
+    again.add_argument("--preset", default="small", choices=("smoke", "small", "paper"), help="size (default: small)")
+    again.add_argument("--data", type=Path, metavar="DIR", help="folder that holds the data sets")
+    again.add_argument("--out", type=Path, metavar="DIR", help="run folder, gone on with (default: runs/NAME-PRESET)")
+    again.add_argument("--pages", type=Path, metavar="DIR", help="where the page goes (default: the run folder)")
+    again.add_argument("--activation", action="append", default=[], metavar="FORMULA", help="compare this one, too")
+    again.add_argument("--device", default="auto", choices=("auto", "cpu"), help="where to train (default: auto)")
+    again.add_argument(
+        "--precision", default="no", choices=("no", "bf16", "fp16"), help="mixed precision, or no"
+    )
 
 
 def _version() -> str:
@@ -337,6 +354,49 @@ def _search(request: argparse.Namespace) -> None:
     if result.skipped:
         print(f"\nLeft out by the budget: {', '.join(result.skipped)}; --out {result.folder} --resume trains them.")
     print(f"\nRun folder: {result.folder}  ({', '.join(path.name for path in files)}, best.py)")
+    return None
+
+
+def _reproduce(request: argparse.Namespace) -> None:
+    from actsmith.experiments.reproduce import reproduce, reproduction, reproduction_names
+
+    if request.name is None:
+        return _list_reproductions([reproduction(name) for name in reproduction_names()], as_json=request.json)
+    presets = reproduction(request.name).presets
+    if request.preset in presets:
+        print(f"{request.name}, preset {request.preset}: {presets[request.preset].cost}", file=sys.stderr)
+    from actsmith.experiments.loop import Runtime
+    from actsmith.progress import Progress
+    from actsmith.report.findings import render_findings
+
+    runtime = Runtime.create(request.device, request.precision)
+    with Progress() as progress:
+        result = reproduce(
+            request.name,
+            request.preset,
+            request.out,
+            data=request.data,
+            activations=request.activation,
+            report=progress if runtime.main else None,
+            runtime=runtime,
+        )
+    if not runtime.main:
+        return None
+    files = render_findings(result, request.pages)
+    if request.json:
+        return _print_json(json.loads(next(f for f in files if f.name == "findings.json").read_text()))
+    print(result.findings.summary)
+    for claim in result.findings.claims:
+        print(f"\n{claim.verdict}: {claim.statement}\n  {claim.evidence}")
+    print(f"\nRun folder: {result.folder}  (page: {files[0].parent / 'README.md'})")
+    return None
+
+
+def _list_reproductions(found: Sequence[Reproduction], *, as_json: bool) -> None:
+    if as_json:
+        rows = [{"name": r.name, "title": r.title, "presets": {n: p.cost for n, p in r.presets.items()}} for r in found]
+        return _print_json({"reproductions": rows})
+    _print_table(["name", "what", "small preset"], [[r.name, r.title, r.presets["small"].cost] for r in found])
     return None
 
 

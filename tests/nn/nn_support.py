@@ -1,7 +1,8 @@
-"""What the tests of the modules share: the catalogue with every parameter learnable, and points away from kinks."""
+"""What the tests of the modules share: the catalogue with every parameter learnable, random formulas, smooth points."""
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 import actsmith as acts
 
 NAMES = list(acts.CATALOGUE)
+FUNCTIONS = ("tanh", "sigmoid", "softplus", "relu", "erf", "sin", "cos", "atan", "exp", "sech", "asinh", "normal_cdf")
 
 
 def learnable(name: str) -> acts.Formula:
@@ -21,6 +23,22 @@ def learnable(name: str) -> acts.Formula:
         inside = min(max(p.value, p.low + margin), p.high - margin)
         params[n] = replace(p, value=inside, learn=True)
     return acts.Formula(f.expr, params, f.name)
+
+
+def random_formula(seed: int) -> acts.Formula:
+    """Sums, products and compositions of functions of x, with a learnable parameter."""
+    rng = random.Random(seed)
+
+    def part(depth: int) -> str:
+        if depth == 0:
+            return rng.choice(["x", "x", "a*x", "0.5*x", "(x + 1)"])
+        kind = rng.choice(["function", "function", "sum", "product"])
+        if kind == "function":
+            name = rng.choice(FUNCTIONS)
+            return f"exp(-({part(depth - 1)})**2)" if name == "exp" else f"{name}({part(depth - 1)})"
+        return f"({part(depth - 1)} {'+' if kind == 'sum' else '*'} {part(depth - 1)})"
+
+    return acts.Formula(f"{part(3)} + a*x*sigmoid(x)", {"a": acts.Param(rng.uniform(0.3, 1.5), learn=True)})
 
 
 def smooth_points(f: acts.Formula, count: int = 7, reach: float = 3.0) -> np.ndarray:

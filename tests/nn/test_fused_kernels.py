@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 import torch
-from nn_support import NAMES, learnable
+from nn_support import NAMES, learnable, random_formula
 from torch import Tensor
 
 import actsmith as acts
@@ -14,24 +12,7 @@ from actsmith.errors import FormulaError
 from actsmith.nn import Activation, backend
 from actsmith.nn.family import family
 
-FUNCTIONS = ("tanh", "sigmoid", "softplus", "relu", "erf", "sin", "cos", "atan", "exp", "sech", "asinh", "normal_cdf")
 ODD = 1021
-
-
-def random_formula(seed: int) -> acts.Formula:
-    """Sums, products and compositions of functions of x, with a learnable parameter."""
-    rng = random.Random(seed)
-
-    def part(depth: int) -> str:
-        if depth == 0:
-            return rng.choice(["x", "x", "a*x", "0.5*x", "(x + 1)"])
-        kind = rng.choice(["function", "function", "sum", "product"])
-        if kind == "function":
-            name = rng.choice(FUNCTIONS)
-            return f"exp(-({part(depth - 1)})**2)" if name == "exp" else f"{name}({part(depth - 1)})"
-        return f"({part(depth - 1)} {'+' if kind == 'sum' else '*'} {part(depth - 1)})"
-
-    return acts.Formula(f"{part(3)} + a*x*sigmoid(x)", {"a": acts.Param(rng.uniform(0.3, 1.5), learn=True)})
 
 
 def formulas() -> list[acts.Formula]:

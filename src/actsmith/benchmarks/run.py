@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from actsmith.benchmarks.measure import Row, Say
+from actsmith.benchmarks.measure import SECONDS, Row, Say
 from actsmith.errors import ActsmithError
 
 __all__ = ["PARTS", "line", "machine", "run"]
@@ -48,7 +48,7 @@ def run(parts: Sequence[str], quick: bool, out: Path, say: Say) -> Iterator[Row]
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers hold for; the bandwidth is that of a copy of 40 MB, read and written, in 10^9 bytes per second."""
+    """What the numbers hold for; the bandwidth is a copy's of 40 MB, read and written, in 10^9 bytes per second."""
     import torch
 
     from actsmith.benchmarks.activation import copy_bandwidth
@@ -66,4 +66,5 @@ def line(row: Row) -> str:
     """A row as text: the median, the percentiles around it, and its target."""
     mark = "" if row.met is None else f"  target {row.target:.3g} {'met' if row.met else 'MISSED'}"
     numbers = f"{row.p50:8.3g} ({row.p20:.3g} to {row.p80:.3g})"
-    return f"{row.what:36} {row.activation:14} {numbers:28} of {row.against}{mark}"
+    unit = "s" if row.against == SECONDS else f"of {row.against}"
+    return f"{row.what:36} {row.activation:14} {numbers:28} {unit}{mark}"

@@ -2,17 +2,30 @@
 
 from actsmith.nn.activation import Activation, CRReLU, MRePU, RePU
 from actsmith.nn.backend import backend
+from actsmith.nn.callbacks import lightning_callback, trainer_callback
+from actsmith.nn.entropy_descent import EntropyDescent, cosine
+from actsmith.nn.hermite import HermiteActivation, hermite_formula
 from actsmith.nn.init import InitReport, LayerInit, critical_init_
+from actsmith.nn.kan import KANLinear
 from actsmith.nn.polynomial import polynomial_network
+from actsmith.nn.spline_activation import SplineActivation
 
 __all__ = [
     "Activation",
     "CRReLU",
+    "EntropyDescent",
+    "HermiteActivation",
     "InitReport",
+    "KANLinear",
     "LayerInit",
     "MRePU",
     "RePU",
+    "SplineActivation",
     "backend",
+    "cosine",
     "critical_init_",
+    "hermite_formula",
+    "lightning_callback",
     "polynomial_network",
+    "trainer_callback",
 ]

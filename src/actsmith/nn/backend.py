@@ -1,4 +1,4 @@
-"""Which route computes an activation: generated C kernels, or plain torch operations."""
+"""Which route computes an activation: compiled kernels, or plain torch operations."""
 
 from __future__ import annotations
 
@@ -23,11 +23,18 @@ def _named(route: str, where: str) -> Route:
 
 
 class _State:
-    """What holds in this process. `lost` is why there are no kernels, once that was said."""
+    """What holds in this process.
+
+    Attributes:
+        route: what was chosen.
+        lost: why there are no kernels, once that was said.
+        inductor: tensors on the CPU, too, take the route of other devices. For tests.
+    """
 
     def __init__(self) -> None:
         self.route: Route = _named(os.environ.get("ACTSMITH_BACKEND", "auto"), "environment variable ACTSMITH_BACKEND")
         self.lost: str | None = None
+        self.inductor = False
 
 
 _state = _State()
@@ -37,8 +44,8 @@ class backend:  # noqa: N801  (used as a function, and in a with statement)
     """Choose how activations are computed in this process, at once; in a `with` statement, until its end.
 
     "auto", the start (or the environment variable ACTSMITH_BACKEND): a kernel compiled for the formula where there can
-    be one, else plain torch operations with one warning. "compiled": the same, but an error instead of the warning.
-    "composite": plain torch operations.
+    be one (generated C on the CPU, torch's Inductor on other devices), else plain torch operations with one warning.
+    "compiled": the same, but an error instead of the warning. "composite": plain torch operations.
 
     What torch transforms or traces (torch.func, forward mode, torch.compile, torch.export) is always plain torch.
 

@@ -88,6 +88,7 @@ class Node:
         self.of = of
         self.spec = spec
         self.program = lower([of.expression(order) for order in spec.orders], of.symbols, of.probe)
+        self._places = [[spec.orders.index(t.order) for t in r.terms] for r in spec.results]  # Dynamo has no such index
         self._gradients: dict[Any, Derived] = {}
         self._fused: Fused | None = None
 
@@ -125,8 +126,8 @@ class Node:
         b = [t.to(wide) for t in tensors[spec.elementwise :]]
         values = self.program.run([a[0], *b[: spec.learnable]], _OPS)
         results = []
-        for result in spec.results:
-            value = _like(a[0], _sum_of_terms(spec, result, a, b, values))
+        for result, places in zip(spec.results, self._places, strict=True):
+            value = _like(a[0], _sum_of_terms(result, a, b, [_like(a[0], values[i]) for i in places]))
             if result.into == ELEMENTWISE:
                 results.append(value.to(x.dtype))
             else:
@@ -135,11 +136,11 @@ class Node:
         return tuple(results)
 
 
-def _sum_of_terms(spec: Spec, result: Result, a: list[Tensor], b: list[Tensor], values: list[Any]) -> Any:
+def _sum_of_terms(result: Result, a: list[Tensor], b: list[Tensor], values: list[Tensor]) -> Any:
+    """Each term's value comes in x's memory format, not the cotangent's."""
     total: Any = None
-    for term in result.terms:
+    for term, value in zip(result.terms, values, strict=True):
         product: Any = None
-        value = _like(a[0], values[spec.orders.index(term.order)])  # in x's memory format, not the cotangent's
         for factor in [*(a[w] for w in term.weights), *(b[s] for s in term.scalars), value]:
             product = factor if product is None else product * factor
         total = product if total is None else total + product

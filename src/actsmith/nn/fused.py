@@ -2,7 +2,8 @@
 
 Here every microsecond counts: an activation of a thousand elements takes less time than the Python around it. So the
 operation of each node is a class of its own, kernels are found by dtype, and what a kernel cannot serve (transforms,
-tracers, other devices, tensor subclasses) is found out by a few cheap questions.
+tracers, tensor subclasses) is found out by a few cheap questions. Tensors on another device than the CPU go through
+the same operation to a function that torch.compile made (`actsmith.nn.inductor`).
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
 
-from actsmith.nn.backend import _state
+from actsmith.nn.backend import _state, kernels_lost
+from actsmith.nn.compiler import CannotCompile
 from actsmith.nn.family import Node, Twin
+from actsmith.nn.inductor import Compiled, where
+from actsmith.nn.inductor import build as build_elsewhere
 from actsmith.nn.kernel import THREADED_FROM, Kernel, build, run, threads
 from actsmith.nn.nodes import ELEMENTWISE
 
@@ -31,14 +35,15 @@ _empty_like = torch.empty_like
 _ONE = (True,)
 
 
-def _plain_keys() -> frozenset[int]:
-    """What the dispatcher says of ordinary dense CPU tensors, outside inference mode and inside."""
+def _plain_keys(device: torch.device) -> frozenset[int]:
+    """What the dispatcher says of ordinary dense tensors of a device, outside inference mode and inside."""
     with torch.inference_mode():
-        inference = torch.empty(0, device="cpu")
-    return frozenset(_keys(t).raw_repr() for t in (torch.empty(0, device="cpu"), inference))
+        inference = torch.empty(0, device=device)
+    return frozenset(_keys(t).raw_repr() for t in (torch.empty(0, device=device), inference))
 
 
-_PLAIN = _plain_keys()
+_PLAIN = _plain_keys(torch.device("cpu"))
+_PLAIN_ELSEWHERE: dict[str, frozenset[int]] = {"meta": frozenset()}  # by device type; nothing is computed on meta
 _TYPES = frozenset({Tensor, torch.nn.Parameter})
 _DTYPES = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
 
@@ -58,6 +63,7 @@ class Fused:
         self.like = [0 if r.into == ELEMENTWISE else spec.elementwise + r.into for r in spec.results]
         self.scalar: dict[torch.dtype, Kernel] = {}  # kernels for parameters of one number
         self.kernels: dict[tuple[torch.dtype, bool], Kernel | None] = {}
+        self.elsewhere: dict[tuple[torch.dtype, bool, torch.device], Compiled | None] = {}
         self.backwards: dict[Any, Callable[..., Sequence[Tensor | None]]] = {}
         self.apply = _operation(self)
 
@@ -75,7 +81,7 @@ class Fused:
         """The results, by the kernel or its twin."""
         x, split = tensors[0], self.split
         kernel = self.scalar.get(x.dtype)
-        if kernel is None:
+        if kernel is None or _state.inductor or not x.is_cpu:
             return self.compute_any(tensors)
         wide = kernel.wide
         for t in tensors[:split]:
@@ -95,36 +101,66 @@ class Fused:
         return results
 
     def compute_any(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-        """The same for tensors of any strides, and parameters of any dtype or one for each channel."""
-        node, split, dtype = self.node, self.split, tensors[0].dtype
+        """The same for any device, tensors of any strides, and parameters of any dtype or one for each channel."""
+        node, split, x = self.node, self.split, tensors[0]
         layout: tuple[int, int] | None = None
         ready = _alike(tensors[:split])
         if any(t.numel() != 1 for t in tensors[split:]):
             layout = channel_layout(ready[0], tensors[split:])
             if layout is None:
                 return node.evaluate(tensors)
-        key = (dtype, layout is not None)
-        if key not in self.kernels:
-            self.kernels[key] = build(node, *key)
-        kernel = self.kernels[key]
+        own = x.is_cpu and not _state.inductor
+        kernel = self.kernel(x.dtype, layout is not None) if own else self.compiled(x, layout is not None)
         if kernel is None:
             return node.evaluate(tensors)
-        if layout is None:
-            self.scalar[dtype] = kernel
         ready += [t.to(kernel.wide).contiguous() for t in tensors[split:]]
-        results = run(node, kernel, ready, layout)
+        if isinstance(kernel, Compiled):
+            try:
+                results = kernel.run(ready, layout)
+            except CannotCompile as error:
+                self.elsewhere[x.dtype, layout is not None, x.device] = None
+                kernels_lost(where(node, x.device), str(error))
+                return node.evaluate(tensors)
+        else:
+            results = run(node, kernel, ready, layout)
         return [
             r if r.dtype == tensors[i].dtype else r.to(tensors[i].dtype)
             for r, i in zip(results, self.like, strict=True)
         ]
 
+    def kernel(self, dtype: torch.dtype, channels: bool) -> Kernel | None:
+        """The generated C of this dtype, made when first asked for."""
+        key = (dtype, channels)
+        if key not in self.kernels:
+            self.kernels[key] = build(self.node, dtype, channels)
+        found = self.kernels[key]
+        if found is not None and not channels:
+            self.scalar[dtype] = found
+        return found
+
+    def compiled(self, x: Tensor, channels: bool) -> Compiled | None:
+        """Inductor's function for x's dtype and device, made when first asked for."""
+        key = (x.dtype, channels, x.device)
+        if key not in self.elsewhere:
+            self.elsewhere[key] = build_elsewhere(self.node, *key)
+        return self.elsewhere[key]
+
 
 def takes(tensors: Sequence[Tensor]) -> bool:
-    """Whether all are ordinary dense tensors on the CPU, as far as the dispatcher knows, in a dtype of ours."""
+    """Whether all are ordinary dense tensors on one device, as far as the dispatcher knows, in a dtype of ours."""
     for t in tensors:
         if type(t) not in _TYPES or _keys(t).raw_repr() not in _PLAIN or t.dtype not in _DTYPES:
-            return False
+            return not t.is_cpu and _takes_elsewhere(tensors)
     return True
+
+
+def _takes_elsewhere(tensors: Sequence[Tensor]) -> bool:
+    device = tensors[0].device
+    if any(type(t) not in _TYPES or t.device != device or t.dtype not in _DTYPES for t in tensors):
+        return False
+    if device.type not in _PLAIN_ELSEWHERE:
+        _PLAIN_ELSEWHERE[device.type] = _plain_keys(device)
+    return all(_keys(t).raw_repr() in _PLAIN_ELSEWHERE[device.type] for t in tensors)
 
 
 def channel_layout(x: Tensor, broadcast: Sequence[Tensor]) -> tuple[int, int] | None:

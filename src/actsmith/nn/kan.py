@@ -31,6 +31,7 @@ from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula, Param
 from actsmith.formula.parse import parameter_symbol
 from actsmith.nn.activation import Activation
+from actsmith.nn.family import compute_dtype
 from actsmith.nn.hermite import degrees
 from actsmith.theory.descent import hermite_psi
 
@@ -78,7 +79,8 @@ class KANLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
-        features = torch.cat([self.base(x), hermite_features(x, self.degrees)], -1)
+        terms = hermite_features(x.to(compute_dtype(x)), self.degrees).to(x.dtype)
+        features = torch.cat([self.base(x), terms], -1)
         return functional.linear(features, self.weight.flatten(1))
 
     def edge_outputs(self, x: Tensor, outputs: Tensor, inputs: Tensor) -> Tensor:
@@ -151,10 +153,11 @@ class _Features(Function):
 
 def _slopes(x: Tensor, degrees: Sequence[int]) -> Tensor:
     """The derivatives of the features, (..., K in)."""
-    higher = hermite_features(x, [k + 1 for k in degrees]).unflatten(-1, (len(degrees), -1))
-    factors = torch.tensor([-math.sqrt(k + 1) for k in degrees], dtype=x.dtype, device=x.device)
-    return (higher * factors[:, None]).flatten(-2)
+    higher = hermite_features(x, [k + 1 for k in degrees]).chunk(len(degrees), -1)
+    return torch.cat([h * -math.sqrt(k + 1) for h, k in zip(higher, degrees, strict=True)], -1)
 
 
 def _summed(c: Tensor, x: Tensor, degrees: Sequence[int]) -> Tensor:
-    return (c * _slopes(x, degrees)).unflatten(-1, (len(degrees), -1)).sum(-2)
+    """The sum over the degrees of c psi'."""
+    parts = (c * _slopes(x, degrees)).chunk(len(degrees), -1)
+    return torch.stack(parts).sum(0)

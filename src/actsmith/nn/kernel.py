@@ -6,6 +6,7 @@ import ctypes
 import os
 import threading
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,12 +15,12 @@ from torch import Tensor
 from actsmith.nn.backend import kernels_lost
 from actsmith.nn.compiler import CannotCompile, Library, library
 from actsmith.nn.emit import source
-from actsmith.nn.nodes import ELEMENTWISE
+from actsmith.nn.nodes import ELEMENTWISE, Spec
 
 if TYPE_CHECKING:
     from actsmith.nn.family import Node
 
-__all__ = ["THREADED_FROM", "Kernel", "build", "threads"]
+__all__ = ["THREADED_FROM", "Kernel", "agrees", "build", "making", "results_of", "run", "samples", "threads"]
 
 THREADED_FROM = 32768
 """Elements from which on a kernel runs in threads."""
@@ -45,6 +46,11 @@ class _Process:
 
 _process = _Process()
 os.register_at_fork(after_in_child=_process.after_fork)
+
+
+def making() -> threading.RLock:
+    """The lock under which kernels are made."""
+    return _process.lock
 
 
 def threads() -> int:
@@ -89,16 +95,19 @@ def build(node: Node, dtype: torch.dtype, channels: bool) -> Kernel | None:
 
 def run(node: Node, kernel: Kernel, tensors: list[Tensor], layout: tuple[int, int] | None) -> tuple[Tensor, ...]:
     """The results; elementwise tensors lie in memory like x, broadcast ones are contiguous and of `kernel.wide`."""
-    spec, x = node.spec, tensors[0]
-    results = [
-        torch.empty_like(x if r.into == ELEMENTWISE else tensors[spec.elementwise + r.into]) for r in spec.results
-    ]
-    n = x.numel()
+    results = results_of(node.spec, tensors)
+    n = tensors[0].numel()
     function = kernel.short if n < THREADED_FROM else kernel.long
     pointers = [t.data_ptr() for t in (*tensors, *results)]
     if function(n, threads() if n >= THREADED_FROM else 1, *(layout or ()), *pointers):
         raise MemoryError(f"activation {node.of.formula.name}: no memory for the partial sums")
-    return tuple(results)
+    return results
+
+
+def results_of(spec: Spec, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Memory for the results."""
+    like = (tensors[0 if r.into == ELEMENTWISE else spec.elementwise + r.into] for r in spec.results)
+    return tuple([torch.empty_like(t) for t in like])
 
 
 def _check(node: Node, kernel: Kernel, dtype: torch.dtype, channels: bool, timed: bool) -> None:
@@ -108,19 +117,15 @@ def _check(node: Node, kernel: Kernel, dtype: torch.dtype, channels: bool, timed
         CannotCompile: it is not.
     """
     with torch.no_grad(), torch.inference_mode():
-        inputs = _inputs(node, dtype, channels, 777)
-        layout = (3, 1) if channels else None
-        ours = run(node, kernel, inputs, layout)
-        twin = node.evaluate(inputs)
-        exact = node.evaluate([t.double() for t in inputs])
-        for result, mine, other, true in zip(node.spec.results, ours, twin, exact, strict=True):
-            if not _agree(mine, other, true, dtype, result.into == ELEMENTWISE):
-                raise CannotCompile("the compiled kernel differs from plain torch (a fault of the compiler?)")
+        inputs = samples(node, dtype, channels, 777)
+        if not agrees(node, inputs, run(node, kernel, inputs, (3, 1) if channels else None), dtype):
+            raise CannotCompile("the compiled kernel differs from plain torch (a fault of the compiler?)")
         if timed and not channels and not _process.forked:  # torch's own threads may be gone, too
             _check_time(node, kernel, dtype)
 
 
-def _inputs(node: Node, dtype: torch.dtype, channels: bool, count: int) -> list[Tensor]:
+def samples(node: Node, dtype: torch.dtype, channels: bool, count: int) -> list[Tensor]:
+    """Inputs of a node on the CPU, about `count` elements, ordinary and extreme; with channels, three of them."""
     spec, formula = node.spec, node.of.formula
     kind: Any = {"dtype": torch.float64, "device": "cpu"}  # whatever the user's defaults are
     ordinary = torch.linspace(-6, 6, count - count % 3 - len(_SPECIAL), **kind)
@@ -134,6 +139,15 @@ def _inputs(node: Node, dtype: torch.dtype, channels: bool, count: int) -> list[
     return [*elementwise, *(t.to(wide) for t in (*theta, *scalars))]
 
 
+def agrees(node: Node, inputs: list[Tensor], found: Sequence[Tensor], dtype: torch.dtype) -> bool:
+    """Whether what was found at `inputs` is what plain torch gives, up to rounding."""
+    twin, exact = node.evaluate(inputs), node.evaluate([t.double() for t in inputs])
+    return all(
+        _agree(mine, other, true, dtype, result.into == ELEMENTWISE)
+        for result, mine, other, true in zip(node.spec.results, found, twin, exact, strict=True)
+    )
+
+
 def _agree(mine: Tensor, other: Tensor, true: Tensor, dtype: torch.dtype, elementwise: bool) -> bool:
     """Within what rounding explains: a share of the value, and several times what plain torch is off by."""
     known = torch.isfinite(other) & torch.isfinite(true)
@@ -145,7 +159,7 @@ def _agree(mine: Tensor, other: Tensor, true: Tensor, dtype: torch.dtype, elemen
 
 
 def _check_time(node: Node, kernel: Kernel, dtype: torch.dtype) -> None:
-    inputs = _inputs(node, dtype, False, _TIMED)
+    inputs = samples(node, dtype, False, _TIMED)
 
     def best(call: Any) -> float:
         times = []

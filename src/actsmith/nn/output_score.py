@@ -44,8 +44,8 @@ LIMIT = 16.0
 GRID = 2 * round(LIMIT / STEP) + 1
 REACH = 9.0  # Gaussians are cut at 9 of their widths
 SPLINES, SPLINE_REACH = 28, 3.5
-ROUGH = 20.0
-"""Penalty on third differences of the spline, in units of one sample: what keeps its tails straight where nothing is."""
+ROUGH = 30.0
+"""Penalty on third differences of the spline, in units of one sample: it keeps the tails straight."""
 
 
 def sums_of(z: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def sums_of(z: Tensor) -> Tensor:
 
 def standardised(z: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
     """u in float64 (G, n), NaN where z is not finite or all are alike, and std (G, 1)."""
-    count, total, square = sums.clamp(min=0 if not len(sums) else -torch.inf).unbind(1)
+    count, total, square = sums.unbind(1)
     mean = (total / count)[:, None]
     variance = (square / count)[:, None] - mean.square()
     std = torch.where(variance > 1e-12 * mean.square(), variance, torch.nan).sqrt()
@@ -80,7 +80,7 @@ def score_of(counts: Tensor, objective: Objective) -> Tensor:
 def entropy_of(counts: Tensor) -> Tensor:
     """The smoothed entropy J_tau in nats, (G,); NaN without counts."""
     density = _spread(counts, _gaussian(0).to(counts)) / counts.sum(1, keepdim=True)
-    return -torch.special.xlogy(density, density).sum(1) * STEP
+    return torch.special.entr(density).sum(1) * STEP
 
 
 def slope_of(u: Tensor, std: Tensor, score: Tensor, counts: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ def slope_of(u: Tensor, std: Tensor, score: Tensor, counts: Tensor) -> Tensor:
     mean = (counts * score).sum(1, keepdim=True) / total
     along = (counts * score * grid).sum(1, keepdim=True) / total
     slope = -(torch.where(inside, found, 0) - mean - u * along) / std
-    return torch.where(torch.isfinite(slope), slope, 0)
+    return slope.nan_to_num(0.0, 0.0, 0.0)
 
 
 def _cells(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -105,7 +105,8 @@ def _cells(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _spread(values: Tensor, kernel: Tensor) -> Tensor:
     """The convolution with a kernel of odd length, zeros outside."""
-    return functional.conv1d(values[:, None], kernel.flip(0)[None, None], padding=len(kernel) // 2)[:, 0]
+    spread: Tensor = functional.conv1d(values[:, None], kernel.flip(0)[None, None], padding=len(kernel) // 2)
+    return spread[:, 0]
 
 
 def _smoothed_score(counts: Tensor) -> Tensor:
@@ -121,7 +122,8 @@ def _matched_score(counts: Tensor) -> Tensor:
     ridge = ROUGH / total[:, :, None].clamp(min=1) * rough + 1e-9 * torch.eye(SPLINES, dtype=gram.dtype).to(gram)
     drive = counts @ slope / total
     weights, _ = torch.linalg.solve_ex(gram + ridge, -drive[:, :, None])
-    return weights[:, :, 0] @ basis.T
+    score: Tensor = weights[:, :, 0] @ basis.T
+    return score
 
 
 @lru_cache(maxsize=1)
@@ -136,7 +138,7 @@ def _gaussian(derivative: int, width: float | None = None) -> Tensor:
     reach = round(REACH * width / STEP)
     v = torch.arange(-reach, reach + 1, dtype=torch.float64) * (STEP / width)
     density = torch.exp(-v.square() / 2) / (width * (2 * torch.pi) ** 0.5)
-    return -density * v / width if derivative else density
+    return density * (-v / width) if derivative else density
 
 
 @lru_cache(maxsize=1)

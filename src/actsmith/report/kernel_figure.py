@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from actsmith.report.plots import BLACK, CYCLE, DASHES, _figure
+from actsmith.report.figure import BLACK, CYCLE, DASHES, drawing
 
 if TYPE_CHECKING:
     from actsmith.nn.simulate import KernelCurve
@@ -25,7 +25,7 @@ PHASE_COLOURS = {
 
 def plot_kernels(curves: Sequence[KernelCurve], path: Path) -> Path:
     """Kernel against depth, as SVG: theory as lines, simulation as points with error bars of one standard error."""
-    with _figure(path, 1, 1, (9.0, 5.2)) as (figure, axes):
+    with drawing(path, 1, 1, (9.0, 5.2)) as (figure, axes):
         axis = axes[0, 0]
         for i, curve in enumerate(curves):
             colour = CYCLE[i % len(CYCLE)]
@@ -66,7 +66,7 @@ def plot_phases(diagram: PhaseDiagram, path: Path) -> Path:
 
     names = list(PHASE_COLOURS)
     codes = np.array([names.index(str(label)) for label in diagram.label.reshape(-1)]).reshape(diagram.label.shape)
-    with _figure(path, 1, 1, (7.0, 5.2)) as (figure, axes):
+    with drawing(path, 1, 1, (7.0, 5.2)) as (figure, axes):
         axis = axes[0, 0]
         axis.grid(visible=False)
         colours = ListedColormap(list(PHASE_COLOURS.values()))

@@ -1,51 +1,17 @@
-"""The pictures of a search, as SVG the same for the same numbers. Colours after Okabe and Ito, told apart by all."""
+"""The pictures of a search."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-from actsmith.errors import ActsmithError
 from actsmith.report.data import Density, RunData
+from actsmith.report.figure import BLACK, BLUE, CYCLE, DASHES, GREY, ORANGE, drawing
 
 __all__ = ["plot_accuracy", "plot_laws", "plot_shapes"]
 
-BLUE, ORANGE, GREY, BLACK = "#0072B2", "#D55E00", "#8c8c8c", "#000000"
-CYCLE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1)))
 KINDS = {"baseline": (BLUE, "o"), "derived": (ORANGE, "D")}
-
-_STYLE: Any = {
-    "svg.hashsalt": "actsmith",
-    "svg.fonttype": "none",
-    "font.size": 10,
-    "font.family": "DejaVu Sans",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e6e6e6",
-    "axes.axisbelow": True,
-    "text.parse_math": False,
-}
-
-
-@contextmanager
-def _figure(path: Path, rows: int, columns: int, size: tuple[float, float], **options: Any) -> Iterator[Any]:
-    """Axes (rows, columns) that are saved on leaving."""
-    try:
-        import matplotlib as mpl
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ActsmithError("report: matplotlib is missing; pip install 'actsmith[search]'") from None
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasSVG(figure)
-        yield figure, figure.subplots(rows, columns, squeeze=False, **options)
-        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 
 def plot_accuracy(data: RunData, path: Path) -> Path:
@@ -53,7 +19,7 @@ def plot_accuracy(data: RunData, path: Path) -> Path:
     rows, focus = data.rows, data.focus
     labels = [f"{r.name} = {', '.join(r.same_as)}" if r.same_as else r.name for r in rows]
     places = list(range(len(rows)))
-    with _figure(path, 1, 2, (10.5, 1.6 + 0.3 * len(rows)), sharey=True) as (figure, axes):
+    with drawing(path, 1, 2, (10.5, 1.6 + 0.3 * len(rows)), sharey=True) as (figure, axes):
         left, right = axes[0]
         for place, r in zip(places, rows, strict=True):
             colour, marker = (BLACK, "s") if r.name == data.start else KINDS[r.kind]
@@ -104,7 +70,7 @@ def _legend(figure: Any, data: RunData) -> None:
 
 def plot_shapes(data: RunData, path: Path) -> Path:
     """The start and the best other activations, with their derivatives."""
-    with _figure(path, 1, 2, (10.5, 4.6)) as (figure, axes):
+    with drawing(path, 1, 2, (10.5, 4.6)) as (figure, axes):
         value, slope = axes[0]
         for i, curve in enumerate(data.curves):
             start = curve.name == data.start
@@ -133,7 +99,7 @@ def plot_laws(data: RunData, path: Path) -> Path:
     """The measured density of each layer's pre-activations, and the mixture that stands for it."""
     columns = min(3, len(data.densities))
     rows = ceil(len(data.densities) / columns)
-    with _figure(path, rows, columns, (3.6 * columns, 1.2 + 2.3 * rows)) as (figure, axes):
+    with drawing(path, rows, columns, (3.6 * columns, 1.2 + 2.3 * rows)) as (figure, axes):
         flat = axes.reshape(-1)
         for number, (axis, density) in enumerate(zip(flat, data.densities, strict=False), 1):
             _law(axis, number, density)

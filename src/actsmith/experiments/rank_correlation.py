@@ -1,0 +1,182 @@
+"""Whether a number known beforehand puts activations in the order in which training puts them.
+
+Spearman's rho with a percentile interval from a bootstrap over the activations and over the seeds, and a linear
+combination of ranked quantities that is fitted on some tasks and tested on the others.
+
+| symbol | meaning                                            | shape                        |
+|--------|----------------------------------------------------|------------------------------|
+| q      | a quantity of each activation; may be infinite     | (activations,)               |
+| merit  | scores, more is better; -inf where a net diverged  | (tasks, activations, seeds)  |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from actsmith.errors import ActsmithError
+
+__all__ = ["Correlation", "agreement", "combined", "correlations", "spearman", "split_half"]
+
+DRAWS = 2000
+REGROUPED = 20
+"""How many times the activations are cut into a half to fit and a half to test."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """A rank correlation with its 95 % interval, over `count` activations."""
+
+    rho: float
+    low: float
+    high: float
+    count: int
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain values, rounded to what the bootstrap resolves."""
+        return {"rho": round(self.rho, 3), "low": round(self.low, 3), "high": round(self.high, 3), "n": self.count}
+
+    def __str__(self) -> str:
+        return f"{self.rho:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
+
+
+def spearman(x: Floats, y: Floats) -> Floats:
+    """Spearman's rho along the last axis: Pearson's r of the ranks, ties sharing theirs; 0 where one is constant.
+
+    Example:
+        >>> float(spearman(np.array([1.0, 2.0, np.inf]), np.array([0.1, 0.2, 0.3])))
+        1.0
+    """
+    a, b = _centred(x), _centred(y)
+    size = np.sqrt((a**2).sum(-1) * (b**2).sum(-1))
+    product = (a * b).sum(-1)
+    return np.divide(product, size, out=np.zeros_like(product), where=size > 0)
+
+
+def _centred(x: Floats) -> Floats:
+    ranks: Floats = rankdata(x, axis=-1)
+    return ranks - ranks.mean(-1, keepdims=True)
+
+
+def correlations(q: Floats, merit: Floats, seed: int = 0) -> tuple[list[Correlation], Correlation]:
+    """Rank correlation of q with the merit on each task, and its mean over the tasks.
+
+    Every draw of the bootstrap takes activations with replacement, the same for all tasks, and for each task seeds
+    with replacement, the same for all activations.
+
+    Raises:
+        ActsmithError: fewer than four activations, or shapes that do not agree.
+    """
+    _require(q[None], merit)
+
+    def each(chosen: NDArray[np.intp], means: Floats) -> Floats:
+        return spearman(np.broadcast_to(q[chosen], (len(merit), len(chosen))), means)
+
+    values, draws = _bootstrap(each, merit, seed)
+    found = [_interval(v, d, len(q)) for v, d in zip(values, draws.T, strict=True)]
+    return found, _interval(float(values.mean()), draws.mean(1), len(q))
+
+
+def combined(
+    quantities: Floats, merit: Floats, *, new_activations: bool = False, draws: int = 300, seed: int = 0
+) -> tuple[Correlation, Floats]:
+    """How well a combination fitted on half of the tasks orders the activations on the others.
+
+    The ranks of the quantities, (k, activations), are fitted by least squares to the ranks of the merit averaged over
+    the fitting tasks; for every way to halve the tasks the fit is tested on each task of the other half. The result is
+    the mean.
+
+    Args:
+        quantities: what is combined.
+        merit: as above, two tasks or more.
+        new_activations: whether the test also leaves out the activations of the fit (a half of them, cut at random).
+        draws, seed: of the bootstrap.
+
+    Returns:
+        The correlation, and the mean weight of each quantity (in ranks).
+    """
+    _require(quantities, merit)
+    rng = np.random.Generator(np.random.PCG64(seed + 1))
+    count, tasks = merit.shape[1], len(merit)
+    cuts = [rng.permutation(count) < count // 2 for _ in range(REGROUPED)] if new_activations else [None]
+    fits = [fit for size in {tasks // 2, tasks - tasks // 2} for fit in combinations(range(tasks), size)]
+    weights = []
+
+    def tested(chosen: NDArray[np.intp], means: Floats) -> Floats:
+        x, y = _scaled(quantities[:, chosen]), _scaled(means)
+        rhos = []
+        for cut in cuts:
+            inside = np.ones(len(chosen), bool) if cut is None else cut[chosen]
+            outside = inside if cut is None else ~inside
+            if min(inside.sum(), outside.sum()) < len(quantities) + 2:
+                continue
+            for fit in fits:
+                w = np.linalg.lstsq(x[:, inside].T, y[list(fit)][:, inside].mean(0), rcond=None)[0]
+                weights.append(w)
+                others = [t for t in range(tasks) if t not in fit]
+                rhos.append(spearman(np.broadcast_to(w @ x[:, outside], (len(others), outside.sum())),
+                                     y[others][:, outside]).mean())  # fmt: skip
+        return np.array([np.mean(rhos)])
+
+    value, spread = _bootstrap(tested, merit, seed, draws)
+    first = len(cuts) * len(fits)
+    return _interval(float(value[0]), spread[:, 0], count), np.mean(weights[:first], 0)
+
+
+def _scaled(x: Floats) -> Floats:
+    """Ranks, mean 0, in [-1, 1]."""
+    return 2 * _centred(x) / max(x.shape[-1] - 1, 1)
+
+
+def agreement(merit: Floats) -> float:
+    """The mean rank correlation between two tasks: what a perfect knowledge of one says of another."""
+    means = merit.mean(-1)
+    return float(np.mean([spearman(means[i], means[j]) for i, j in combinations(range(len(means)), 2)]))
+
+
+def split_half(merit: Floats) -> list[float]:
+    """For each task the rank correlation of half of its seeds with the others, the mean over all halvings."""
+    seeds = merit.shape[-1]
+    halves = [list(h) for h in combinations(range(seeds), seeds // 2)]
+    rest = [[s for s in range(seeds) if s not in h] for h in halves]
+    return [
+        float(np.mean([spearman(task[:, a].mean(-1), task[:, b].mean(-1)) for a, b in zip(halves, rest, strict=True)]))
+        for task in merit
+    ]
+
+
+def _bootstrap(
+    statistic: Callable[[NDArray[np.intp], Floats], Any], merit: Floats, seed: int, draws: int = DRAWS
+) -> tuple[Floats, Floats]:
+    """The statistic's values, (k,), and on every draw, (draws, k). It takes activations and mean merits (tasks, n)."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    tasks, count, seeds = merit.shape
+    value = statistic(np.arange(count), merit.mean(-1))
+    drawn = []
+    for _ in range(draws):
+        chosen = rng.integers(count, size=count)
+        taken = rng.integers(seeds, size=(tasks, 1, seeds))
+        means = np.take_along_axis(merit, np.broadcast_to(taken, merit.shape), -1).mean(-1)
+        drawn.append(statistic(chosen, means[:, chosen]))
+    return value, np.array(drawn)
+
+
+def _interval(value: float, draws: Floats, count: int) -> Correlation:
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return Correlation(float(value), float(low), float(high), count)
+
+
+def _require(quantities: Floats, merit: Floats) -> None:
+    if merit.ndim != 3 or quantities.shape[1] != merit.shape[1] or merit.shape[1] < 4:
+        raise ActsmithError(
+            f"rank correlation: got quantities {quantities.shape} and merit {merit.shape}; expected (k, n) and "
+            "(tasks, n, seeds) with n >= 4"
+        )

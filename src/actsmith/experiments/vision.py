@@ -1,0 +1,258 @@
+"""Networks for images, by plain values: convolutional, residual, vision transformers, and whatever timm knows.
+
+Every class takes (formula, seeds, problem), one seed, and places the activation by construction (`Cnn`, `ResNet`,
+`Vit`) or by surgery (`Timm`).
+
+    x <- x + Conv(act(norm(Conv(act(norm(x))))))            a residual block, He et al., arXiv:1603.05027, figure 4e
+    x <- x + Attention(LN(x));  x <- x + W_2 act(W_1 LN(x))  a transformer block, Dosovitskiy et al., arXiv:2010.11929
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import sqrt
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from actsmith.errors import ActsmithError
+from actsmith.experiments.images import Images
+from actsmith.experiments.initial import Initialisation, initialisation
+from actsmith.experiments.models import KAIMING, Single
+from actsmith.experiments.problem import Problem
+from actsmith.formula.formula import Formula
+from actsmith.nn.activation import Activation
+
+__all__ = ["Cnn", "Images", "ResNet", "Timm", "Vit"]
+
+Start = Literal["critical", "kaiming"]
+
+
+@dataclass(frozen=True)
+class Cnn:
+    """A plain convolutional network: `depth` times 3x3 convolution, activation; then the mean over places, a readout.
+
+    Every `depth/stages`-th convolution has stride 2 and twice the channels.
+
+    Attributes:
+        width: channels of the first stage.
+        depth, stages: number of convolutions, of resolutions.
+        norm: batch normalisation after every convolution.
+        init: "critical", each activation at its own critical point, or "kaiming".
+    """
+
+    width: int = 16
+    depth: int = 6
+    stages: int = 3
+    norm: bool = False
+    init: Start = "critical"
+    stacked = False
+
+    def build(self, formula: Formula, seeds: Sequence[int], problem: Problem) -> nn.Module:
+        """A `Single`.
+
+        Raises:
+            ActsmithError: several seeds, inputs that are no images, or fewer convolutions than stages.
+        """
+        if not 1 <= self.stages <= self.depth:
+            raise ActsmithError(f"Cnn: got depth={self.depth}, stages={self.stages}; expected 1 <= stages <= depth")
+        start = initialisation(formula, self.depth) if self.init == "critical" else KAIMING
+        channels, layers = _channels(problem), []
+        for i in range(self.depth):
+            stage = i * self.stages // self.depth
+            down = i > 0 and stage > (i - 1) * self.stages // self.depth
+            width = self.width * 2**stage
+            layers += [_conv(channels, width, start, 2 if down else 1), _norm(width, self.norm), Activation(formula)]
+            channels = width
+        layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), _readout(channels, problem.outputs)]
+        return Single(nn.Sequential(_Scaled(start), *layers), seeds)
+
+
+@dataclass(frozen=True)
+class ResNet:
+    """A pre-activation residual network for small images: 3 stages of `blocks` blocks.
+
+    Attributes:
+        width: channels of the first stage, doubled in each further one.
+        blocks: of two convolutions each, in a stage.
+        norm: batch normalisation. Without it a branch's last convolution is divided by the square root of the number
+            of blocks, so that the variance grows over all of them by a factor of about e.
+        init: "critical", each activation at its own critical point, or "kaiming".
+    """
+
+    width: int = 16
+    blocks: int = 1
+    norm: bool = True
+    init: Start = "kaiming"
+    stacked = False
+
+    def build(self, formula: Formula, seeds: Sequence[int], problem: Problem) -> nn.Module:
+        """A `Single`.
+
+        Raises:
+            ActsmithError: several seeds, or inputs that are no images.
+        """
+        start = initialisation(formula, 2 * 3 * self.blocks) if self.init == "critical" else KAIMING
+        channels = self.width
+        layers: list[nn.Module] = [_Scaled(start), _conv(_channels(problem), channels, start, 1)]
+        for stage in range(3):
+            for block in range(self.blocks):
+                width, stride = self.width * 2**stage, 2 if stage and not block else 1
+                layers.append(_Block(formula, channels, width, stride, start, self))
+                channels = width
+        layers += [_norm(channels, self.norm), Activation(formula), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        return Single(nn.Sequential(*layers, _readout(channels, problem.outputs)), seeds)
+
+
+class _Block(nn.Module):
+    """x + branch(x), the first two operations of the branch before the shortcut where the shape changes."""
+
+    def __init__(
+        self, formula: Formula, channels: int, width: int, stride: int, start: Initialisation, config: ResNet
+    ) -> None:
+        super().__init__()
+        self.first = nn.Sequential(_norm(channels, config.norm), Activation(formula))
+        last = _conv(width, width, start, 1)
+        if not config.norm:
+            with torch.no_grad():
+                last.weight /= sqrt(3 * config.blocks)
+        self.branch = nn.Sequential(
+            _conv(channels, width, start, stride), _norm(width, config.norm), Activation(formula), last
+        )
+        same = stride == 1 and channels == width
+        self.shortcut = nn.Identity() if same else _conv(channels, width, start, stride, kernel=1)
+        self.same = same
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        out: Tensor = self.branch(h) + (x if self.same else self.shortcut(h))
+        return out
+
+
+class _Scaled(nn.Module):
+    """Inputs of mean square 1, scaled so that the first pre-activation has the variance that the activation wants."""
+
+    def __init__(self, start: Initialisation) -> None:
+        super().__init__()
+        self.scale = sqrt(max(start.K0 - start.C_b, 0.0) / start.C_W)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale
+
+
+def _conv(channels: int, width: int, start: Initialisation, stride: int, kernel: int = 3) -> nn.Conv2d:
+    """A convolution with W ~ N(0, C_W/fan_in), b ~ N(0, C_b)."""
+    conv = nn.Conv2d(channels, width, kernel, stride, kernel // 2)
+    assert conv.bias is not None
+    nn.init.normal_(conv.weight, std=sqrt(start.C_W / (channels * kernel**2)))
+    nn.init.normal_(conv.bias, std=sqrt(start.C_b)) if start.C_b else nn.init.zeros_(conv.bias)
+    return conv
+
+
+def _norm(width: int, wanted: bool) -> nn.Module:
+    return nn.BatchNorm2d(width) if wanted else nn.Identity()
+
+
+def _readout(channels: int, outputs: int) -> nn.Linear:
+    linear = nn.Linear(channels, outputs)
+    nn.init.normal_(linear.weight, std=sqrt(1 / channels))
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+def _channels(problem: Problem) -> int:
+    if len(problem.inputs) != 3:
+        raise ActsmithError(f"model: got inputs {problem.inputs}; expected images (channels, height, width)")
+    return problem.inputs[0]
+
+
+@dataclass(frozen=True)
+class Vit:
+    """timm's vision transformer at any size, the activation in its multilayer perceptrons by construction.
+
+    Attributes:
+        dim, depth, heads: width, number of blocks, attention heads.
+        patch: side of a patch in pixels.
+        drop_path: largest rate of stochastic depth.
+    """
+
+    dim: int = 96
+    depth: int = 6
+    heads: int = 3
+    patch: int = 4
+    drop_path: float = 0.0
+    stacked = False
+
+    def build(self, formula: Formula, seeds: Sequence[int], problem: Problem) -> nn.Module:
+        """A `Single`.
+
+        Raises:
+            ActsmithError: timm is missing, several seeds, or images that patches do not tile.
+        """
+        channels, side = _channels(problem), problem.inputs[1]
+        if side % self.patch:
+            raise ActsmithError(f"Vit: patch: got {self.patch} for images of side {side}; expected a divisor")
+        network = _timm().models.VisionTransformer(
+            img_size=side, patch_size=self.patch, in_chans=channels, num_classes=problem.outputs, embed_dim=self.dim,
+            depth=self.depth, num_heads=self.heads, drop_path_rate=self.drop_path,
+            act_layer=partial(Activation, formula),
+        )  # fmt: skip
+        return Single(network, seeds)
+
+
+@dataclass(frozen=True)
+class Timm:
+    """A model of timm's by name, its activations exchanged by surgery, which proves that they run.
+
+    Attributes:
+        name: as `timm.list_models` gives it.
+        where: which activations are exchanged: as `replace_` takes it.
+        pretrained: fetch timm's weights.
+        drop_path: rate of stochastic depth; None leaves timm's default.
+        sized: whether the model takes the side of its images (transformers do, convolutional ones do not).
+        options: further (name, value) for `timm.create_model`.
+    """
+
+    name: str
+    where: str | None = "gelu"
+    pretrained: bool = False
+    drop_path: float | None = None
+    sized: bool = True
+    options: tuple[tuple[str, Any], ...] = ()
+    stacked = False
+
+    def build(self, formula: Formula, seeds: Sequence[int], problem: Problem) -> nn.Module:
+        """A `Single`; of a model with a distillation token, a `DistilledToken`.
+
+        Raises:
+            ActsmithError: timm is missing or has no such model, several seeds, nothing to exchange.
+        """
+        from actsmith.experiments.distilled import DistilledToken
+        from actsmith.surgery.replace import replace_
+
+        timm = _timm()
+        if not timm.is_model(self.name):
+            near = timm.list_models(f"*{self.name.split('_')[0]}*")[:5]
+            raise ActsmithError(f"Timm: no model named {self.name!r} in timm {timm.__version__}; near: {near}")
+        options: dict[str, Any] = dict(self.options)
+        if self.sized:
+            options["img_size"] = problem.inputs[1]
+        if self.drop_path is not None:
+            options["drop_path_rate"] = self.drop_path
+        network = timm.create_model(
+            self.name, pretrained=self.pretrained, num_classes=problem.outputs, in_chans=_channels(problem), **options
+        )
+        replace_(network, formula, where=self.where, example=torch.zeros(1, *problem.inputs))
+        kind = DistilledToken if hasattr(network, "head_dist") else Single
+        return kind(network, seeds)
+
+
+def _timm() -> Any:
+    try:
+        import timm
+    except ImportError:
+        raise ActsmithError("model: timm is missing; pip install 'actsmith[vision]'") from None
+    return timm

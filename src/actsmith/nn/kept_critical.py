@@ -1,0 +1,140 @@
+"""Criticality, kept while an activation's parameters are trained.
+
+At kernel K = 1 the critical C_W and C_b, and how perturbations grow, follow from three means over x ~ N(0, 1):
+
+    m(theta) = (E f^2, E f'^2, E[x f f'])
+
+A network initialised for one m stays critical while m stays. So gradients are projected on the tangent of m = const,
+g - C^T (C C^T)^+ C g with C = dm/dtheta, and Newton's method along C^T brings back what finite steps have moved.
+
+| symbol | meaning                                        | shape     |
+|--------|------------------------------------------------|-----------|
+| theta  | parameters, a row for each law (channel)       | (G, p)    |
+| m      | the three means                                | (G, 3)    |
+| C      | their gradients                                | (G, 3, p) |
+"""
+
+from __future__ import annotations
+
+from math import pi, sqrt
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from actsmith.errors import ActsmithError
+from actsmith.nn.activation import Activation
+from actsmith.nn.spline_activation import SplineActivation
+from actsmith.nn.tap import Edges, Tap
+from actsmith.theory.quadrature import nodes
+
+__all__ = ["KeptCritical"]
+
+NEWTON = 4
+REACH = 12.0
+
+
+class KeptCritical:
+    """The conditions of one tapped module.
+
+    Attributes:
+        target: m as it is to stay, (G, 3).
+
+    Raises:
+        ActsmithError: a KAN layer, whose edges no depth theory covers, or three parameters or fewer, which the three
+            conditions leave nowhere to go.
+    """
+
+    def __init__(self, tap: Tap) -> None:
+        count = sum(p.numel() for p in tap.parameters) // tap.groups
+        if isinstance(tap, Edges) or count <= 3:
+            why = "the edges of a KAN layer" if isinstance(tap, Edges) else f"{count} learnable parameters"
+            raise ActsmithError(
+                f"entropy descent: keep='critical': {tap.path or 'the model'} has {why}; expected an activation with "
+                "four or more, as HermiteActivation(base, order=6) has"
+            )
+        self.tap = tap
+        rule = nodes(tuple(sorted({0.0, *_kinks(tap.module)})), cut=REACH, step=0.1)
+        density = np.exp(-(rule.x**2) / 2) / sqrt(2 * pi)
+        inside = density > 1e-30
+        self.x = torch.from_numpy(rule.x[inside]).expand(tap.groups, -1)
+        self.weight = torch.from_numpy((rule.w * density)[inside])
+        self.target = self.means()[0]
+        self.slopes = self.means()[1]
+
+    def means(self) -> tuple[Tensor, Tensor]:
+        """m and C at the present parameters, in float64 on the CPU."""
+        theta = {n: p.detach().cpu().double() for n, p in self.tap.module.named_parameters()}
+        leaves = [theta[n].requires_grad_() for n, p in self.tap.module.named_parameters() if p.requires_grad]
+        x = self.x.clone().requires_grad_()
+        with torch.enable_grad():
+            f = _at(self.tap, theta, x)
+            (slope,) = torch.autograd.grad(f.sum(), x, create_graph=True)
+            m = torch.stack([f.square(), slope.square(), x * f * slope], 1) @ self.weight
+            rows = [torch.autograd.grad(m[:, i].sum(), leaves, retain_graph=True) for i in range(3)]
+        return m.detach(), torch.stack([_rows(row, self.tap.groups) for row in rows], 1)
+
+    def update(self) -> None:
+        """Bring the parameters back onto m = target, and take C there."""
+        for _ in range(NEWTON):
+            m, slopes = self.means()
+            if not torch.isfinite(slopes).all():
+                return
+            self.slopes = slopes
+            off = m - self.target
+            if float(off.abs().max()) < 1e-9:
+                return
+            self._add(-(slopes.mT @ (_pseudo_inverse(slopes) @ off[:, :, None]))[:, :, 0])
+
+    def project(self) -> None:
+        """Leave of the parameters' `.grad` the part along which m does not change."""
+        if any(p.grad is None for p in self.tap.parameters):
+            return
+        gradients = [p.grad for p in self.tap.parameters if p.grad is not None]
+        g = _rows([t.detach() for t in gradients], self.tap.groups)
+        c = self.slopes.to(g)
+        across = c.mT @ (_pseudo_inverse(c) @ (c @ g[:, :, None]))
+        self._store(gradients, g - across[:, :, 0])
+
+    @torch.no_grad()
+    def _add(self, change: Tensor) -> None:
+        rows = _rows(self.tap.parameters, self.tap.groups)
+        self._store(self.tap.parameters, rows + change.to(rows))
+
+    @torch.no_grad()
+    def _store(self, tensors: list[Tensor] | list[torch.nn.Parameter], rows: Tensor) -> None:
+        at = 0
+        for t in tensors:
+            width = t.numel() // self.tap.groups
+            t.copy_(rows[:, at : at + width].reshape(t.shape))
+            at += width
+
+
+def _kinks(module: torch.nn.Module) -> tuple[float, ...]:
+    """Where the module's function is not smooth."""
+    if isinstance(module, Activation):
+        return module._family.formula.kinks
+    assert isinstance(module, SplineActivation)
+    return tuple(module.grid.low + module.grid.step * i for i in range(module.grid.cells - 1))
+
+
+def _at(tap: Tap, theta: dict[str, Tensor], x: Tensor) -> Tensor:
+    """The module's outputs (G, n) with other parameters."""
+    names = list(theta)
+    saved = {name: tap.module._parameters[name] for name in names}
+    try:
+        for name in names:
+            tap.module._parameters[name] = theta[name]  # type: ignore[assignment]
+        return tap.outputs(x)
+    finally:
+        tap.module._parameters.update(saved)
+
+
+def _rows(tensors: list[Tensor] | tuple[Tensor, ...] | list[torch.nn.Parameter], groups: int) -> Tensor:
+    return torch.cat([t.detach().double().reshape(groups, -1) for t in tensors], 1)
+
+
+def _pseudo_inverse(c: Tensor) -> Tensor:
+    """(C C^T)^+: conditions may depend on one another, as all three do where f is odd in all its parameters."""
+    inverse: Tensor = torch.linalg.pinv(c @ c.mT, rtol=1e-10, hermitian=True)
+    return inverse

@@ -1,0 +1,102 @@
+"""`SplineActivation`: an activation of any shape, learned: a C2 cubic spline with straight tails.
+
+    f = the natural cubic spline through (knot_j, v_j), beyond the ends its tangents
+
+f is linear in the values v at the knots: with A the constant map from values to coefficients, c = A v holds the cubic
+of every cell, and f(x) = c_0 + c_1 d + c_2 d^2 + c_3 d^3 with d = x - knot of x's cell.
+
+| symbol | meaning                                         | shape           |
+|--------|-------------------------------------------------|-----------------|
+| v      | values at the knots, learnable                  | (knots,)        |
+| A      | values -> coefficients                          | (knots + 1, 4, knots) |
+| c      | coefficients; the first and last cell are tails | (knots + 1, 4)  |
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from actsmith.errors import ActsmithError
+from actsmith.formula.catalogue import FormulaLike, resolve
+from actsmith.formula.formula import Formula
+from actsmith.formula.parse import X
+from actsmith.formula.spline import FEWEST, MOST, Table, spline_expression
+from actsmith.nn.family import compute_dtype
+from actsmith.nn.piecewise import Grid, piecewise
+
+__all__ = ["SplineActivation"]
+
+
+class SplineActivation(nn.Module):
+    """A learnable C2 spline, elementwise, from any base.
+
+    Dtype and device of the input are kept; float16 and bfloat16 are computed in float32. Derivatives of every order in
+    the input and in the values are exact (the third in the input is constant in each cell, the fourth 0). On the CPU
+    value and gradients are one compiled kernel each.
+
+    Args:
+        base: where the values start. Between the knots and in the tails the spline approximates it: with 32 knots on
+            [-4, 4] GELU to 0.0025, and ReLU, whose kink it rounds, to 0.045. Its tails are straight.
+        knots: how many, equally spaced.
+        reach: they lie on [-reach, reach].
+
+    Attributes:
+        values: v, the parameter.
+
+    Raises:
+        ActsmithError: fewer than 4 or more than 4096 knots, a reach that is not positive, or a base that is not finite
+            at a knot.
+
+    Example:
+        >>> act = SplineActivation("gelu")
+        >>> bool((act(torch.linspace(-6, 6, 1001)) - torch.nn.GELU()(torch.linspace(-6, 6, 1001))).abs().max() < 3e-3)
+        True
+    """
+
+    transform: Tensor
+
+    def __init__(self, base: FormulaLike = "relu", knots: int = 32, reach: float = 4.0) -> None:
+        super().__init__()
+        if not FEWEST <= knots <= MOST or not 0 < reach < float("inf"):
+            raise ActsmithError(
+                f"spline activation: got knots={knots}, reach={reach}; expected {FEWEST} to {MOST} knots, reach > 0"
+            )
+        base = resolve(base)
+        start = np.asarray(base(np.linspace(-reach, reach, knots)))
+        if not np.isfinite(start).all():
+            raise ActsmithError(f"spline activation: {base.name} is not finite everywhere on [-{reach:g}, {reach:g}]")
+        self.name = base.name
+        self.grid = Grid(-reach, 2 * reach / (knots - 1), knots + 1)
+        self.reach = reach
+        self.values = nn.Parameter(torch.tensor(start, dtype=torch.get_default_dtype()))
+        self.register_buffer("transform", _transform(knots, reach).to(self.values), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """f(x): shape, dtype and device of x."""
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            got = f"a tensor of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
+            raise ActsmithError(f"spline activation: got {got}; expected a floating-point tensor")
+        wide = compute_dtype(x)
+        coefficients = torch.tensordot(self.transform.to(wide), self.values.to(wide), 1)
+        return piecewise(x.to(wide), coefficients, self.grid).to(x.dtype)
+
+    @property
+    def formula(self) -> Formula:
+        """The present shape, exactly, as a fixed formula."""
+        values = self.values.detach().double().cpu().numpy()
+        knots = np.linspace(-self.reach, self.reach, len(values))
+        return Formula(spline_expression(X, knots, values), name=f"{self.name}+spline")
+
+    def extra_repr(self) -> str:
+        return f"from {self.name}, {len(self.values)} knots on [-{self.reach:g}, {self.reach:g}]"
+
+
+@lru_cache(maxsize=16)
+def _transform(knots: int, reach: float) -> Tensor:
+    """A: the coefficients of the splines through the unit vectors, float64."""
+    columns = [Table(-reach, reach, tuple(row)).coefficients for row in np.eye(knots).tolist()]
+    return torch.from_numpy(np.stack(columns, -1))

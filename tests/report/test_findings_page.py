@@ -1,0 +1,145 @@
+"""The page of a reproduction: what is in the findings is on the page, and a second run of the same trains nothing."""
+
+import json
+import sys
+import types
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+import pytest
+
+from actsmith.cli import main
+from actsmith.errors import ActsmithError
+from actsmith.experiments import reproduce as module
+from actsmith.experiments.experiment import Experiment, describe
+from actsmith.experiments.findings import Claim, Curves, Findings, Series, comparison
+from actsmith.experiments.loop import Recipe, Runtime
+from actsmith.experiments.models import Mlp
+from actsmith.experiments.problem import Regression
+from actsmith.experiments.reproduce import Preset, Reproduction, reproduce, reproduction, reproduction_names
+from actsmith.report.findings import render_findings
+
+
+@dataclass(frozen=True)
+class Line:
+    """y = |x| on 64 points."""
+
+    def load(self, data):
+        import torch
+
+        x = torch.linspace(-1, 1, 64)[:, None]
+        return Regression((x, x.abs()), (x, x.abs()), (x, x.abs()), 1)
+
+
+@dataclass(frozen=True)
+class Count:
+    """A part that trains nothing, and says how often it did its work."""
+
+    name: str = "count"
+
+    def to_dict(self):
+        return describe(self)
+
+    def run(self, folder, runtime, data, report):
+        if "count" not in folder.results:
+            folder.append("count", {"value": 1})
+        report("count", 1, 1, "done")
+
+
+def parts(formulas):
+    recipe = Recipe(epochs=2, batch=32)
+    return (Experiment("abs", Line(), Mlp(width=8, depth=2), formulas, (1e-2,), recipe, seeds=(0, 1)), Count())
+
+
+def read(folder, asked):
+    table = comparison(folder, "abs", Regression.metric, reference="relu", rates=(1e-2,), title="|x| with pipes")
+    x, y = (0.0, 1.0, 2.0), (1.0, None, 3.0)
+    curves = Curves("curve", "A curve", {"one": (Series("a", x, y, y, y), Series("b", x, y))}, "x", "y", log_y=True)
+    claim = Claim("relu fits |x|", "reproduced", f"count is {folder.results['count']['value']}")
+    return Findings("Two activations.", (table,), (curves,), (claim,), {"answer": float("nan")})
+
+
+FAKE = Reproduction(
+    name="fake", title="A <fake> paper", source="nowhere", claims="Everything.", activations=("relu", "gelu"),
+    presets={"smoke": Preset(parts, "a second"), "small": Preset(parts, "a second")}, read=read,
+)  # fmt: skip
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    home = types.ModuleType("actsmith.experiments.reproductions.fake")
+    home.REPRODUCTION = FAKE
+    monkeypatch.setitem(sys.modules, home.__name__, home)
+    monkeypatch.setattr(module, "_HOME", {"fake": "fake"})
+
+
+def test_all_that_was_found_is_on_the_page(fake, tmp_path):
+    result = reproduce("fake", "smoke", tmp_path / "run", activations=["silu"], runtime=Runtime.create("cpu"))
+    files = {f.name: f for f in render_findings(result)}
+    assert set(files) == {"README.md", "index.html", "findings.json", "abs.svg", "curve.svg"}
+    for name in ("abs.svg", "curve.svg"):
+        assert ElementTree.parse(files[name]).getroot().tag.endswith("svg")
+    page, html = files["README.md"].read_text(), files["index.html"].read_text()
+    for text in (
+        "relu",
+        "gelu",
+        "silu",
+        "reproduced",
+        "Two activations.",
+        "count is 1",
+        "nowhere",
+        "--activation silu",
+    ):
+        assert text in page
+        assert text in html
+    assert "A &lt;fake&gt; paper" in html
+    assert html.count("<svg") == 2
+    saved = json.loads(files["findings.json"].read_text())
+    assert saved["facts"] == {"answer": None}
+    assert {row["name"] for row in saved["tables"][0]["rows"]} == {"relu", "gelu", "silu"}
+    first = saved["tables"][0]["rows"][0]
+    assert f"{first['mean']:.4g}" in page
+
+
+def test_a_second_run_changes_nothing(fake, tmp_path):
+    runtime = Runtime.create("cpu")
+    first = reproduce("fake", "smoke", tmp_path / "run", runtime=runtime)
+    before = (tmp_path / "run" / "results.jsonl").read_text()
+    second = reproduce("fake", "smoke", tmp_path / "run", runtime=runtime)
+    assert (tmp_path / "run" / "results.jsonl").read_text() == before
+    assert second.findings.tables == first.findings.tables
+    with pytest.raises(ActsmithError, match="another configuration"):
+        reproduce("fake", "smoke", tmp_path / "run", activations=["silu"], runtime=runtime)
+
+
+def test_the_command_states_the_cost_first(fake, tmp_path, capsys):
+    request = ["reproduce", "fake", "--preset", "smoke", "--out", str(tmp_path / "run"), "--device", "cpu"]
+    assert main([*request, "--pages", str(tmp_path / "pages"), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert err.startswith("fake, preset smoke: a second\n")
+    assert json.loads(out)["claims"][0]["verdict"] == "reproduced"
+    assert (tmp_path / "pages" / "README.md").is_file()
+    assert main(request) == 0
+    assert "reproduced: relu fits |x|" in capsys.readouterr().out
+
+
+def test_wrong_requests_say_what_to_do(fake, tmp_path, capsys):
+    assert main(["reproduce", "fak"]) == 2
+    assert "did you mean fake?" in capsys.readouterr().err
+    assert main(["reproduce", "fake", "--preset", "paper", "--device", "cpu"]) == 2
+    assert "preset: got 'paper'; expected smoke, small" in capsys.readouterr().err
+    assert main(["reproduce", "fake", "--data", str(tmp_path / "no"), "--device", "cpu"]) == 2
+    assert "no folder" in capsys.readouterr().err
+
+
+def test_without_a_name_it_lists_them(fake, capsys):
+    assert main(["reproduce"]) == 0
+    assert "A <fake> paper" in capsys.readouterr().out
+
+
+def test_every_reproduction_is_whole():
+    for name in reproduction_names():
+        found = reproduction(name)
+        assert found.name == name
+        assert set(found.presets) == {"smoke", "small", "paper"}
+        assert all(preset.cost for preset in found.presets.values())
