@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: help demo test test-slow lint types format bench clean
+.PHONY: help demo test test-slow lint types format bench results clean
 
 help:  ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -46,6 +46,11 @@ format: $(VENV)/dev  ## Format the code
 
 bench: $(VENV)/dev  ## Ratios against named peers in one run
 	$(BIN)/actsmith bench
+
+results: $(VENV)/weights  ## The small presets of every reproduction, into docs/results; hours, goes on where it stopped
+	@for name in $$($(BIN)/python -c "from actsmith.experiments.reproduce import reproduction_names as n; print(*n())"); do \
+	  $(BIN)/actsmith reproduce $$name --preset small --pages docs/results/$$name $(if $(DATA),--data $(DATA)) || exit 1; done
+	$(BIN)/python -m actsmith.report.results docs/results
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 
 
 def test_the_fifteen_lines_run(capsys):
@@ -21,3 +22,12 @@ def test_every_verb_of_the_command_line_is_described():
     (verbs,) = [a.choices for a in _parser()._actions if a.dest == "verb"]
     for verb in verbs:
         assert f"`actsmith {verb}" in README.read_text()
+
+
+def test_the_experiment_of_the_page_runs(tmp_path, monkeypatch, capsys):
+    page = ROOT / "docs" / "experiments.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, str(page), "exec"), {"__name__": "page"})  # noqa: S102  (our own page)
+    lines = capsys.readouterr().out.splitlines()
+    assert sorted(line.split()[0] for line in lines) == ["gelu", "mrepu", "relu"]

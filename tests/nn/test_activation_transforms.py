@@ -85,6 +85,17 @@ def test_compile_has_no_graph_break(name: str) -> None:
     assert_compiles(learnable(name), "aot_eager")
 
 
+def test_compile_of_a_model_has_no_graph_break() -> None:
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Conv1d(3, 4, 1), Activation("crrelu", share="channel", channels=4), torch.nn.Flatten(), CRReLU()
+    )
+    compiled, x = torch.compile(model, fullgraph=True, backend="aot_eager"), torch.randn(2, 3, 5)
+    for expected, got in zip(run(model, x), run(compiled, x), strict=True):
+        assert torch.allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_compile_with_inductor() -> None:
     assert_compiles(acts.get("crrelu"), "inductor")
 

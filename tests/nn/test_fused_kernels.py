@@ -10,6 +10,7 @@ from torch import Tensor
 import actsmith as acts
 from actsmith.errors import FormulaError
 from actsmith.nn import Activation, backend
+from actsmith.nn.emit import HUGE_FROM
 from actsmith.nn.family import family
 
 ODD = 1021
@@ -168,6 +169,19 @@ def test_results_depend_neither_on_threads_nor_on_position(n: int) -> None:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
     part = act(x[n - 300 : n - 7])
     assert torch.equal(part, found[0][0][n - 300 : n - 7])
+
+
+def test_a_result_on_huge_pages() -> None:
+    n = HUGE_FROM // 4 + 12_345
+    x, act = torch.linspace(-3, 3, n, requires_grad=True), Activation("crrelu")
+    with backend("compiled"):
+        y = act(x)
+        (slope,) = torch.autograd.grad(y, x, torch.ones_like(y))
+        for part in (slice(0, 9000), slice(n // 2, n // 2 + 5000), slice(n - 700, n)):
+            leaf = x[part].detach().requires_grad_()
+            small = act(leaf)
+            assert torch.equal(y[part], small)
+            assert torch.equal(slope[part], torch.autograd.grad(small, leaf, torch.ones_like(small))[0])
 
 
 def test_sums_are_reduced_in_double() -> None:

@@ -38,8 +38,8 @@ class RunFolder:
         ActsmithError: results are there and `resume` is false, or they belong to another configuration.
     """
 
-    def __init__(self, path: Path, config: dict[str, Any], *, resume: bool) -> None:
-        self.path = path
+    def __init__(self, path: str | Path, config: dict[str, Any], *, resume: bool) -> None:
+        self.path = path = Path(path)
         there = path / "config.json"
         if there.is_file():
             if not resume:
@@ -180,7 +180,18 @@ def _short(value: Any) -> str:
 
 
 def _versions() -> dict[str, Any]:
-    packages = ("actsmith", "numpy", "scipy", "sympy", "torch", "scikit-learn")
+    packages = (
+        "actsmith",
+        "numpy",
+        "scipy",
+        "sympy",
+        "torch",
+        "scikit-learn",
+        "accelerate",
+        "timm",
+        "transformers",
+        "trl",
+    )
     versions: dict[str, Any] = {}
     for package in packages:
         try:

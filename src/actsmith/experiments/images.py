@@ -10,9 +10,12 @@
 from __future__ import annotations
 
 import os
+import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from actsmith.errors import ActsmithError
 from actsmith.experiments import files
+from actsmith.experiments.cifar100 import cifar100_arrays
 from actsmith.experiments.problem import Classification, Problem, Split
 
 __all__ = ["FolderImages", "Images", "MemoryImages"]
@@ -53,17 +57,21 @@ class Images:
         validation, test: likewise, of the other splits.
         size: side in pixels to which images are resized; None leaves them as they are (224 for ImageNet).
         augment: random crops of the padded image, and mirror images where they mean the same; for ImageNet timm's
-            random resized crops with RandAugment and random erasing.
+            random resized crops with RandAugment.
+        mix: probability that a batch is mixed by timm's Mixup (alpha 0.8) or CutMix (alpha 1), each half the time.
+        erase: probability that a part of an image is erased by timm's RandomErasing.
         smoothing: of the labels, in the loss.
         workers: processes that read ImageNet; None for one a core.
     """
 
-    dataset: Literal["cifar10", "cifar100", "mnist", "fashion-mnist", "imagenet"] = "cifar10"
+    dataset: Literal["cifar10", "cifar100", "mnist", "fashion-mnist", "digits", "imagenet"] = "cifar10"
     train: int | None = None
     validation: int | None = None
     test: int | None = None
     size: int | None = None
     augment: bool = False
+    mix: float = 0.0
+    erase: float = 0.0
     smoothing: float = 0.0
     workers: int | None = None
 
@@ -77,25 +85,34 @@ class Images:
             return FolderImages(self, _folder(data, "imagenet"))
         if self.dataset not in _READ:
             raise ActsmithError(f"images: dataset: got {self.dataset!r}; expected {', '.join(_READ)} or imagenet")
-        return MemoryImages(self, _READ[self.dataset](_folder(data, self.dataset)))
+        return MemoryImages(self, _read(self.dataset, _folder(data, self.dataset)))
 
 
-def _mnist(folder: Path | None) -> Arrays:
-    return files.mnist_arrays(folder)
-
-
-def _cifar100(folder: Path | None) -> Arrays:
-    from actsmith.experiments.cifar100 import cifar100_arrays
-
-    return cifar100_arrays(folder)
+def _digits(folder: Path | None) -> Arrays:
+    """scikit-learn's 1,797 images of 8x8; two fifths are the test split."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise ActsmithError("images digits: scikit-learn is missing; pip install 'actsmith[search]'") from None
+    found = load_digits()
+    x, y = np.rint(found.images * (255 / 16)).astype(np.uint8), found.target.astype(np.int64)
+    test, rest = _shares(y, 0.4)
+    return x[rest], y[rest], x[test], y[test]
 
 
 _READ: dict[str, Callable[[Path | None], Arrays]] = {
     "cifar10": files.cifar10_arrays,
-    "cifar100": _cifar100,
-    "mnist": _mnist,
+    "cifar100": cifar100_arrays,
+    "mnist": lambda folder: files.mnist_arrays(folder),
     "fashion-mnist": files.fashion_mnist_arrays,
+    "digits": _digits,
 }
+
+
+@lru_cache(maxsize=1)
+def _read(dataset: str, folder: Path | None) -> Arrays:
+    """The last set read is kept: several parts of one run learn from it."""
+    return _READ[dataset](folder)
 
 
 def _folder(data: Path | None, name: str) -> Path | None:
@@ -103,7 +120,43 @@ def _folder(data: Path | None, name: str) -> Path | None:
     return data / name if data is not None and (data / name).is_dir() else data
 
 
-class MemoryImages(Classification):
+class _Images(Classification):
+    """What both kinds share: mixing and erasing whole batches, and a loss for labels that are mixed."""
+
+    outputs: int
+    config: Images
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        x, y = batch
+        if not y.is_floating_point():
+            return super().loss(model, batch)
+        each = functional.cross_entropy(model(x).flatten(0, 1), y.flatten(0, 1), reduction="none")
+        return each.view(y.shape[:2]).mean(1)
+
+    def disturbed(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (nets, batch, ...) and labels (nets, batch), mixed and erased as the configuration says; labels of
+        batches that may be mixed become probabilities (nets, batch, outputs), smoothed."""
+        if not (self.config.mix or self.config.erase):
+            return x, y
+        from timm.data.mixup import Mixup
+        from timm.data.random_erasing import RandomErasing
+
+        with _seeded(int(torch.randint(2**31, ()))):
+            if self.config.mix:
+                mixup = Mixup(
+                    0.8, 1.0, prob=self.config.mix, label_smoothing=self.smoothing, num_classes=self.outputs
+                )
+                # An odd batch has no pairs: timm wants an even one, so the last image is left out.
+                even = x.shape[1] // 2 * 2
+                mixed = [mixup(a[:even].clone(), b[:even]) for a, b in zip(x, y, strict=True)]
+                x, y = (torch.stack(parts) for parts in zip(*mixed, strict=True))
+            if self.config.erase:
+                erasing = RandomErasing(self.config.erase, mode="pixel", device=str(x.device))
+                x = erasing(x.flatten(0, 1)).view(x.shape)
+        return x, y
+
+
+class MemoryImages(_Images):
     """Images as bytes in memory.
 
     Args:
@@ -113,7 +166,7 @@ class MemoryImages(Classification):
 
     def __init__(self, config: Images, arrays: Arrays) -> None:
         x, y, test_x, test_y = arrays
-        self.smoothing = config.smoothing
+        self.config, self.smoothing = config, config.smoothing
         held_out, rest = _shares(y, 0.1)
         chosen = {
             "train": _some(rest, y, config.train, "train"),
@@ -126,23 +179,25 @@ class MemoryImages(Classification):
             "test": (_pixels(test_x[test], config.size), torch.from_numpy(test_y[test])),
         }
         pixels = self.train[0]
-        self.size, self.inputs = len(pixels), tuple(pixels.shape[1:])
-        self.outputs = int(y.max()) + 1
+        self.size, side = len(pixels), config.size or pixels.shape[-1]
+        self.inputs, self.outputs = (pixels.shape[1], side, side), int(y.max()) + 1
         self.mean, self.std = _moments(pixels)
-        self.augment, self.mirror = config.augment, config.dataset in MIRRORED
 
     def batch(self, order: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         pixels, y = self.train
         chosen = pixels[order].flatten(0, 1)
-        if self.augment:
-            chosen = _cropped(chosen, self.mirror)
-        return self.normalised(chosen.to(device)).view(*order.shape, *self.inputs), y[order].to(device)
+        if self.config.augment:
+            chosen = _cropped(chosen, self.config.dataset in MIRRORED)
+        x = self.normalised(chosen.to(device)).view(*order.shape, *self.inputs)
+        return self.disturbed(x, y[order].to(device))
 
     def normalised(self, pixels: Tensor) -> Tensor:
-        """Bytes (n, channels, ...) as float32, each channel with mean 0 and deviation 1 over the training images."""
-        shape = (-1, *[1] * (pixels.ndim - 2))
-        mean, std = (v.to(pixels.device).view(shape) for v in (self.mean, self.std))
-        return (pixels.float() - mean) / std
+        """Bytes (n, channels, ...) as float32, each channel of mean 0 and deviation 1 over the training images, and
+        enlarged where they are to be."""
+        mean, std = (v.to(pixels.device).view(-1, 1, 1) for v in (self.mean, self.std))
+        x = (pixels.float() - mean) / std
+        side = self.inputs[-1]
+        return x if x.shape[-1] == side else functional.interpolate(x, (side, side), mode="bicubic")
 
     @torch.no_grad()
     def outputs_of(self, model: nn.Module, x: Tensor, device: torch.device) -> Tensor:
@@ -153,9 +208,9 @@ class MemoryImages(Classification):
 
 
 def _pixels(x: NDArray[np.uint8], size: int | None) -> Tensor:
-    """Images (n, side, side[, channels]) as bytes (n, channels, size, size)."""
+    """Images (n, side, side[, channels]) as bytes (n, channels, side, side), reduced to `size` where it is smaller."""
     images = torch.from_numpy(np.array(x if x.ndim == 4 else x[..., None])).permute(0, 3, 1, 2).contiguous()
-    if size is None or size == images.shape[-1]:
+    if size is None or size >= images.shape[-1]:
         return images
     parts = torch.split(images, 1024)
     resized = [functional.interpolate(p, (size, size), mode="bilinear", antialias=True) for p in parts]
@@ -216,7 +271,7 @@ def _interleaved(indices: NDArray[np.intp], labels: NDArray[np.int64]) -> NDArra
     return indices[shuffled[np.argsort(place[shuffled], kind="stable")]]
 
 
-class FolderImages(Classification):
+class FolderImages(_Images):
     """ImageNet's folders train/CLASS/*.JPEG and val/CLASS/*.JPEG, read ahead by worker processes through timm.
 
     Args:
@@ -243,14 +298,13 @@ class FolderImages(Classification):
         lively = still
         if config.augment:
             lively = create_transform(
-                side, is_training=True, auto_augment="rand-m9-mstd0.5-inc1", re_prob=0.25, mean=IMAGENET_MEAN,
-                std=IMAGENET_STD,
-            )  # fmt: skip
+                side, is_training=True, auto_augment="rand-m9-mstd0.5-inc1", mean=IMAGENET_MEAN, std=IMAGENET_STD
+            )
         train, test = ImageFolder(str(folder / "train")), ImageFolder(str(folder / "val"))
         labels, test_labels = (np.asarray(s.targets, np.int64) for s in (train, test))
         held_out, rest = _shares(labels, 0.01)
         all_tested = np.arange(len(test_labels))
-        self.smoothing = config.smoothing
+        self.config, self.smoothing = config, config.smoothing
         self.workers = config.workers if config.workers is not None else os.cpu_count() or 1
         self.reader = _Files(train, _some(rest, labels, config.train, "train"), lively)
         self.readers = {
@@ -274,7 +328,7 @@ class FolderImages(Classification):
         loader = DataLoader(self.reader, batch_sampler=wanted(), **self._options(device))  # type: ignore[arg-type]
         for x, y in loader:
             torch.manual_seed(seeds.popleft())
-            yield x[None].to(device, non_blocking=True), y[None].to(device, non_blocking=True)
+            yield self.disturbed(x[None].to(device, non_blocking=True), y[None].to(device, non_blocking=True))
 
     @torch.no_grad()
     def score(self, model: nn.Module, split: Split) -> dict[str, Tensor]:
@@ -303,15 +357,21 @@ class _Files(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, asked: int | tuple[int, int]) -> tuple[Tensor, int]:
         number, seed = asked if isinstance(asked, tuple) else (asked, None)
         image, label = self.folder[int(self.chosen[number])]
-        if seed is not None:
-            _seed(seed)
-        return self.transform(image), label
+        if seed is None:
+            return self.transform(image), label
+        with _seeded(seed), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed % 2**63)
+            return self.transform(image), label
 
 
-def _seed(seed: int) -> None:
-    """Of all generators that timm's transforms draw from, in a worker process."""
-    import random
-
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Python's and numpy's generators, from which timm draws, start from the seed, and are afterwards as before."""
+    before = random.getstate(), np.random.get_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.manual_seed(seed % 2**63)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])

@@ -19,7 +19,7 @@ M. Raissi, P. Perdikaris, G. E. Karniadakis, Journal of Computational Physics 37
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import pi
 from pathlib import Path
@@ -34,7 +34,6 @@ from torch import Tensor, nn
 from actsmith.errors import ActsmithError
 from actsmith.experiments.models import Mlp
 from actsmith.experiments.problem import Metric, Problem, Split
-from actsmith.formula.formula import Formula
 
 __all__ = [
     "EQUATIONS", "ERROR", "TIMES", "Derivatives", "Equation", "PhysicsInformed", "Pinn", "PinnMlp", "burgers_solution",
@@ -144,14 +143,11 @@ class PinnMlp(Mlp):
 
     stacked = False
 
-    def build(self, formula: Formula, seeds: Sequence[int], problem: Problem) -> nn.Module:
-        return super().build(formula, seeds, problem)
-
 
 class PhysicsInformed(Problem):
-    """Scores: `loss` on the training points' held-out like; on the test split the distance to the exact solution too,
-    over the whole grid (`relative_l2`, `max_error`) and at `TIMES` (`relative_l2_at_0.5`), and `curvature`, the root
-    mean square of u_xx at the held-out points.
+    """Scores `loss` at held-out points; on the test split the distance to the exact solution too, over the whole grid
+    (`relative_l2`, `max_error`) and at `TIMES` (`relative_l2_at_0.5`), and `curvature`, the root mean square of u_xx
+    at the held-out points.
     """
 
     metric = Metric("loss", "lower", log=True)

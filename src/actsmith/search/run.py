@@ -1,7 +1,8 @@
 """The main job: from a task and a start activation to a table in which every claim has its interval.
 
     probe    train the task's network with the start activation and measure the laws of its pre-activations
-    derive   the EAFO corrections under those laws and the standard normal one, both signs, several steps
+    derive   the EAFO corrections under those laws and the standard normal one, both signs, several steps; and the shape
+             that training with entropy descent gives the start activation, read back as a short formula
     filter   drop what is not finite, not critical, or there already
     train    every activation: the learning rate tuned on the validation split, then paired seeds on the test split
     report   leaderboard.json and best.py in the run folder
@@ -33,6 +34,7 @@ from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula
 from actsmith.search.candidates import Candidate, Dropped, derive, filter_candidates, laws_to_try, same_function
 from actsmith.search.export import to_torch_source
+from actsmith.search.trained_shape import train_shape, trained_candidate
 from actsmith.surgery.probe import probe
 from actsmith.theory.criticality import criticality
 from actsmith.theory.entropy import entropy
@@ -46,7 +48,7 @@ LEARNING_RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 TUNING_SEEDS = (1000, 1001, 1002, 1003)
 """Other seeds than the scored ones, 0, 1, ...: what tunes does not judge."""
 CANDIDATES = 8
-"""Derived activations that are trained; the others stay in candidates.json."""
+"""Derived corrections that are trained, beside the shape from training; the others stay in candidates.json."""
 PROBED = 200_000
 """Training inputs that the probe reads at most."""
 FORMAT = 1
@@ -114,7 +116,7 @@ def search(
         out: the run folder; runs/<task>-<start>-<number> by default.
         resume: go on with the run in `out`.
         progress: called with (stage, done, total, message).
-        candidates: derived activations to train at most.
+        candidates: derived corrections to train at most; with 0, no shape is learned either.
 
     Raises:
         ActsmithError: a request that cannot be met; says what, got, expected.
@@ -277,6 +279,8 @@ class _Run:
         laws = laws_to_try(measured)
         derived, notes = derive(first.formula, laws)
         kept, dropped = filter_candidates(derived, known, most)
+        shaped, refused = self._trained_shape(first, [*known, *kept], notes) if most else ([], [])
+        kept, dropped = kept + shaped, dropped + refused
         self.folder.write(
             "candidates.json",
             {
@@ -289,6 +293,24 @@ class _Run:
             },
         )
         return kept, dropped
+
+    def _trained_shape(
+        self, first: Candidate, known: list[Candidate], notes: list[str]
+    ) -> tuple[list[Candidate], list[Dropped]]:
+        """What training makes of the start activation, read back; trained once, at the start's own rate."""
+        saved = self.folder.read("shape.json")
+        if saved is None:
+            self.progress("derive", 0, 1, f"the shape that training gives {first.formula.name}")
+            try:
+                shape = train_shape(self.task, first.formula, TUNING_SEEDS, self._best_rate(self._tune(first)))
+                saved = {"formula": shape.to_dict(), "reason": None}
+            except ActsmithError as error:  # diverged, or a base that has no such family
+                saved = {"formula": None, "reason": str(error)}
+            self.folder.write("shape.json", saved)
+        if saved["formula"] is None:
+            notes.append(f"trained shape: {saved['reason']}")
+            return [], []
+        return filter_candidates([trained_candidate(first.formula, Formula.from_dict(saved["formula"]))], known)
 
     # ------------------------------------------------------------------------------------------------ training
 

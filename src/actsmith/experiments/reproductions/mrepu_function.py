@@ -56,7 +56,7 @@ def _parts(
             rates=rates,
             recipe=Recipe(epochs=epochs, batch=64, weight_decay=0.0),
             seeds=tuple(range(seeds)),
-            tuning_share=0.4,
+            tuning_share=0.3,
             watch=Pictures(after=epochs),
         )
         for init, depth in nets

@@ -57,7 +57,7 @@ def _parts(
             rates=rates,
             recipe=recipe,
             seeds=tuple(range(seeds)),
-            tuning_share=0.4,
+            tuning_share=0.3,
         )
         for init, grid in (("critical", critical), ("kaiming", kaiming))
         for target, depths in grid.items()
@@ -74,7 +74,7 @@ def _smoke(formulas: tuple[Formula, ...]) -> tuple[Experiment, ...]:
 def _small(formulas: tuple[Formula, ...]) -> tuple[Experiment, ...]:
     deep = (2, 6, 12)
     critical = {SQUARE: (2, 12), CUBE: deep, PRODUCT: (2, 12), TRIPLE: deep, RANDOM_2: deep, RANDOM_3: (6,)}
-    return _parts(formulas, critical, {CUBE: deep, RANDOM_2: deep}, width=32, epochs=64)
+    return _parts(formulas, critical, {CUBE: deep, RANDOM_2: deep}, width=32, epochs=56)
 
 
 def _paper(formulas: tuple[Formula, ...]) -> tuple[Experiment, ...]:

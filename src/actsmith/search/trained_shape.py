@@ -1,0 +1,162 @@
+"""The shape that training gives an activation, read back as a short formula.
+
+    start + sum_k eps_k psi_k,   psi_k = He_k(x) exp(-x^2/2)
+
+is trained with its network, eps by the task's loss and by entropy descent together. What the layers of all networks
+have in the mean is one shape. Its difference from the start is fitted, in L2(N(0, 1)), by the few psi_k that explain
+most of it; that formula, fixed, is a candidate like any other, and is trained from scratch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import sympy as sp
+import torch
+from torch.nn import functional
+
+from actsmith.errors import ActsmithError
+from actsmith.experiments.initial import initialisation
+from actsmith.experiments.network import Stack
+from actsmith.experiments.schedule import warm_cosine
+from actsmith.experiments.tasks import Task
+from actsmith.formula.formula import Formula
+from actsmith.nn.entropy_descent import EntropyDescent
+from actsmith.nn.hermite import hermite_formula
+from actsmith.search.candidates import Candidate
+from actsmith.theory.descent import hermite_psi
+from actsmith.theory.laws import Normal
+from actsmith.theory.quadrature import nodes
+
+__all__ = ["ShortForm", "read_back", "train_shape", "trained_candidate"]
+
+ORDER = 4
+TERMS = 2
+DIGITS = 3
+WEIGHT, EVERY, SAMPLES = 1e-2, 10, 1024
+WARM_UP = 0.1
+
+
+@dataclass(frozen=True)
+class ShortForm:
+    """A shape's short formula.
+
+    Attributes:
+        formula: base + a few terms, coefficients of three digits, all fixed.
+        residual: L2(N(0, 1)) distance from the shape, over that of the base from the shape; 0 where these are equal.
+    """
+
+    formula: Formula
+    residual: float
+
+
+def train_shape(task: Task, start: Formula, seeds: Sequence[int], rate: float) -> Formula:
+    """The mean over seeds and layers of what training makes of start + sum eps_k psi_k, as a formula.
+
+    Nets that diverged do not count.
+
+    Args:
+        task: data, shape and budget.
+        start: the base; its own learnable parameters are trained and averaged too.
+        seeds: one network each.
+        rate: the largest learning rate.
+
+    Raises:
+        ActsmithError: every network diverged.
+    """
+    formula = hermite_formula(start, ORDER)
+    square = float(np.mean(np.square(task.train.x, dtype=np.float64)))
+    stack = Stack(
+        formula, seeds, features=task.features, width=task.width, depth=task.depth, outputs=task.classes,
+        start=initialisation(formula, task.depth), square=square,
+    )  # fmt: skip
+    x, y = torch.from_numpy(task.train.x), torch.from_numpy(task.train.y)
+    optimiser = torch.optim.AdamW(stack.parameters(), lr=rate, weight_decay=0.0, fused=True)
+    steps = len(y) // task.batch
+    total = task.epochs * steps
+    generators = [torch.Generator().manual_seed(2**32 + seed) for seed in seeds]
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # the layers are small: a second thread costs more than it saves
+    try:
+        with EntropyDescent(stack.train(), WEIGHT, EVERY, SAMPLES) as descent:
+            for step in range(total):
+                if step % steps == 0:
+                    order = torch.stack([torch.randperm(len(y), generator=g) for g in generators])
+                at = step % steps * task.batch
+                batch = order[:, at : at + task.batch]
+                for group in optimiser.param_groups:
+                    group["lr"] = rate * warm_cosine(step + 1, total, max(round(WARM_UP * total), 1))
+                logits = stack(x[batch])
+                loss = functional.cross_entropy(logits.flatten(0, 1), y[batch].flatten(), reduction="sum")
+                optimiser.zero_grad()
+                (loss / task.batch).backward()
+                descent.step()
+                optimiser.step()
+    finally:
+        torch.set_num_threads(before)
+    return _mean_shape(stack)
+
+
+def _mean_shape(stack: Stack) -> Formula:
+    params = dict(stack.formula.params)
+    for name, p in params.items():
+        if p.learn:
+            learned = torch.stack([getattr(f, name).detach() for f in stack.activations]).double()
+            finite = learned[torch.isfinite(learned)]
+            if not finite.numel():
+                raise ActsmithError("search: every network diverged while its activation's shape was trained")
+            params[name] = replace(p, value=min(max(float(finite.mean()), p.low), p.high), learn=False)
+    return Formula(stack.formula.expr, params, stack.formula.name)
+
+
+def read_back(shape: Formula, base: Formula, terms: int = TERMS, order: int = ORDER) -> ShortForm:
+    """The best base + few terms for a shape, psi_0 .. psi_order taken one after the other by what they leave.
+
+    Any shape can be read back, a trained spline's `SplineActivation.formula` as well as a Hermite activation's.
+
+    Example:
+        >>> from actsmith.formula.catalogue import get
+        >>> read_back(get("crrelu", eps=0.2), get("relu"), terms=1).formula.text
+        'x*exp(-x**2/2)/5 + relu(x)'
+    """
+    rule = nodes(tuple(sorted({0.0, *base.kinks})), cut=12.0, step=0.05)
+    weight = rule.w * Normal().pdf(rule.x)
+    target = np.asarray(shape(rule.x)) - np.asarray(base(rule.x))
+    size = float(weight @ target**2)
+    if not size > 1e-24:
+        return ShortForm(_fixed(base), 0.0)
+    basis = np.array([np.asarray(Formula(hermite_psi(k))(rule.x)) for k in range(order + 1)])
+    chosen: list[int] = []
+    for _ in range(min(terms, order + 1)):
+        left = {k: _fit(basis[[*chosen, k]], target, weight)[1] for k in range(order + 1) if k not in chosen}
+        chosen.append(min(left, key=lambda k: left[k]))
+    coefficients = [sp.Rational(f"{c:.{DIGITS - 1}e}") for c in _fit(basis[chosen], target, weight)[0]]
+    fixed = _fixed(base)
+    added = sp.Add(*(c * hermite_psi(k) for c, k in zip(coefficients, chosen, strict=True)))
+    formula = Formula(fixed.expr + added, fixed.params, f"{base.name}+trained")
+    rest = target - np.array([float(c) for c in coefficients]) @ basis[chosen]
+    return ShortForm(formula, float(np.sqrt(weight @ rest**2 / size)))
+
+
+def trained_candidate(start: Formula, shape: Formula) -> Candidate:
+    """The candidate that a trained shape gives, named and with its origin."""
+    values = {n: p.value for n, p in shape.params.items() if n in start.params}
+    short = read_back(shape, start.at(**values) if values else start)
+    terms = ", ".join(f"{n} = {p.value:+.3g}" for n, p in shape.params.items() if n not in start.params)
+    origin = (
+        f"read back from training: {start.name} + sum eps_k psi_k, trained by the task and by entropy descent, ended "
+        f"in the mean at {terms}; in {TERMS} terms with a residual of {short.residual:.0%}, fixed"
+    )
+    return Candidate(short.formula.renamed(f"{start.name}[trained]"), "derived", origin)
+
+
+def _fixed(f: Formula) -> Formula:
+    return Formula(f.expr, {n: replace(p, learn=False) for n, p in f.params.items()}, f.name)
+
+
+def _fit(basis: np.ndarray, target: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, float]:
+    """Least squares in L2(N(0, 1)): coefficients, and the square of what is left."""
+    found = np.linalg.solve((basis * weight) @ basis.T, basis @ (weight * target))
+    return found, float(weight @ (target - found @ basis) ** 2)

@@ -1,0 +1,103 @@
+"""The benchmarks: how ratios are made, what is written, and what is said of absent peers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from actsmith.benchmarks import activation, criticality, run, training
+from actsmith.benchmarks.measure import Row, absolute, interleaved
+from actsmith.cli import main
+from actsmith.errors import ActsmithError
+from actsmith.nn import Activation
+
+
+def test_ratios_are_of_neighbouring_times():
+    calls = {"one": lambda: time.sleep(0.004), "three": lambda: time.sleep(0.012)}
+    one, three = interleaved("sleep", calls, 5, 2, {"three": 0.5})
+    assert (one.p20, one.p50, one.p80, one.ratio) == (1, 1, 1, 1)
+    assert three.against == "one"
+    assert three.p20 <= three.p50 <= three.p80
+    assert 1.5 < three.p50 < 4.5
+    assert three.seconds >= 0.012
+    assert (one.met, three.met) == (None, False)
+
+
+def test_a_time_has_its_target_too():
+    row = absolute("start", "", [0.3, 0.1, 0.2], 0.2)
+    assert (row.seconds, row.p50, row.met) == (0.1, pytest.approx(0.2), True)
+    assert run.line(row).endswith("s  target 0.2 met")
+    assert "MISSED" in run.line(absolute("start", "", [0.3], 0.2))
+
+
+def test_what_backward_keeps_is_counted():
+    assert activation.saved_for_backward(Activation("crrelu")) == 1.0
+    assert activation.saved_for_backward(activation.naive_crrelu()) > 2
+
+
+def test_the_command_writes_csv_and_one_json_object(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(criticality, "peers", lambda python: dict.fromkeys(("dks", "neural-tangents"), "no module"))
+    out = tmp_path / "rows.csv"
+    assert main(["bench", "criticality", "--quick", "--json", "--out", str(out)]) == 0
+    stdout, stderr = capsys.readouterr()
+    assert stdout.count("\n") == 1
+    found = json.loads(stdout)
+    assert [(r["what"], r["activation"], r["target"]) for r in found["rows"]] == [
+        ("criticality", "tanh", 0.03),
+        ("criticality", "gelu", 0.03),
+    ]
+    assert found["machine"]["copy_bandwidth"] > 0
+    assert [note.partition(":")[0] for note in found["left_out"]] == ["dks", "neural-tangents"]
+    assert all("pip install" in note and note in stderr for note in found["left_out"])
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(r["p50"]) for r in rows] == [r["p50"] for r in found["rows"]]
+    assert {"p20", "p50", "p80", "target"} <= set(rows[0])
+
+
+def test_a_peer_that_is_here_is_compared_with(monkeypatch):
+    slow = {name: {"seconds": 100.0} for name in criticality.NAMES}
+    monkeypatch.setattr(criticality, "peers", lambda python: {"dks": slow, "neural-tangents": "no module"})
+    ratios = [r for r in criticality.rows(True, lambda note: None) if r.against == "dks's transform"]
+    assert len(ratios) == 2
+    assert all(r.met and r.p50 < 0.01 for r in ratios)
+
+
+def test_the_plain_form_counts_the_targets(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(activation, "rows", lambda quick, say: iter([Row("a", "b", "c", 1.0, 1, 2, 3, 2, 2.5)]))
+    assert main(["bench", "activation", "--out", str(tmp_path / "rows.csv")]) == 0
+    out = capsys.readouterr().out
+    assert "target 2.5 met" in out
+    assert "1 of 1 targets met" in out
+
+
+def test_without_timm_one_line_says_so(monkeypatch):
+    monkeypatch.setattr(training, "find_spec", lambda name: None)
+    monkeypatch.setattr(training, "POINTS", 20)
+    monkeypatch.setattr(training, "ACTIVATIONS", {"native gelu": nn.GELU, "crrelu": lambda: Activation("crrelu")})
+    notes = []
+    rows = list(training.rows(True, notes.append))
+    assert [r.what for r in rows] == ["PINN step, u_xx"] * 2 + ["PINN step, u_xxx"] * 2
+    assert len(notes) == 1
+    assert "actsmith[vision]" in notes[0]
+
+
+def test_a_pinn_step_trains():
+    torch.manual_seed(0)
+    step = training.pinn_step(lambda: Activation("tanh"), 3)
+    cells = dict(zip(step.__code__.co_freevars, (c.cell_contents for c in step.__closure__), strict=True))
+    before = [p.clone() for p in cells["model"].parameters()]
+    step()
+    assert any(not torch.equal(a, b) for a, b in zip(before, cells["model"].parameters(), strict=True))
+
+
+def test_wrong_requests(capsys, tmp_path):
+    assert main(["bench", "everything"]) == 2
+    assert "expected some of activation, training, theory, criticality" in capsys.readouterr().err
+    with pytest.raises(ActsmithError, match="cannot be written"):
+        next(run.run(["theory"], True, tmp_path / "no" / "such.csv", print))
