@@ -12,10 +12,10 @@ import pytest
 
 import actsmith
 from actsmith.errors import ActsmithError
+from actsmith.experiments.folder import RunFolder, next_folder
 from actsmith.experiments.tasks import load_task
 from actsmith.report import render
 from actsmith.search import run as run_module
-from actsmith.experiments.folder import RunFolder, next_folder
 from actsmith.search.run import search
 
 SMALL = {"width": 16, "depth": 2, "epochs": 3, "batch": 64}
@@ -79,7 +79,7 @@ def test_the_leaderboard_is_as_agreed(finished):
     rows = board["rows"]
     assert [r["accuracy"] for r in rows] == sorted((r["accuracy"] for r in rows), reverse=True)
     assert {r["name"] for r in rows} >= {"relu", "gelu", "crrelu"}
-    assert sorted(r["kind"] for r in rows) == ["baseline"] * 3 + ["derived"] * 2
+    assert sorted(r["kind"] for r in rows) == ["baseline"] * 3 + ["derived"] * 3
     for row in rows:
         assert set(row) == CONTRACT | EXTRA
         assert row["low"] <= row["accuracy"] <= row["high"]
@@ -110,13 +110,14 @@ def test_the_table_follows_from_the_records(finished):
 def test_the_folder_holds_what_it_should(finished):
     names = {p.name for p in finished.iterdir() if not p.name.startswith(".")}
     assert names == {
-        "config.json", "versions.json", "probe.json", "candidates.json", "results.jsonl", "leaderboard.json", "best.py",
+        "config.json", "versions.json", "probe.json", "shape.json", "candidates.json", "results.jsonl",
+        "leaderboard.json", "best.py",
     }  # fmt: skip
     config = json.loads((finished / "config.json").read_text())
     assert config["seeds"] == 3
     assert json.loads((finished / "versions.json").read_text())[0]["torch"]
     candidates = json.loads((finished / "candidates.json").read_text())
-    assert len(candidates["kept"]) == 2
+    assert len(candidates["kept"]) == 3
     assert all(c["reason"] for c in candidates["dropped"])
     assert len(json.loads((finished / "probe.json").read_text())["layers"]) == SMALL["depth"]
 
@@ -175,7 +176,7 @@ def test_the_budget_leaves_out_and_resuming_trains(finished, tmp_path):
     folder = tmp_path / "budget"
     result = search(small_task(), out=folder, budget=1e-9, **ASKED)
     assert [r["name"] for r in result.rows] == ["relu"]
-    assert len(result.skipped) == 4
+    assert len(result.skipped) == 5
     whole = search(small_task(), out=folder, resume=True, **ASKED)
     assert not whole.skipped
     assert {r["name"] for r in whole.rows} == {r["name"] for r in _board(finished)["rows"]}
@@ -234,7 +235,7 @@ def test_folders_are_numbered(tmp_path):
 
 @pytest.mark.slow
 def test_the_main_job(tmp_path):
-    """All ten baselines and eight derived activations on the digits, within three minutes on two cores."""
+    """All ten baselines and nine derived activations on the digits, within three minutes on two cores."""
     began = time.monotonic()
     result = search(out=tmp_path / "run")
     assert time.monotonic() - began < 180 or os.getloadavg()[0] > 2.5
@@ -251,6 +252,6 @@ def test_without_a_law_the_standard_normal_one_remains(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run_module, "probe", refuse)
     result = search(small_task(), out=tmp_path / "run", **{**ASKED, "baselines": [], "candidates": 1})
-    assert [r["kind"] for r in sorted(result.rows, key=lambda r: r["kind"])] == ["baseline", "derived"]
+    assert [r["kind"] for r in sorted(result.rows, key=lambda r: r["kind"])] == ["baseline", "derived", "derived"]
     assert "atom" in json.loads((tmp_path / "run" / "probe.json").read_text())["reason"]
     assert "laws.svg" not in [p.name for p in render(result.folder)]

@@ -62,7 +62,7 @@ class Distilled:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             try:
-                network: Any = timm.create_model(self.teacher, pretrained=self.pretrained)
+                network: Any = timm.create_model(self.teacher, pretrained=self.pretrained, in_chans=problem.inputs[0])
             except (OSError, RuntimeError) as error:
                 raise ActsmithError(
                     f"distillation: teacher {self.teacher!r}: cannot be had ({error}); connect to the internet, or name "

@@ -58,7 +58,10 @@ class ModelConfig(Protocol):
 
 
 class WatchConfig(Protocol):
-    """Names, in plain values, something that looks on (or acts) while a network trains."""
+    """Names, in plain values, something that looks on (or acts) while a network trains.
+
+    One with a class attribute `acts = True` changes the training: it is there when rates are tuned, too.
+    """
 
     def build(self, model: nn.Module, problem: Problem) -> Watcher: ...
 
@@ -77,7 +80,7 @@ class Experiment:
         seeds: of the scored trainings, 2 or more for an interval.
         tuning_seeds: of the trainings that choose the rate.
         tuning_share: the share of the epochs (and of the L-BFGS steps) that a tuning run trains for.
-        watch: what looks on at the scored trainings.
+        watch: what looks on at the scored trainings; one that acts, at those that tune as well.
     """
 
     name: str
@@ -160,7 +163,8 @@ class _Trainer:
         model = e.model.build(self.formula, seeds, self.problem)
         scored = stage == "score"
         recipe = e.recipe if scored else e.recipe.shortened(e.tuning_share)
-        watcher = e.watch.build(model, self.problem) if e.watch is not None and scored else None
+        watched = scored or getattr(e.watch, "acts", False)
+        watcher = e.watch.build(model, self.problem) if e.watch is not None and watched else None
         found: Fit = fit(
             self.problem, model, seeds=seeds, rate=rate, recipe=recipe, runtime=self.runtime, test=scored,
             watcher=watcher, checkpoint=Checkpoint.at(self.folder.path, key),

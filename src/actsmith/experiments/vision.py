@@ -101,7 +101,7 @@ class ResNet:
         for stage in range(3):
             for block in range(self.blocks):
                 width, stride = self.width * 2**stage, 2 if stage and not block else 1
-                layers.append(_Block(formula, channels, width, stride, start, self))
+                layers.append(_Block(formula, channels, width, stride, start=start, config=self))
                 channels = width
         layers += [_norm(channels, self.norm), Activation(formula), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
         return Single(nn.Sequential(*layers, _readout(channels, problem.outputs)), seeds)
@@ -111,7 +111,7 @@ class _Block(nn.Module):
     """x + branch(x), the first two operations of the branch before the shortcut where the shape changes."""
 
     def __init__(
-        self, formula: Formula, channels: int, width: int, stride: int, start: Initialisation, config: ResNet
+        self, formula: Formula, channels: int, width: int, stride: int, *, start: Initialisation, config: ResNet
     ) -> None:
         super().__init__()
         self.first = nn.Sequential(_norm(channels, config.norm), Activation(formula))

@@ -240,7 +240,7 @@ class EntropyDescent:
                 for p, g in zip(tap.parameters, found, strict=True):
                     totals[id(p)] += 0 if g is None else g
         for held, total in zip(self._held, self._summed(list(totals.values())), strict=True):
-            held.copy_(torch.where(torch.isfinite(total).all(), total, held))
+            held.copy_(torch.where(torch.isfinite(total), total, held))
 
     def _summed(self, tensors: list[Tensor]) -> list[Tensor]:
         """Each summed over the processes, in one message for all."""

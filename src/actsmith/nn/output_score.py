@@ -80,7 +80,8 @@ def score_of(counts: Tensor, objective: Objective) -> Tensor:
 def entropy_of(counts: Tensor) -> Tensor:
     """The smoothed entropy J_tau in nats, (G,); NaN without counts."""
     density = _spread(counts, _gaussian(0).to(counts)) / counts.sum(1, keepdim=True)
-    return torch.special.entr(density).sum(1) * STEP
+    entropy: Tensor = torch.special.entr(density).sum(1) * STEP
+    return entropy
 
 
 def slope_of(u: Tensor, std: Tensor, score: Tensor, counts: Tensor) -> Tensor:
@@ -138,7 +139,8 @@ def _gaussian(derivative: int, width: float | None = None) -> Tensor:
     reach = round(REACH * width / STEP)
     v = torch.arange(-reach, reach + 1, dtype=torch.float64) * (STEP / width)
     density = torch.exp(-v.square() / 2) / (width * (2 * torch.pi) ** 0.5)
-    return density * (-v / width) if derivative else density
+    slope: Tensor = density * (-v / width)
+    return slope if derivative else density
 
 
 @lru_cache(maxsize=1)

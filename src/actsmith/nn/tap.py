@@ -27,6 +27,8 @@ __all__ = ["Channels", "Edges", "Elements", "Tap", "taps_of"]
 
 EDGES = 64
 """Edges of a KAN layer that one update looks at."""
+MOST_CALLS = 64
+"""Calls of a module that one sample draws from; what comes after is not looked at."""
 FAR = 1 << 40
 
 
@@ -70,7 +72,7 @@ class Tap:
         return torch.cat([t[..., :part] for t in taken], -1).to(self.parameters[0].device, wide)
 
     def _hook(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self.armed and module.training:
+        if self.armed and module.training and len(self.taken) < MOST_CALLS:
             x = args[0] if args else next(iter(kwargs.values()))
             self.taken.append(self.take(x.detach()))
 

@@ -32,7 +32,7 @@ def plot_table(table: Table, path: Path) -> Path:
                 right.plot([row.difference], [place], color=colour, marker=marker, markersize=6)
         right.axvline(0.0, color=BLACK, linewidth=1)
         if metric.log:
-            left.set_xscale("log")
+            _logarithmic(left, "x")
         left.set_yticks(places, [row.name for row in rows])
         left.invert_yaxis()
         left.set_xlabel(f"{metric.name.replace('_', ' ')}, {metric.better} is better")
@@ -57,10 +57,9 @@ def plot_curves(curves: Curves, path: Path) -> Path:
             axis.set_title(title, fontsize=10)
             axis.set_xlabel(curves.x_label)
             axis.set_ylabel(curves.y_label)
-            if curves.log_x:
-                axis.set_xscale("log")
-            if curves.log_y:
-                axis.set_yscale("log")
+            for name, wanted in (("x", curves.log_x), ("y", curves.log_y)):
+                if wanted:
+                    _logarithmic(axis, name)
         for axis in flat[count:]:
             axis.set_visible(False)
         if len(handles) > 1:
@@ -69,6 +68,15 @@ def plot_curves(curves: Curves, path: Path) -> Path:
             )
         figure.suptitle(curves.title, fontweight="bold")
     return path
+
+
+def _logarithmic(axis: Any, name: str) -> None:
+    """A logarithmic x or y axis with plain numbers: matplotlib's own labels there are mathematical text."""
+    from matplotlib.ticker import LogFormatter
+
+    axis.set(**{f"{name}scale": "log"})
+    for kind in ("major", "minor"):
+        getattr(getattr(axis, f"{name}axis"), f"set_{kind}_formatter")(LogFormatter())
 
 
 def _draw(axis: Any, series: Series, number: int, markers: bool) -> Any:

@@ -34,7 +34,7 @@ from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula
 from actsmith.search.candidates import Candidate, Dropped, derive, filter_candidates, laws_to_try, same_function
 from actsmith.search.export import to_torch_source
-from actsmith.search.trained_shape import train_shape, trained_candidate
+from actsmith.search.trained_shape import train_shape, trained_candidates
 from actsmith.surgery.probe import probe
 from actsmith.theory.criticality import criticality
 from actsmith.theory.entropy import entropy
@@ -51,7 +51,7 @@ CANDIDATES = 8
 """Derived corrections that are trained, beside the shape from training; the others stay in candidates.json."""
 PROBED = 200_000
 """Training inputs that the probe reads at most."""
-FORMAT = 1
+FORMAT = 2
 
 Progress = Callable[[str, int, int, str], None]
 
@@ -310,7 +310,8 @@ class _Run:
         if saved["formula"] is None:
             notes.append(f"trained shape: {saved['reason']}")
             return [], []
-        return filter_candidates([trained_candidate(first.formula, Formula.from_dict(saved["formula"]))], known)
+        shape = Formula.from_dict(saved["formula"])
+        return filter_candidates(trained_candidates(first.formula, shape), known)
 
     # ------------------------------------------------------------------------------------------------ training
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 import sympy as sp
@@ -23,6 +24,7 @@ from actsmith.experiments.network import Stack
 from actsmith.experiments.schedule import warm_cosine
 from actsmith.experiments.tasks import Task
 from actsmith.formula.formula import Formula
+from actsmith.formula.parse import X
 from actsmith.nn.entropy_descent import EntropyDescent
 from actsmith.nn.hermite import hermite_formula
 from actsmith.search.candidates import Candidate
@@ -30,10 +32,12 @@ from actsmith.theory.descent import hermite_psi
 from actsmith.theory.laws import Normal
 from actsmith.theory.quadrature import nodes
 
-__all__ = ["ShortForm", "read_back", "train_shape", "trained_candidate"]
+__all__ = ["ShortForm", "read_back", "train_shape", "trained_candidates"]
 
 ORDER = 4
-TERMS = 2
+TERMS = 3
+ENOUGH = 0.1
+"""A residual that needs no further term."""
 DIGITS = 3
 WEIGHT, EVERY, SAMPLES = 1e-2, 10, 1024
 WARM_UP = 0.1
@@ -91,7 +95,7 @@ def train_shape(task: Task, start: Formula, seeds: Sequence[int], rate: float) -
                 logits = stack(x[batch])
                 loss = functional.cross_entropy(logits.flatten(0, 1), y[batch].flatten(), reduction="sum")
                 optimiser.zero_grad()
-                (loss / task.batch).backward()
+                torch.autograd.backward(loss / task.batch)
                 descent.step()
                 optimiser.step()
     finally:
@@ -112,7 +116,7 @@ def _mean_shape(stack: Stack) -> Formula:
 
 
 def read_back(shape: Formula, base: Formula, terms: int = TERMS, order: int = ORDER) -> ShortForm:
-    """The best base + few terms for a shape, psi_0 .. psi_order taken one after the other by what they leave.
+    """The best base + few of psi_0 .. psi_order for a shape: so few that leave a tenth of the difference, or `terms`.
 
     Any shape can be read back, a trained spline's `SplineActivation.formula` as well as a Hermite activation's.
 
@@ -128,10 +132,11 @@ def read_back(shape: Formula, base: Formula, terms: int = TERMS, order: int = OR
     if not size > 1e-24:
         return ShortForm(_fixed(base), 0.0)
     basis = np.array([np.asarray(Formula(hermite_psi(k))(rule.x)) for k in range(order + 1)])
-    chosen: list[int] = []
-    for _ in range(min(terms, order + 1)):
-        left = {k: _fit(basis[[*chosen, k]], target, weight)[1] for k in range(order + 1) if k not in chosen}
-        chosen.append(min(left, key=lambda k: left[k]))
+    for count in range(1, terms + 1):
+        subsets = [list(s) for s in combinations(range(order + 1), count)]
+        chosen = min(subsets, key=lambda s: _fit(basis[s], target, weight)[1])
+        if _fit(basis[chosen], target, weight)[1] <= ENOUGH**2 * size:
+            break
     coefficients = [sp.Rational(f"{c:.{DIGITS - 1}e}") for c in _fit(basis[chosen], target, weight)[0]]
     fixed = _fixed(base)
     added = sp.Add(*(c * hermite_psi(k) for c, k in zip(coefficients, chosen, strict=True)))
@@ -140,16 +145,23 @@ def read_back(shape: Formula, base: Formula, terms: int = TERMS, order: int = OR
     return ShortForm(formula, float(np.sqrt(weight @ rest**2 / size)))
 
 
-def trained_candidate(start: Formula, shape: Formula) -> Candidate:
-    """The candidate that a trained shape gives, named and with its origin."""
+def trained_candidates(start: Formula, shape: Formula) -> list[Candidate]:
+    """The candidate that a trained shape gives, with its origin; where the added terms do not vanish at 0, also shifted
+    so that they do: a constant changes no entropy, but may cost the critical point."""
     values = {n: p.value for n, p in shape.params.items() if n in start.params}
-    short = read_back(shape, start.at(**values) if values else start)
+    base = start.at(**values) if values else start
+    short = read_back(shape, base)
     terms = ", ".join(f"{n} = {p.value:+.3g}" for n, p in shape.params.items() if n not in start.params)
     origin = (
         f"read back from training: {start.name} + sum eps_k psi_k, trained by the task and by entropy descent, ended "
-        f"in the mean at {terms}; in {TERMS} terms with a residual of {short.residual:.0%}, fixed"
+        f"in the mean at {terms}; read with a residual of {short.residual:.0%}, fixed"
     )
-    return Candidate(short.formula.renamed(f"{start.name}[trained]"), "derived", origin)
+    formula = short.formula.renamed(f"{start.name}[trained]")
+    pair = [Candidate(formula, "derived", origin)]
+    if (constant := (formula.expr - _fixed(base).expr).subs(X, 0)) != 0:
+        shifted = Formula(formula.expr - constant, formula.params, formula.name)
+        pair.append(Candidate(shifted, "derived", f"{origin}; shifted so that f(0) is the start's"))
+    return pair
 
 
 def _fixed(f: Formula) -> Formula:

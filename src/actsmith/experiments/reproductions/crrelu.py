@@ -1,10 +1,12 @@
 """What the reproductions of arXiv:2405.12954 share: CRReLU's variants, corrections from measured laws, and verdicts.
 
-    crrelu         relu(x) + eps x exp(-x^2/2), eps learnable from +0.01: as published
-    crrelu_minus   the same from -0.01: the sign in which the output entropy falls at first
-    crrelu_fixed   the same at +0.01, not learnable
-    eafo...        relu(x) + eps psi(x), psi the correction of ReLU under a law measured in a network, max |psi| as
-                   that of x exp(-x^2/2), so that one eps moves both as far
+| name         | what it is                                                                                    |
+|--------------|-----------------------------------------------------------------------------------------------|
+| crrelu       | relu(x) + eps x exp(-x^2/2), eps learnable from +0.01: as published                             |
+| crrelu_minus | the same from -0.01: the sign in which the output entropy falls at first                        |
+| crrelu_fixed | the same at +0.01, not learnable                                                              |
+| eafo...      | relu(x) + eps psi(x), psi ReLU's correction under a law measured in a network; for a law of     |
+|              | deviation s, max |psi| = s exp(-1/2), so that under N(0, s^2) psi = x exp(-x^2/(2 s^2))         |
 """
 
 from __future__ import annotations
@@ -18,14 +20,14 @@ from typing import Any, Literal
 import numpy as np
 import sympy as sp
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from actsmith.experiments.checkpoint import Checkpoint
 from actsmith.experiments.experiment import Experiment, Report, describe
 from actsmith.experiments.findings import Claim, Table
 from actsmith.experiments.folder import RunFolder
 from actsmith.experiments.loop import Runtime, fit
-from actsmith.experiments.problem import Problem
+from actsmith.experiments.problem import Metric, Problem
 from actsmith.experiments.statistics import Interval, holm, paired_difference, paired_p
 from actsmith.formula.catalogue import get
 from actsmith.formula.formula import Formula, Param
@@ -38,13 +40,14 @@ from actsmith.theory.law import Law
 from actsmith.theory.laws import Normal
 
 __all__ = [
-    "CORRECTIONS_OF_RELU", "SOURCE", "Duel", "Measured", "Suggestion", "contest", "crrelu", "measured_laws",
-    "out_of_reach", "verdict",
+    "ACCURACY", "CORRECTIONS_OF_RELU", "SOURCE", "Duel", "Measured", "Suggestion", "contest", "crrelu", "measured_laws",
+    "out_of_reach", "probed_inputs", "verdict",
 ]  # fmt: skip
 
 SOURCE = "Sun et al., A Method on Searching Better Activation Functions, ICLR 2025, arXiv:2405.12954"
 CORRECTIONS_OF_RELU = ("prelu", "elu", "celu", "gelu", "silu", "mish")
 """What the paper compares CRReLU to."""
+ACCURACY = Metric("accuracy", "higher")
 PROBED = 512
 """Training examples on which pre-activations are measured."""
 QUANTILES = 2001
@@ -57,7 +60,7 @@ def crrelu(name: str = "crrelu", eps: float = 0.01, learn: bool = True) -> Formu
     return get("crrelu", eps=Param(eps, learn=learn)).renamed(name)
 
 
-# ------------------------------------------------------------------------------------------- what a measured law suggests
+# ------------------------------------------------------------------------------------- what a measured law suggests
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class Measured:
 
     Attributes:
         experiment: what is then run, its activations and the suggested ones.
-        suggestions: what to derive.
+        suggestions: what to derive; none, and nothing is measured.
         rate, seed: of the network that is measured; the seed is neither a tuning nor a scoring one.
     """
 
@@ -99,9 +102,21 @@ class Measured:
         """Plain JSON values that say all there is to say."""
         return describe(self)  # type: ignore[no-any-return]
 
+    def record(self, folder: RunFolder) -> dict[str, Any]:
+        """What a finished run measured: `laws`, name -> text, and the formulas `suggested`."""
+        return folder.results[f"{self.name}/measured"]
+
     def run(self, folder: RunFolder, runtime: Runtime, data: Path | None, report: Report) -> None:
         """Measure, derive, then train what the folder does not hold yet."""
+        e = self.experiment
+        derived = [Formula.from_dict(d) for d in self._measured(folder, runtime, data, report)["suggested"]]
+        replace(e, activations=(*e.activations, *derived)).run(folder, runtime, data, report)
+
+    def _measured(self, folder: RunFolder, runtime: Runtime, data: Path | None, report: Report) -> dict[str, Any]:
+        """The record of the measurement, from the folder or made now."""
         key = f"{self.name}/measured"
+        if not self.suggestions:
+            return {"suggested": []}
         if key not in folder.results:
             report(self.name, 0, 1, "measuring the pre-activations")
             record = self._measure(folder, runtime, data)
@@ -109,9 +124,7 @@ class Measured:
                 folder.append(key, record)
             else:
                 folder.results[key] = record
-        derived = [Formula.from_dict(each) for each in folder.results[key]["suggested"]]
-        e = self.experiment
-        replace(e, activations=(*e.activations, *derived)).run(folder, runtime, data, report)
+        return folder.results[key]
 
     def _measure(self, folder: RunFolder, runtime: Runtime, data: Path | None) -> dict[str, Any]:
         e = self.experiment
@@ -120,13 +133,14 @@ class Measured:
         torch.manual_seed(self.seed)
         model = e.model.build(reference, (self.seed,), problem)
         checkpoint = Checkpoint.at(folder.path, f"{e.name}/measured")
-        fit(
-            problem, model, seeds=(self.seed,), rate=self.rate, recipe=e.recipe, runtime=runtime, checkpoint=checkpoint
-        )
+        fit(problem, model, seeds=(self.seed,), rate=self.rate, recipe=e.recipe, runtime=runtime, checkpoint=checkpoint)
         checkpoint.remove()
         law = _pooled(list(measured_laws(model, problem).values()))
         mixture = fit_mixture(law)
-        laws: dict[str, Law] = {"mixture": mixture.law, "normal": Normal(*(float(f"{v:.4g}") for v in (law.mean, law.std)))}
+        laws: dict[str, Law] = {
+            "mixture": mixture.law,
+            "normal": Normal(*(float(f"{v:.4g}") for v in (law.mean, law.std))),
+        }
         suggested = [_corrected(s, reference, laws[s.law]) for s in self.suggestions]
         return {
             "stage": "measured",
@@ -136,15 +150,20 @@ class Measured:
         }
 
 
-def measured_laws(model: nn.Module, problem: Problem) -> Probe:
-    """The laws of the pre-activations of every layer, over the nets side by side, on the first training examples."""
+def probed_inputs(model: nn.Module, problem: Problem) -> Tensor:
+    """The first training examples, the same for all nets side by side, as one batch: (nets, n, ...)."""
     order = torch.arange(min(PROBED, problem.size)).expand(getattr(model, "nets", 1), -1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        inputs = problem.batch(order, torch.device("cpu"))[0]
+        inputs: Tensor = problem.batch(order, torch.device("cpu"))[0]
+    return inputs
+
+
+def measured_laws(model: nn.Module, problem: Problem) -> Probe:
+    """The laws of the pre-activations of every layer."""
     training = model.training
     try:
-        return probe(model, [inputs], strict=False)
+        return probe(model, [probed_inputs(model, problem)], strict=False)
     finally:
         model.train(training)
 
@@ -156,11 +175,11 @@ def _pooled(laws: Sequence[Law]) -> Empirical:
 
 
 def _corrected(suggestion: Suggestion, base: Formula, law: Law) -> Formula:
-    """base + eps psi, psi of the height of CRReLU's."""
+    """base + eps psi, psi as high as CRReLU's for pre-activations of that deviation."""
     found = correction(base, law)
     places = law.quantile(np.linspace(1e-4, 1 - 1e-4, 4001))
     height = float(np.max(np.abs(Formula(found.psi)(places))))
-    psi = sp.Float(f"{HEIGHT / height:.6g}") * found.psi
+    psi = sp.Float(f"{law.std * HEIGHT / height:.6g}") * found.psi
     eps = found.symbol
     expression = base.expr + parameter_symbol(eps) * psi
     return Formula(expression, {**base.params, eps: Param(suggestion.eps, learn=True)}, suggestion.name)
@@ -203,7 +222,8 @@ def contest(table: Table, name: str, others: Sequence[str]) -> tuple[Duel, ...]:
     """One activation of a table against several, paired by seed."""
     sign = 1.0 if table.metric.better == "higher" else -1.0
     mine = table.metric.transformed(table.row(name).values)
-    differences, p = [], []
+    differences: list[Interval | None] = []
+    p: list[float] = []
     for other in others:
         theirs = table.metric.transformed(table.row(other).values)
         if mine is None or theirs is None:

@@ -6,12 +6,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from actsmith.experiments.findings import Table
+from actsmith.experiments.findings import Series, Table
 from actsmith.experiments.statistics import holm, paired_difference, paired_p
 from actsmith.formula.catalogue import get
 from actsmith.formula.formula import Formula
 
-__all__ = ["ACTIVATIONS", "MREPU", "PAPER", "REPU", "Duel", "duel", "fails"]
+__all__ = [
+    "ACTIVATIONS",
+    "MREPU",
+    "PAPER",
+    "REPU",
+    "Duel",
+    "Verdict",
+    "duel",
+    "error_lines",
+    "failed",
+    "fails",
+    "together",
+]
+
+Verdict = Literal["reproduced", "partly reproduced", "not reproduced", "not resolved"]
 
 PAPER = "Kim, Kang, arXiv:2408.02697, Why Rectified Power Unit Networks Fail and How to Improve It"
 
@@ -23,7 +37,9 @@ ACTIVATIONS: tuple[Formula, ...] = (
 
 LEVEL = 0.05
 USELESS = 0.9
-"""A relative error whose interval lies above this is that of a constant."""
+"""A relative error above this is hardly better than that of a constant, 1."""
+DRAWN_BELOW = 10.0
+"""Figures leave out larger relative errors, beside which the others could not be told apart."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +59,7 @@ class Duel:
     ties: int
 
     @property
-    def verdict(self) -> Literal["reproduced", "partly reproduced", "not reproduced", "not resolved"]:
+    def verdict(self) -> Verdict:
         """Of the claim that `first` is better: won most, won more than lost, lost as many or more, nothing decided."""
         if self.wins == self.losses == 0:
             return "not resolved"
@@ -78,7 +94,33 @@ def duel(tables: Sequence[Table], first: str, second: str) -> Duel:
     return Duel(first, second, wins, losses, ties)
 
 
+def together(duels: Sequence[Duel]) -> Verdict:
+    """Of the claim that all the first ones are better: all the same verdict, or partly where some are better."""
+    verdicts = {d.verdict for d in duels}
+    if len(verdicts) == 1:
+        return verdicts.pop()
+    return "partly reproduced" if verdicts & {"reproduced", "partly reproduced"} else "not reproduced"
+
+
 def fails(table: Table, name: str) -> bool:
-    """Whether an activation cannot be trained: a net of it diverged, or its error's interval is that of a constant."""
+    """Whether an activation cannot be trained: a net of it diverged, or its error's interval lies above `USELESS`."""
     row = table.row(name)
     return row.low is None or row.low > USELESS
+
+
+def failed(table: Table, name: str) -> int:
+    """Nets of an activation that diverged, or ended with an error above `USELESS`."""
+    return sum(v is None or v > USELESS for v in table.row(name).values)
+
+
+def error_lines(tables: Sequence[tuple[float, Table]]) -> tuple[Series, ...]:
+    """One line an activation of its mean error over (x, table), by name.
+
+    Gaps where a net diverged or the error is above `DRAWN_BELOW`.
+    """
+    x = tuple(at for at, _ in tables)
+    means = {row.name: [table.row(row.name).mean for _, table in tables] for row in tables[0][1].rows}
+    return tuple(
+        Series(name, x, tuple(v if v is not None and v < DRAWN_BELOW else None for v in found))
+        for name, found in sorted(means.items())
+    )

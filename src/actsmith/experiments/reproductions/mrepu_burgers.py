@@ -23,7 +23,7 @@ from actsmith.experiments.loop import LBFGS_ITERATIONS, Recipe
 from actsmith.experiments.pde import ERROR, TIMES, Pinn, PinnMlp
 from actsmith.experiments.problem import Metric
 from actsmith.experiments.reproduce import Preset, Reproduction
-from actsmith.experiments.reproductions.mrepu import ACTIVATIONS, MREPU, PAPER, Duel, duel, fails
+from actsmith.experiments.reproductions.mrepu import ACTIVATIONS, MREPU, PAPER, Verdict, duel, fails, together
 from actsmith.formula.formula import Formula
 
 __all__ = ["REPRODUCTION"]
@@ -99,9 +99,7 @@ def _table(folder: RunFolder, part: Experiment, metric: Metric) -> Table:
         f"{part.problem.interior} points, then {LBFGS_ITERATIONS * part.recipe.lbfgs} iterations of L-BFGS. Rates are "
         "tuned by the loss at held-out points, never by this error."
     )
-    return comparison(
-        folder, part.name, metric, reference=part.reference, rates=part.rates, title=title, note=note
-    )
+    return comparison(folder, part.name, metric, reference=part.reference, rates=part.rates, title=title, note=note)
 
 
 def _ranking(burgers: Sequence[Table]) -> Claim:
@@ -111,17 +109,9 @@ def _ranking(burgers: Sequence[Table]) -> Claim:
     return Claim(
         "On Burgers' equation GELU is better than MRePU, and MRePU better than ReLU (an outside summary of an earlier "
         "version of the paper)",
-        _together(duels),
+        together(duels),
         f"{'; '.join(map(str, duels))} (Holm-corrected p < 0.05). By mean error, {orders}.",
     )
-
-
-def _together(duels: Sequence[Duel]) -> str:
-    """One verdict on several claims that are made together."""
-    verdicts = {d.verdict for d in duels}
-    if len(verdicts) == 1:
-        return verdicts.pop()
-    return "partly reproduced" if verdicts & {"reproduced", "partly reproduced"} else "not reproduced"
 
 
 def _survives(tables: Sequence[Table], p: int) -> Claim:
@@ -129,12 +119,9 @@ def _survives(tables: Sequence[Table], p: int) -> Claim:
     old = [t.title for t in tables if fails(t, f"repu_{p}")]
     new = [t.title for t in tables if fails(t, f"mrepu_{p}")]
     contest = duel(tables, f"mrepu_{p}", f"repu_{p}")
-    if len(old) == len(tables) and not new:
-        verdict = "reproduced"
-    elif len(old) > len(new):
-        verdict = "partly reproduced"
-    else:
-        verdict = "not reproduced"
+    verdict: Verdict = "not reproduced"
+    if len(old) > len(new):
+        verdict = "reproduced" if len(old) == len(tables) and not new else "partly reproduced"
     return Claim(
         f"At {DEPTH} hidden layers RePU with p = {p} cannot be trained, MRePU with p = {p} can",
         verdict,
@@ -148,12 +135,14 @@ def _viscosity(folder: RunFolder, parts: Sequence[Experiment], tables: Mapping[s
     flat = all(c == 0 for part in parts for c in _curvature(folder, part)["relu"] if c is not None)
     duels = [duel(list(tables.values()), name, "relu") for name in SMOOTH]
     lost = [d for d in duels if d.verdict == "reproduced"]
-    verdict = "reproduced" if flat and len(lost) == len(duels) else "partly reproduced" if lost else "not reproduced"
+    verdict: Verdict = "partly reproduced" if lost else "not reproduced"
+    if flat and len(lost) == len(duels):
+        verdict = "reproduced"
     return Claim(
         "A second-order equation needs a differentiable activation: ReLU's second derivative is zero almost everywhere",
         verdict,
-        f"u_xx of the trained ReLU networks is {'exactly zero at every' if flat else 'not zero at every'} held-out "
-        f"point, so their loss holds no second-order term. {'; '.join(map(str, duels))}.",
+        f"u_xx of the trained ReLU networks is {'exactly' if flat else 'not'} zero at every held-out point"
+        f"{': their loss holds no second-order term' if flat else ''}. {'; '.join(map(str, duels))}.",
     )
 
 
@@ -178,10 +167,12 @@ def _initialisation(tables: Mapping[str, Table]) -> Claim:
         ]
         duels[name] = duel(pairs, *STARTS)
     ours = [duels[m.name] for m in MREPU]
-    listed = "; ".join(f"{name}: better in {d.wins}, worse in {d.losses}, open in {d.ties}" for name, d in duels.items())
+    listed = "; ".join(
+        f"{name}: better in {d.wins}, worse in {d.losses}, open in {d.ties}" for name, d in duels.items()
+    )
     return Claim(
         "MRePU trains better from its critical initialisation than from He's",
-        _together(ours),  # type: ignore[arg-type]
+        together(ours),
         f"Critical against He's (kaiming), by experiment: {listed}.",
     )
 
@@ -215,7 +206,9 @@ def _losses(folder: RunFolder, part: Experiment) -> Curves:
             y = tuple(float(np.exp(fmean(np.log(max(v, 1e-30)) for v in step))) for step in zip(*kept, strict=True))
             lines.append(Series(name, tuple(float(i + 1) for i in range(len(y))), y))
     title = f"{_table(folder, part, ERROR).title}: training loss"
-    return Curves(f"{part.name}-loss", title, {"": tuple(lines)}, "epochs of Adam, then steps of L-BFGS", "loss", log_y=True)
+    return Curves(
+        f"{part.name}-loss", title, {"": tuple(lines)}, "epochs of Adam, then steps of L-BFGS", "loss", log_y=True
+    )
 
 
 def _summary(parts: Sequence[Experiment], tables: Mapping[str, Table]) -> str:

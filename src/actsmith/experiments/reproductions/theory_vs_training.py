@@ -111,7 +111,7 @@ class Images:
     """
 
     name: str
-    train: int = 4800
+    train: int = 4000
     test: int = 2000
     pool: int = 2
     metric = Classification.metric
@@ -387,16 +387,17 @@ def _summary(
 
 # ---------------------------------------------------------------------------------------------------- presets
 
-DEPTH = 6
-RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+RATES = (1e-3, 4e-3, 1.6e-2)
 
 
 @dataclass(frozen=True)
 class _Size:
     images: int
+    windows: int
     epochs: Mapping[str, int]
+    pool: int = 4
     width: int = 64
-    depth: int = DEPTH
+    depth: int = 6
     rates: tuple[float, ...] = RATES
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     tuning_share: float = 0.5
@@ -406,9 +407,9 @@ def _parts(formulas: tuple[Formula, ...], size: _Size) -> tuple[Part, ...]:
     problems: dict[str, Any] = {
         "digits": (Images("digits"), 32),
         "fashion-mnist": (Images("fashion-mnist", train=size.images), 64),
-        "cifar10": (Images("cifar10", train=size.images), 64),
+        "cifar10": (Images("cifar10", train=size.images, pool=size.pool), 64),
         "polynomial": (Polynomial(), 64),
-        "austen": (NextCharacter(train=2 * size.images), 128),
+        "austen": (NextCharacter(train=size.windows), 64),
     }
     experiments = [
         Experiment(
@@ -427,9 +428,14 @@ def _all(formulas: tuple[Formula, ...]) -> tuple[Formula, ...]:
     return tuple(by_name.values())
 
 
-SMOKE = _Size(600, {"digits": 2, "polynomial": 2}, width=16, depth=3, rates=(3e-3,), seeds=(0, 1))
-SMALL = _Size(4800, {"digits": 16, "fashion-mnist": 6, "cifar10": 6, "polynomial": 8, "austen": 6})
-FULL = _Size(60000, {"digits": 60, "fashion-mnist": 20, "cifar10": 30, "polynomial": 60, "austen": 20}, width=256)
+SMOKE = _Size(600, 600, {"digits": 2, "polynomial": 2}, width=16, depth=3, rates=(3e-3,), seeds=(0, 1))
+SMALL = _Size(
+    4000, 6400, {"digits": 12, "fashion-mnist": 5, "cifar10": 5, "polynomial": 7, "austen": 4}, width=48, depth=5
+)  # fmt: skip
+FULL = _Size(
+    60000, 500_000, {"digits": 60, "fashion-mnist": 20, "cifar10": 30, "polynomial": 60, "austen": 10}, pool=1,
+    width=256, tuning_share=0.2,
+)  # fmt: skip
 
 REPRODUCTION = Reproduction(
     name="theory-vs-training",

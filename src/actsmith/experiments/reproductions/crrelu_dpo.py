@@ -1,0 +1,204 @@
+"""arXiv:2405.12954, its language-model experiment: GPT-2 fine-tuned by DPO with CRReLU in GELU's place.
+
+What could not be checked here, and is therefore chosen: the values of beta, the learning rate, the number of epochs and
+the batch; whether the policy's reference p_0 holds CRReLU too (here it does, but for the blend); whether the model was
+fine-tuned on the chosen answers beforehand (here it was not). The paper gives no seeds and no intervals.
+
+`small` needs no internet: a GPT-2 of 0.57 M parameters that learns Pride and Prejudice first, with GELU and with CRReLU,
+and SmolLM2-135M-Instruct with its published weights, whose SiLU gates give way to CRReLU at once or gradually.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from actsmith.experiments.findings import Claim, Findings, Row, Table, comparison, records
+from actsmith.experiments.folder import RunFolder
+from actsmith.experiments.language import NextToken, SmallGpt2
+from actsmith.experiments.loop import Recipe
+from actsmith.experiments.preference import (
+    ACCURACY,
+    LIKELIHOOD,
+    LOSS,
+    MARGIN,
+    Arm,
+    HubModel,
+    HubPairs,
+    LocalPairs,
+    PackagedModel,
+    Preference,
+    Trained,
+)
+from actsmith.experiments.problem import Metric
+from actsmith.experiments.reproduce import Part, Preset, Reproduction
+from actsmith.formula.formula import Formula
+
+__all__ = ["REPRODUCTION", "verdict"]
+
+BETAS = (0.1, 0.5)
+SCORES: Mapping[str, Metric] = {
+    "margin": MARGIN,
+    "accuracy": ACCURACY,
+    "loss": LOSS,
+    "chosen_log_probability": LIKELIHOOD,
+}
+WORDS = {
+    "margin": "evaluation margin: beta times the chosen answer's gain in log probability over the rejected one's",
+    "accuracy": "evaluation accuracy: the share of test pairs with a positive margin",
+    "loss": "evaluation loss",
+    "chosen_log_probability": "log probability of the chosen test answers after training, nats per answer",
+}
+
+
+def _arms(formulas: Sequence[Formula], kept: str, kinds: Sequence[Any]) -> tuple[Arm, ...]:
+    """The model's own activation, then every other formula in each kind."""
+    others = [f for f in formulas if f.name != kept]
+    return (Arm("kept", label=kept), *(Arm(kind, f) for f in others for kind in kinds))
+
+
+def _gpt2(formulas: tuple[Formula, ...], trained: Trained, betas: Sequence[float], **sizes: Any) -> list[Preference]:
+    arms = _arms(formulas, "gelu", ("own", "swapped", "blended"))
+    return [Preference(f"gpt2-beta{b:g}", trained, LocalPairs(), arms, beta=b, **sizes) for b in betas]
+
+
+def _smoke(formulas: tuple[Formula, ...]) -> tuple[Part, ...]:
+    trained = Trained(
+        NextToken(length=32, vocabulary=384), SmallGpt2(width=16, depth=2, heads=2, positions=32),
+        recipe=Recipe(epochs=1, batch=256),
+    )  # fmt: skip
+    sizes: dict[str, Any] = {"train": 4, "evaluated": 4, "batch": 2, "longest": 32, "seeds": (0, 1)}
+    return tuple(_gpt2(formulas, trained, (0.1,), rates=(1e-3,), **sizes))
+
+
+def _small(formulas: tuple[Formula, ...]) -> tuple[Part, ...]:
+    trained = Trained(recipe=Recipe(epochs=1, batch=16))
+    small = _gpt2(formulas, trained, BETAS, rates=(3e-4, 1e-3), train=64, evaluated=48)
+    real = Preference(
+        "smollm2-beta0.1", PackagedModel(), LocalPairs(), _arms(formulas, "silu", ("swapped", "blended"))[:3],
+        (5e-6, 2e-5), train=24, evaluated=24, batch=4, longest=64, seeds=(0, 1, 2),
+    )  # fmt: skip
+    return (*small, real)
+
+
+def _paper(formulas: tuple[Formula, ...]) -> tuple[Part, ...]:
+    sets = {"shp": HubPairs("stanfordnlp/SHP"), "hh": HubPairs("Anthropic/hh-rlhf")}
+    return tuple(
+        Preference(
+            f"gpt2-{name}-beta{beta:g}", HubModel(), pairs, _arms(formulas, "gelu", ("swapped", "blended")),
+            (1e-6, 5e-6, 2e-5), beta=beta, train=100_000, evaluated=2048, batch=32, longest=512,
+        )
+        for name, pairs in sets.items() for beta in BETAS
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------- read
+
+
+def _read(folder: RunFolder, parts: tuple[Any, ...]) -> Findings:
+    tables: list[Table] = []
+    claims: list[Claim] = []
+    if records(folder, "pretrain"):
+        trained = next(p.model for p in parts if isinstance(p.model, Trained))
+        tables.append(_pretraining(folder, trained.rate))
+    for part in parts:
+        found = [_table(folder, part, score) for score in SCORES]
+        tables += found
+        claims += [_claim(part, arm, found[:3]) for arm in part.arms[1:]]
+    before = {part.name: _before(folder, part) for part in parts}
+    return Findings(
+        summary=_summary(claims, parts),
+        tables=tuple(tables),
+        claims=tuple(claims),
+        facts={"log probability of the chosen test answers before training, nats per answer": before},
+    )
+
+
+def _pretraining(folder: RunFolder, rate: float) -> Table:
+    return comparison(
+        folder, "pretrain", LOSS, reference="gelu", rates=(rate,), title="GPT-2 before DPO: loss on the Austen test text",
+        note="nats per token; the same rate for both",
+    )  # fmt: skip
+
+
+def _table(folder: RunFolder, part: Preference, score: str) -> Table:
+    made = comparison(
+        folder, part.name, SCORES[score], reference=part.arms[0].name, rates=part.rates,
+        title=f"{part.name}: {WORDS[score]}", note=f"{len(part.seeds)} seeds, rate tuned for each arm",
+    )  # fmt: skip
+    return Table(f"{part.name}-{score.replace('_', '-')}", *_rest(made))
+
+
+def _rest(table: Table) -> tuple[str, Metric, str, tuple[Row, ...], str]:
+    return table.title, table.metric, table.reference, table.rows, table.note
+
+
+def verdict(rows: Sequence[tuple[Metric, Row]]) -> Any:
+    """Of "better than the reference in margin, accuracy and loss", by the corrected intervals of the differences."""
+    better, worse = 0, 0
+    for metric, row in rows:
+        if row.difference_low is None or row.difference_high is None:
+            return "not reproduced"  # a net diverged
+        low, high = row.difference_low, row.difference_high
+        if metric.better == "lower":
+            low, high = -high, -low
+        better += low > 0
+        worse += high < 0
+    if better == len(rows):
+        return "reproduced"
+    if better and not worse:
+        return "partly reproduced"
+    return "not reproduced" if worse else "not resolved"
+
+
+def _claim(part: Preference, arm: Arm, tables: Sequence[Table]) -> Claim:
+    rows = [(table.metric, table.row(arm.name)) for table in tables]
+    differences = "; ".join(f"{metric.name} {_shown(row)}" for metric, row in rows)
+    return Claim(
+        f"{part.name}: {arm.name} is better than {part.arms[0].name} in margin, accuracy and loss",
+        verdict(rows),
+        f"differences over {len(part.seeds)} seeds with 95 % intervals: {differences}",
+    )
+
+
+def _shown(row: Row) -> str:
+    if row.difference is None:
+        return f"undefined, {row.diverged} of {len(row.values)} diverged"
+    return f"{row.difference:+.4f} [{row.difference_low:+.4f}, {row.difference_high:+.4f}]"
+
+
+def _before(folder: RunFolder, part: Preference) -> dict[str, float]:
+    """Arm -> the mean over the seeds, of the model that training starts from."""
+    found = records(folder, part.name)
+    each = {name: [r["before"]["chosen_log_probability"][0] for r in rs] for name, rs in found.items()}
+    return {name: round(sum(v) / len(v), 2) for name, v in each.items()}
+
+
+def _summary(claims: Sequence[Claim], parts: Sequence[Preference]) -> str:
+    verdicts = [claim.verdict for claim in claims]
+    counted = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
+    arms = list(dict.fromkeys(chain.from_iterable([arm.name for arm in part.arms] for part in parts)))
+    return (
+        f"DPO of {len(parts)} combinations of model and beta with {', '.join(arms)}. Of {len(claims)} comparisons with "
+        f"the activation that the model came with, in margin, accuracy and loss: {counted}."
+    )
+
+
+REPRODUCTION = Reproduction(
+    name="crrelu-dpo",
+    title="CRReLU in a language model under direct preference optimisation",
+    source="arXiv:2405.12954, the experiment on fine-tuning a large language model",
+    claims="GPT-2 with CRReLU has a higher evaluation margin and accuracy and a lower loss under DPO than with GELU.",
+    activations=("gelu", "crrelu"),
+    presets={
+        "smoke": Preset(_smoke, "seconds on one core; a tiny GPT-2 and four pairs; needs --data with austen and dpo"),
+        "small": Preset(_small, "COST"),
+        "paper": Preset(
+            _paper,
+            "GPT-2, SHP and HH from the Hub, 100,000 pairs each: about a week on one GPU, not measured; the paper's "
+            "values of beta, rate, epochs and batch could not be checked and are chosen here",
+        ),
+    },
+    read=_read,
+)
