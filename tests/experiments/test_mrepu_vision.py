@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from actsmith.errors import ActsmithError
+from actsmith.experiments import images
 from actsmith.experiments.experiment import Experiment
 from actsmith.experiments.files import mnist_5k_arrays, mnist_arrays
 from actsmith.experiments.folder import RunFolder
@@ -19,6 +20,11 @@ from actsmith.experiments.reproduce import reproduce, reproduction
 from actsmith.experiments.reproductions.mrepu_vision import AnyFolder, IfThere
 from actsmith.experiments.tasks import load_task
 from actsmith.formula.catalogue import get
+
+
+@pytest.fixture(autouse=True)
+def nothing_read_before():
+    images._read.cache_clear()
 
 
 def write_5k(path, images_of_a_class=10):
@@ -91,12 +97,12 @@ def test_mnist(tmp_path, under):
 
 
 def test_mnist_without_files(tmp_path):
-    with pytest.raises(ActsmithError, match="task mnist: .* lacks train-images-idx3-ubyte.gz, .*torchvision"):
+    with pytest.raises(ActsmithError, match=r"task mnist: .* lacks train-images-idx3-ubyte.gz, .*torchvision"):
         mnist_arrays(tmp_path)
 
 
 def lone(dataset):
-    problem = AnyFolder(Images(dataset, train=40, validation=10, test=20))
+    problem = AnyFolder(Images(dataset, train=40, validation=8, test=20))
     formulas = (get("relu"), get("tanh"))
     recipe = Recipe(epochs=1, batch=20)
     return IfThere(Experiment("lone", problem, Mlp(8, 2), formulas, (1e-2,), recipe, seeds=(0, 1)))

@@ -56,12 +56,8 @@ def test_first_and_second_derivatives(seed: int, route: str) -> None:
         assert gradgradcheck(value(f), inputs(f, 3), atol=1e-4, rtol=1e-3)
 
 
-# Two constant factors meet in a product of logarithms, for which plain torch wants a tensor.
-CONSTANT_FACTORS = pytest.mark.xfail(raises=TypeError, strict=True, reason="torch_ops()['log_mul'] of two numbers")
-
-
 @pytest.mark.parametrize("route", ROUTES)
-@pytest.mark.parametrize("seed", [pytest.param(s, marks=[CONSTANT_FACTORS] if s == 39 else []) for s in SEEDS])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_the_third_derivative_is_mpmaths(seed: int, route: str) -> None:
     f = random_formula(seed)
     x, *theta = inputs(f, 4)

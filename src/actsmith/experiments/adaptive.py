@@ -104,13 +104,15 @@ class _EntropyWatcher:
 
 
 class _Looks:
-    """The entropies of activations' outputs, at every so many steps."""
+    """The entropies of activations' outputs, at every so many steps; none where there is no activation."""
 
     def __init__(self, model: nn.Module, every: int) -> None:
-        self.every, self.armed = every, every > 0
+        sites = _activations(model)
+        self.every = every if sites else 0
+        self.armed = self.every > 0
         self.outputs: dict[str, Tensor] = {}
         self.taken: list[dict[str, Any]] = []
-        for path, module in _activations(model) if every else ():
+        for path, module in sites if self.every else ():
             module.register_forward_hook(self._hook(path))
 
     def _hook(self, path: str) -> Any:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from actsmith.errors import ActsmithError
-from actsmith.experiments.images import Images
+from actsmith.experiments.images import Images, MemoryImages
 from actsmith.experiments.models import Single
 from actsmith.experiments.problem import Classification, Problem
 
@@ -65,28 +65,30 @@ class Distilled:
                 network: Any = timm.create_model(self.teacher, pretrained=self.pretrained, in_chans=problem.inputs[0])
             except (OSError, RuntimeError) as error:
                 raise ActsmithError(
-                    f"distillation: teacher {self.teacher!r}: cannot be had ({error}); connect to the internet, or name "
-                    "a teacher that timm finds in its cache"
+                    f"distillation: teacher {self.teacher!r}: cannot be had ({error}); connect to the internet, or "
+                    "name a teacher that timm finds in its cache"
                 ) from None
         network = network.eval().requires_grad_(False)
-        if network.num_classes != problem.outputs:
-            network.reset_classifier(0)
-            return nn.Sequential(network, _readout(network, problem))
-        return nn.Sequential(network)
+        if network.num_classes == problem.outputs:
+            return nn.Sequential(network)
+        if not isinstance(problem, MemoryImages):
+            raise ActsmithError(
+                f"distillation: teacher {self.teacher!r} answers {network.num_classes} classes; expected the "
+                f"{problem.outputs} of the images"
+            )
+        network.reset_classifier(0)
+        return nn.Sequential(network, _readout(network, problem))
 
 
 @torch.no_grad()
-def _readout(network: nn.Module, problem: Classification) -> nn.Linear:
+def _readout(network: nn.Module, problem: MemoryImages) -> nn.Linear:
     """Linear on the network's features: argmin |F W + b - Y|^2 + ridge |W|^2 over the training images."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device)
-    seen, labels = [], []
-    for order in torch.split(torch.arange(problem.size)[None], READ_AT_ONCE, 1):
-        x, y = problem.batch(order, device)
-        seen.append(network(x[0]).double().cpu())
-        labels.append(y[0].cpu())
-    features = torch.cat(seen)
-    targets = functional.one_hot(torch.cat(labels), problem.outputs).double()
+    pixels, labels = problem.train
+    chunks = torch.split(pixels, READ_AT_ONCE)
+    features = torch.cat([network(problem.normalised(chunk.to(device))).double().cpu() for chunk in chunks])
+    targets = functional.one_hot(labels, problem.outputs).double()
     mean, base = features.mean(0), targets.mean(0)
     centred = features - mean
     gram = centred.T @ centred
@@ -124,7 +126,8 @@ class Taught(Classification):
             )
         with torch.no_grad():
             answers = self.teacher.to(x.device)(x[0]).argmax(-1)
-        loss = functional.cross_entropy(heads[0, :, 0], y[0], label_smoothing=self.smoothing)
+        smoothing = 0.0 if y.is_floating_point() else self.smoothing  # mixed labels are smoothed already
+        loss = functional.cross_entropy(heads[0, :, 0], y[0], label_smoothing=smoothing)
         return (loss / 2 + functional.cross_entropy(heads[0, :, 1], answers) / 2)[None]
 
 

@@ -14,6 +14,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -208,18 +209,21 @@ class NextToken:
 
     def tokenizer(self, data: Path | None) -> Any:
         """See `byte_pairs`."""
-        text = austen_text(data)
-        return byte_pairs(text[slice(*_parts(len(text))[0])], self.vocabulary)
+        return _read_tokens(self, data)[0]
 
     def load(self, data: Path | None) -> Problem:
         """Blocks of length + 1 tokens, which overlap in one."""
-        text = austen_text(data)
-        tokenizer = self.tokenizer(data)
-        splits = []
-        for a, b in _parts(len(text)):
-            tokens = torch.tensor(tokenizer.backend_tokenizer.encode(text[a:b]).ids)
-            splits.append(tokens.unfold(0, self.length + 1, self.length))
-        return _Blocks(*splits, vocabulary=self.vocabulary)
+        return _read_tokens(self, data)[1]
+
+
+@lru_cache(maxsize=2)
+def _read_tokens(config: NextToken, data: Path | None) -> tuple[Any, _Blocks]:
+    """The tokenizer of the training text, and the three texts in blocks."""
+    text = austen_text(data)
+    parts = [text[a:b] for a, b in _parts(len(text))]
+    tokenizer = byte_pairs(parts[0], config.vocabulary)
+    tokens = [torch.tensor(tokenizer.backend_tokenizer.encode(part).ids) for part in parts]
+    return tokenizer, _Blocks(*(t.unfold(0, config.length + 1, config.length) for t in tokens), config.vocabulary)
 
 
 class _Logits(nn.Module):
@@ -241,8 +245,8 @@ class SmallGpt2:
         positions: the longest sequence.
     """
 
-    width: int = 96
-    depth: int = 4
+    width: int = 64
+    depth: int = 3
     heads: int = 4
     positions: int = 256
     stacked = False

@@ -41,7 +41,7 @@ from actsmith.experiments.experiment import Report, describe
 from actsmith.experiments.folder import RunFolder, finite_or_none
 from actsmith.experiments.language import LANGUAGE_EXTRA, NextToken, SmallGpt2
 from actsmith.experiments.loop import Recipe, Runtime, fit
-from actsmith.experiments.problem import Metric
+from actsmith.experiments.problem import Metric, Problem
 from actsmith.formula.catalogue import get
 from actsmith.formula.formula import Formula
 from actsmith.surgery.blend import Blend
@@ -228,35 +228,52 @@ class Trained:
     Attributes:
         text, model: what is learned, and by what.
         activation: of the arms that do not bring their own.
-        rate, recipe: of the training.
+        rates, tuning_seed: the grid, and the seed whose validation loss chooses from it for each activation.
+        recipe: of the training.
     """
 
     text: NextToken = NextToken()
     model: SmallGpt2 = SmallGpt2()
     activation: Formula = field(default_factory=lambda: get("gelu"))
-    rate: float = 3e-3
-    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=2, batch=16))
+    rates: tuple[float, ...] = (1e-3, 4e-3)
+    tuning_seed: int = 1000
+    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=2, batch=8))
 
     def load(self, formula: Formula | None, seed: int, place: Place) -> tuple[Any, Any]:
         """From the run folder, or trained now; its scores go to results.jsonl."""
-        problem = self.text.load(place.data)
         chosen = formula or self.activation
-        stack = self.model.build(chosen, (seed,), problem)
-        model: Any = stack.network.model  # type: ignore[union-attr]
-        file = place.folder.path / "models" / f"{chosen.name}-{seed}.pt"
-        key = f"pretrain/{chosen.name}/{seed}"
-        if file.is_file() and key in place.folder.results:
-            model.load_state_dict(torch.load(file, weights_only=True))
-            return model, self.text.tokenizer(place.data)
-        found = fit(problem, stack, seeds=(seed,), rate=self.rate, recipe=self.recipe, runtime=place.runtime, test=True)
+        losses = {r: self._trained(chosen, self.tuning_seed, r, place)["validation"]["loss"] for r in self.rates}
+        rate = max(losses, key=lambda r: LOSS.merit(losses[r])) if len(losses) > 1 else self.rates[0]
+        self._trained(chosen, seed, rate, place)
+        model = self._stack(chosen, seed, place)[1].network.model
+        model.load_state_dict(torch.load(_weights(chosen, seed, rate, place), weights_only=True))
+        return model, self.text.tokenizer(place.data)
+
+    def _stack(self, formula: Formula, seed: int, place: Place) -> tuple[Problem, Any]:
+        problem = self.text.load(place.data)
+        return problem, self.model.build(formula, (seed,), problem)
+
+    def _trained(self, formula: Formula, seed: int, rate: float, place: Place) -> dict[str, Any]:
+        """The record of one training; its weights are in the run folder."""
+        stage = "tune" if seed == self.tuning_seed else "score"
+        key, file = f"pretrain/{formula.name}/{stage}/{rate:g}/{seed}", _weights(formula, seed, rate, place)
+        if key in place.folder.results and file.is_file():
+            return place.folder.results[key]
+        problem, stack = self._stack(formula, seed, place)
+        found = fit(problem, stack, seeds=(seed,), rate=rate, recipe=self.recipe, runtime=place.runtime, test=True)
+        record = {"experiment": "pretrain", "activation": formula.name, "stage": stage, "rate": rate, **found.to_dict()}
         if place.runtime.main:
             file.parent.mkdir(exist_ok=True)
             temporary = file.with_suffix(".tmp")
-            torch.save(model.state_dict(), temporary)
+            torch.save(stack.network.model.state_dict(), temporary)
             temporary.replace(file)
-            record = {"experiment": "pretrain", "activation": chosen.name, "stage": "score", "rate": self.rate}
-            place.folder.append(key, {**record, **found.to_dict()})
-        return model, self.text.tokenizer(place.data)
+            place.folder.append(key, record)
+        place.runtime.accelerator.wait_for_everyone()
+        return record
+
+
+def _weights(formula: Formula, seed: int, rate: float, place: Place) -> Path:
+    return place.folder.path / "models" / f"{formula.name}-{rate:g}-{seed}.pt"
 
 
 @dataclass(frozen=True)

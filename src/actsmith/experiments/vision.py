@@ -245,7 +245,7 @@ class Timm:
         network = timm.create_model(
             self.name, pretrained=self.pretrained, num_classes=problem.outputs, in_chans=_channels(problem), **options
         )
-        replace_(network, formula, where=self.where, example=torch.zeros(1, *problem.inputs))
+        replace_(network, formula, where=self.where, example=torch.zeros(2, *problem.inputs))
         kind = DistilledToken if hasattr(network, "head_dist") else Single
         return kind(network, seeds)
 

@@ -383,6 +383,8 @@ def torch_ops() -> Ops:
 
     def log_mul(a: Any, b: Any) -> Any:
         total = a + b
+        if not isinstance(total, torch.Tensor):  # two constant factors
+            return -math.inf if math.isnan(total) else total
         return torch.where(torch.isnan(total), -math.inf, total)
 
     def where(c: Any, a: Any, b: Any) -> Any:

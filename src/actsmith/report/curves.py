@@ -13,6 +13,8 @@ __all__ = ["plot_curves", "plot_table"]
 
 PANELS = 3
 """Panels in a row."""
+FEW = 12
+"""Lines of so few points show them: one between two gaps would be lost."""
 
 
 def plot_table(table: Table, path: Path) -> Path:
@@ -84,7 +86,11 @@ def _draw(axis: Any, series: Series, number: int, markers: bool) -> Any:
     colour = GREY if series.label.startswith("exact") else CYCLE[number % len(CYCLE)]
     style = DASHES[(number // len(CYCLE)) % len(DASHES)]
     y = [float("nan") if v is None else v for v in series.y]
-    look = {"linestyle": "none", "marker": "o", "markersize": 4.5} if markers else {"linestyle": style}
+    look = {
+        "linestyle": "none" if markers else style,
+        "marker": "o" if markers or len(y) <= FEW else "",
+        "markersize": 4.0,
+    }
     (handle,) = axis.plot(series.x, y, color=colour, linewidth=1.5, **look)
     if series.low is not None and series.high is not None:
         low, high = ([float("nan") if v is None else v for v in end] for end in (series.low, series.high))

@@ -126,8 +126,10 @@ class Digits:
     def load(self, data: Path | None) -> Problem:
         """Needs no data."""
         task = load_task("digits")
-        splits = ((torch.from_numpy(s.x), torch.from_numpy(s.y)) for s in (task.train, task.validation, task.test))
-        return Classification(*splits, outputs=task.classes)
+        train, validation, test = (
+            (torch.from_numpy(s.x), torch.from_numpy(s.y)) for s in (task.train, task.validation, task.test)
+        )
+        return Classification(train, validation, test, outputs=task.classes)
 
 
 # ------------------------------------------------------------------------------------------------------- parts
@@ -135,24 +137,32 @@ class Digits:
 
 @dataclass(frozen=True)
 class _Size:
-    """How much of everything."""
+    """How much of everything; 0 epochs leave a table out.
+
+    Attributes:
+        seeds, rates: of every table but the deep networks', which have rates of their own.
+        variants, width, epochs: the perceptrons of 6 layers.
+        depths, deep_width, deep_epochs, deep_rates: the deep plain ones.
+        product, burgers, kan: epochs.
+        vit: the network, training images and epochs.
+        starts, weights: the extremes.
+    """
 
     seeds: int
     rates: tuple[float, ...]
     variants: tuple[str, ...]
     width: int
     epochs: int
-    depths: tuple[int, ...]
-    deep_width: int
-    deep_epochs: int
-    deep_rates: tuple[float, ...]
-    product: int
-    burgers: int
-    kan: int
-    vit: tuple[Vit, int, int] | None
-    """The network, training images and epochs."""
     starts: tuple[float, ...]
     weights: tuple[float, ...]
+    depths: tuple[int, ...] = ()
+    deep_width: int = 32
+    deep_epochs: int = 0
+    deep_rates: tuple[float, ...] = ()
+    product: int = 0
+    burgers: int = 0
+    kan: int = 0
+    vit: tuple[Vit, int, int] | None = None
 
     def budget(self, epochs: int, examples: int = 719, weight_decay: float = 0.01) -> _Budget:
         """About ten looks in all; the number of examples only spreads them."""
@@ -188,10 +198,10 @@ def _special(bases: tuple[Formula, ...], size: _Size) -> Iterator[Experiment]:
     for base in smooth if size.burgers else ():
         budget = size.budget(size.burgers, 1000, 0.0)
         yield from _table(f"burgers-{base.name}", Pinn(), VariedMlp(20, 4), base, budget, rates=size.rates)
-    for base in smooth[:1] if size.vit else ():
-        net, train, epochs = size.vit
+    if size.vit and smooth:
+        vit, train, epochs = size.vit
         images, budget = Images("cifar10", train=train, validation=1000, test=2000), size.budget(epochs, train)
-        yield from _table(f"vit-{base.name}", images, net, base, budget, rates=size.rates, tuning=1)
+        yield from _table(f"vit-{smooth[0].name}", images, vit, smooth[0], budget, rates=size.rates, tuning=1)
     yield from _extremes(bases[0], size)
 
 
@@ -238,18 +248,17 @@ def _extreme(start: float, weight: float) -> str:
 
 
 SMOKE = _Size(
-    seeds=2, rates=(3e-3, 1e-2), variants=("plain",), width=8, epochs=2, depths=(), deep_width=8, deep_epochs=1, deep_rates=(1e-3,),
-    product=0, burgers=0, kan=0, vit=None, starts=(10.0,), weights=(0.0, 0.1),
+    seeds=2, rates=(3e-3, 1e-2), variants=("plain",), width=8, epochs=2, starts=(10.0,), weights=(0.0, 0.1),
 )  # fmt: skip
 SMALL = _Size(
-    seeds=5, rates=(1e-3, 3e-3, 1e-2), variants=tuple(VARIANTS), width=64, epochs=15, depths=(10, 50),
-    deep_width=32, deep_epochs=15, deep_rates=(3e-4, 1e-3, 3e-3), product=30, burgers=100, kan=30, vit=(Vit(48, 4, 3, 8), 2000, 8), starts=STARTS,
-    weights=WEIGHTS,
+    seeds=5, rates=(1e-3, 3e-3, 1e-2), variants=tuple(VARIANTS), width=64, epochs=15, depths=(10, 50), deep_width=32,
+    deep_epochs=15, deep_rates=(3e-4, 1e-3, 3e-3), product=20, burgers=40, kan=20, vit=(Vit(32, 4, 2, 8), 2000, 8),
+    starts=STARTS, weights=WEIGHTS,
 )  # fmt: skip
 PAPER = _Size(
     seeds=10, rates=(3e-4, 1e-3, 3e-3, 1e-2), variants=tuple(VARIANTS), width=256, epochs=100,
-    depths=(10, 20, 30, 40, 50), deep_width=128, deep_epochs=50, deep_rates=(1e-4, 3e-4, 1e-3, 3e-3), product=1000, burgers=5000, kan=1000,
-    vit=(Vit(192, 12, 3, 4), 45000, 100), starts=STARTS, weights=WEIGHTS,
+    depths=(10, 20, 30, 40, 50), deep_width=128, deep_epochs=50, deep_rates=(1e-4, 3e-4, 1e-3, 3e-3), product=1000,
+    burgers=5000, kan=1000, vit=(Vit(192, 12, 3, 4), 45000, 100), starts=STARTS, weights=WEIGHTS,
 )  # fmt: skip
 
 

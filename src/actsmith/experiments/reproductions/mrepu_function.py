@@ -210,8 +210,8 @@ REPRODUCTION = Reproduction(
         "small": Preset(_small, "5 minutes of one CPU thread"),
         "paper": Preset(
             _paper,
-            "about a week on one CPU thread: three functions, depths 2 to 12, both initialisations, 10 seeds; the "
-            "published functions, widths, depths, rates and budgets are not known to us, these are usual ones",
+            "an estimated 5 days on one CPU thread: three functions, depths 2 to 12, both initialisations, 10 seeds; "
+            "the published functions, widths, depths, rates and budgets are not known to us, these are usual ones",
         ),
     },
     read=read,

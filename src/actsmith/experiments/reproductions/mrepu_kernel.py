@@ -271,7 +271,7 @@ REPRODUCTION = Reproduction(
         "small": Preset(_preset(Sizes(), 23), "50 seconds of one CPU thread"),
         "paper": Preset(
             _preset(Sizes(width=1000, depth=50, nets=100), 45),
-            "about six hours on one CPU thread and 8 GB; the published widths, depths and numbers of networks are "
+            "about two hours on one CPU thread and 8 GB; the published widths, depths and numbers of networks are "
             "not known to us, these are usual ones",
         ),
     },

@@ -130,10 +130,13 @@ def _residual(width: int, blocks: int) -> Nets:
 
 
 def _smoke(formulas: tuple[Formula, ...]) -> tuple[IfThere, ...]:
-    images, recipe = Images("digits", train=300, validation=100, test=200), Recipe(epochs=10, batch=32)
-    nets = [*_perceptrons(16, [(2, "critical"), (4, "critical"), (4, "kaiming")]), *_residual(2, 1)]
-    few = {"seeds": (0, 1), "tuning_seeds": (1000,), "rates": (3e-3,)}
-    return _parts(formulas, nets, images, recipe, **few)
+    images = Images("digits", train=300, validation=100, test=200)
+    perceptrons = _perceptrons(16, [(2, "critical"), (4, "critical"), (4, "kaiming")])
+    few = {"seeds": (0, 1), "tuning_seeds": (1000,), "rates": (1e-2,)}
+    return (
+        *_parts(formulas, perceptrons, images, Recipe(epochs=8, batch=32), **few),
+        *_parts(formulas, _residual(2, 1), images, Recipe(epochs=1, batch=64), **few),
+    )
 
 
 def _small(formulas: tuple[Formula, ...]) -> tuple[IfThere, ...]:
