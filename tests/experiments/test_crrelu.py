@@ -67,16 +67,19 @@ def test_the_intervals_decide(others, expected):
 def test_one_win_among_many_must_survive_holm():
     barely = [v - d for v, d in zip(SAME, (0.01, 0.002, 0.009, 0.006), strict=True)]
     (alone,) = contest(table(crrelu=SAME, a=barely), "crrelu", ["a"])
-    assert alone.won and 0.02 < alone.p < 0.05
+    assert alone.won
+    assert 0.02 < alone.p < 0.05
     others = {"a": barely, "b": NOISY, "c": NOISY, "d": NOISY}
     among = contest(table(crrelu=SAME, **others), "crrelu", list(others))
-    assert not among[0].won and among[0].p > 0.05
+    assert not among[0].won
+    assert among[0].p > 0.05
 
 
 def test_a_lower_score_can_be_the_better_one():
     errors = replace(table(crrelu=WORSE, a=SAME), metric=replace(ACCURACY, better="lower"))
     (duel,) = contest(errors, "crrelu", ["a"])
-    assert duel.won and duel.difference.mean == pytest.approx(0.1)
+    assert duel.won
+    assert duel.difference.mean == pytest.approx(0.1)
 
 
 # ------------------------------------------------------------------------------------------------------- measured laws
@@ -88,7 +91,8 @@ def test_a_gaussian_law_suggests_crrelu_at_its_scale(std):
     x = np.linspace(-4 * std, 4 * std, 41)
     expected = std * get("crrelu", eps=0.05)(x / std)
     np.testing.assert_allclose(found(x), expected, rtol=1e-5, atol=1e-9 * std)
-    assert found.name == "eafo" and found.params["eps"].learn
+    assert found.name == "eafo"
+    assert found.params["eps"].learn
 
 
 def test_another_law_suggests_another_function_as_high():
@@ -107,7 +111,8 @@ def test_the_law_is_that_of_what_reaches_the_activation():
     model = Mlp(32, 2, "kaiming").build(get("relu"), (0, 1), problem)
     laws = measured_laws(model.train(), problem)
     layers = crrelu_law.pre_activations(model, problem)
-    assert model.training and len(laws) == len(layers) == 2
+    assert model.training
+    assert len(laws) == len(layers) == 2
     for law, values in zip(laws.values(), layers, strict=True):
         assert values.shape[0] == 2
         assert (law.mean, law.std) == pytest.approx((values.mean(), values.std()), rel=0.05, abs=0.02)
@@ -116,7 +121,8 @@ def test_the_law_is_that_of_what_reaches_the_activation():
 def test_gaussian_samples_look_gaussian_and_others_do_not():
     rng = np.random.default_rng(0)
     near = crrelu_law.gaussianity(rng.normal(2.0, 3.0, 20_000))
-    assert near["distance"] < 0.01 and abs(near["negentropy"]) < 0.003
+    assert near["distance"] < 0.01
+    assert abs(near["negentropy"]) < 0.003
     assert (near["mean"], near["std"]) == pytest.approx((2.0, 3.0), rel=0.02)
     signs = crrelu_law.gaussianity(rng.choice([-1.0, 1.0], 20_000))
     assert signs["distance"] == pytest.approx(0.3413, abs=0.01)  # 1/2 - Phi(-1)
@@ -153,7 +159,7 @@ def test_thirds_need_three_layers():
         crrelu_layers.Placed(Mlp(8, 2, "kaiming")).build(crrelu_layers.PLACED[0], (0,), problem)
 
 
-# ------------------------------------------------------------------------------------------------------------ paths of eps
+# -------------------------------------------------------------------------------------------------------- paths of eps
 
 
 def path(ends, start):
@@ -182,7 +188,7 @@ def test_whether_the_start_is_forgotten(high, expected):
     assert crrelu_eps._forgets("net", paths).verdict == expected
 
 
-# --------------------------------------------------------------------------------------------------------- whole and small
+# ----------------------------------------------------------------------------------------------------- whole and small
 
 
 def trained(folder):
@@ -195,7 +201,8 @@ def test_at_its_smallest(name, tmp_path):
     first = reproduce(name, "smoke", out=tmp_path, device="cpu")
     before = trained(tmp_path)
     again = reproduce(name, "smoke", out=tmp_path, device="cpu")
-    assert trained(tmp_path) == before and again.findings == first.findings
+    assert trained(tmp_path) == before
+    assert again.findings == first.findings
     records = [json.loads(line) for line in before]
     scored = [r for r in records if r["stage"] == "score"]
     for found in first.findings.tables:
@@ -203,8 +210,10 @@ def test_at_its_smallest(name, tmp_path):
         assert {row.name for row in found.rows} == {r["activation"] for r in mine}
         for row in found.rows:
             accuracies = [a for r in mine if r["activation"] == row.name for a in r["test"]["accuracy"]]
-            assert row.values == tuple(accuracies) and row.diverged == 0
-    assert first.findings.claims and first.findings.summary
+            assert row.values == tuple(accuracies)
+            assert row.diverged == 0
+    assert first.findings.claims
+    assert first.findings.summary
     json.dumps(first.findings.facts, allow_nan=False)
 
 
@@ -218,7 +227,8 @@ def test_the_path_of_eps_begins_at_its_start_and_ends_where_the_network_does(tmp
     assert record["watched"][-1]["eps"] == [pytest.approx(values, abs=1e-5) for values in last]
     curve = next(c for c in found.findings.curves if c.name == "mlp-digits-path")
     lines = curve.panels["from -0.1"]
-    assert len(lines) == 3 and all(line.y[0] == -0.1 and len(line.y) == 4 for line in lines)
+    assert len(lines) == 3
+    assert all(line.y[0] == -0.1 and len(line.y) == 4 for line in lines)
     assert [line.y[-1] for line in lines] == [pytest.approx(np.mean(values), abs=1e-5) for values in last]
 
 
@@ -228,7 +238,8 @@ def test_the_law_is_watched_from_the_start(tmp_path):
         r for r in map(json.loads, trained(tmp_path)) if r["stage"] == "score" and r["activation"] == "relu"
     ]  # fmt: skip
     start, end = record["watched"][0]["start"], record["watched"][-1]["laws"]
-    assert len(start) == len(end) == 3 and record["watched"][-1]["epoch"] == 3
+    assert len(start) == len(end) == 3
+    assert record["watched"][-1]["epoch"] == 3
     # Kaiming's first layer: variance 2 on inputs of mean square 1.
     assert np.mean(start[0]["std"]) == pytest.approx(sqrt(2), rel=0.15)
     assert start[0]["std"] != end[0]["std"]

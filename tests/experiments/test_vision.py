@@ -75,7 +75,8 @@ def test_channels_have_mean_0_and_deviation_1():
     x[..., 1] //= 4
     problem = MemoryImages(Images(), (x, y, *test))
     seen, _ = problem.batch(torch.arange(problem.size)[None], CPU)
-    assert seen.shape == (1, 36, 3, 8, 8) and seen.dtype == torch.float32
+    assert seen.shape == (1, 36, 3, 8, 8)
+    assert seen.dtype == torch.float32
     torch.testing.assert_close(seen.mean((0, 1, 3, 4)), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(seen.square().mean((0, 1, 3, 4)), torch.ones(3), atol=1e-5, rtol=0)
 
@@ -90,7 +91,8 @@ def test_a_crop_is_the_image_moved_by_whole_pixels(mirror):
     straight = [f[0].numpy().tobytes() in moved for f in found]
     mirrored = [f[0].flip(1).numpy().tobytes() in moved for f in found]
     assert all(a != b for a, b in zip(straight, mirrored, strict=True))
-    assert any(mirrored) == mirror and any(straight)
+    assert any(mirrored) == mirror
+    assert any(straight)
     assert len({f.numpy().tobytes() for f in found}) > (9 if mirror else 5)
 
 
@@ -115,7 +117,8 @@ def test_mixing_leaves_other_generators_alone_and_mixes_labels_as_images():
     torch.manual_seed(0)
     x, y = problem.batch(torch.arange(9)[None], CPU)
     assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # noqa: NPY002
-    assert x.shape == (1, 8, 3, 8, 8) and y.shape == (1, 8, 4)
+    assert x.shape == (1, 8, 3, 8, 8)
+    assert y.shape == (1, 8, 4)
     torch.testing.assert_close(y.sum(-1), torch.ones(1, 8))
     torch.testing.assert_close(y.min(), torch.tensor(0.1 / 4))
     logits = torch.randn(1, 8, 4)
@@ -125,7 +128,8 @@ def test_mixing_leaves_other_generators_alone_and_mixes_labels_as_images():
 
 def test_images_are_reduced_once_and_enlarged_in_the_batch():
     small, large = (MemoryImages(Images(size=size), colours()) for size in (4, 16))
-    assert small.train[0].shape[-1] == 4 and large.train[0].shape[-1] == 8
+    assert small.train[0].shape[-1] == 4
+    assert large.train[0].shape[-1] == 8
     for problem, side in ((small, 4), (large, 16)):
         x, _ = problem.batch(torch.zeros(1, 2, dtype=torch.int64), CPU)
         assert x.shape[-1] == side == problem.inputs[-1]
@@ -244,7 +248,7 @@ def test_every_network_has_the_activation_everywhere(config, count, digits):
     torch.manual_seed(0)
     model = config.build(get("crrelu"), (0,), digits)
     activations = [m for m in model.modules() if isinstance(m, Activation)]
-    assert len(activations) == count or count is None and activations
+    assert len(activations) == count or (count is None and activations)
     kinds = {type(m).__name__ for m in model.modules()}
     assert not kinds & {"ReLU", "GELU", "SiLU"}
     x, y = digits.batch(torch.arange(8)[None], CPU)

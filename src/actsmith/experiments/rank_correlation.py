@@ -78,7 +78,7 @@ def correlations(q: Floats, merit: Floats, seed: int = 0) -> tuple[list[Correlat
     _require(q[None], merit)
 
     def each(chosen: NDArray[np.intp], means: Floats) -> Floats:
-        return spearman(np.broadcast_to(q[chosen], (len(merit), len(chosen))), means)
+        return spearman(q[None, chosen], means)
 
     values, draws = _bootstrap(each, merit, seed)
     found = [_interval(v, d, len(q)) for v, d in zip(values, draws.T, strict=True)]
@@ -105,30 +105,35 @@ def combined(
     """
     _require(quantities, merit)
     rng = np.random.Generator(np.random.PCG64(seed + 1))
-    count, tasks = merit.shape[1], len(merit)
-    cuts = [rng.permutation(count) < count // 2 for _ in range(REGROUPED)] if new_activations else [None]
-    fits = [fit for size in {tasks // 2, tasks - tasks // 2} for fit in combinations(range(tasks), size)]
-    weights = []
+    tasks, count = merit.shape[:2]
+    everything = np.ones(count, bool)
+    cuts = [rng.permutation(count) < count // 2 for _ in range(REGROUPED)] if new_activations else [everything]
+    fitted = _halves(tasks)
 
     def tested(chosen: NDArray[np.intp], means: Floats) -> Floats:
         x, y = _scaled(quantities[:, chosen]), _scaled(means)
-        rhos = []
+        targets = fitted @ y / fitted.sum(1, keepdims=True)
+        rhos, weights = [], []
         for cut in cuts:
-            inside = np.ones(len(chosen), bool) if cut is None else cut[chosen]
-            outside = inside if cut is None else ~inside
+            inside = cut[chosen]
+            outside = ~inside if new_activations else inside
             if min(inside.sum(), outside.sum()) < len(quantities) + 2:
                 continue
-            for fit in fits:
-                w = np.linalg.lstsq(x[:, inside].T, y[list(fit)][:, inside].mean(0), rcond=None)[0]
-                weights.append(w)
-                others = [t for t in range(tasks) if t not in fit]
-                rhos.append(spearman(np.broadcast_to(w @ x[:, outside], (len(others), outside.sum())),
-                                     y[others][:, outside]).mean())  # fmt: skip
-        return np.array([np.mean(rhos)])
+            w = np.linalg.lstsq(x[:, inside].T, targets[:, inside].T, rcond=None)[0].T
+            each = spearman((w @ x[:, outside])[:, None], y[None, :, outside])
+            rhos.append((each * ~fitted).sum() / (~fitted).sum())
+            weights.append(w.mean(0))
+        return np.array([np.mean(rhos), *np.mean(weights, 0)])
 
     value, spread = _bootstrap(tested, merit, seed, draws)
-    first = len(cuts) * len(fits)
-    return _interval(float(value[0]), spread[:, 0], count), np.mean(weights[:first], 0)
+    return _interval(float(value[0]), spread[:, 0], count), value[1:]
+
+
+def _halves(tasks: int) -> NDArray[np.bool_]:
+    """Every way to fit on a half of the tasks, (ways, tasks); of an odd number the larger and the smaller half."""
+    sizes = sorted({tasks // 2, tasks - tasks // 2})
+    ways = [fit for size in sizes for fit in combinations(range(tasks), size)]
+    return np.array([[t in fit for t in range(tasks)] for fit in ways])
 
 
 def _scaled(x: Floats) -> Floats:

@@ -134,8 +134,8 @@ def _sentence(table: Table, paths: Paths) -> str:
     far = max(abs(d) for start, path in paths.items() for d in _moved(path, start))
     return (
         f"{table.name}: over the starts {min(paths):g} to {max(paths):g} mean accuracy lies between {min(means):.4f} "
-        f"and {max(means):.4f} (ReLU {table.row('relu').mean:.4f}); training moves a layer's eps by at most {far:.3f} on "
-        "the mean over seeds."
+        f"and {max(means):.4f} (ReLU {table.row('relu').mean:.4f}); training moves a layer's eps by at most {far:.3f} "
+        "on the mean over seeds."
     )
 
 

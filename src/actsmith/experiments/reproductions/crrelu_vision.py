@@ -136,7 +136,8 @@ def _summary(tables: dict[str, Table]) -> str:
         place = [row.name for row in table.rows].index("crrelu") + 1
         sentences.append(
             f"{name}: CRReLU is in place {place} of {len(table.rows)} by mean accuracy "
-            f"({table.row('crrelu').mean:.4f}; the best is {best.name} with {best.mean:.4f}, ReLU has {table.row('relu').mean:.4f})."
+            f"({table.row('crrelu').mean:.4f}; the best is {best.name} with {best.mean:.4f}, ReLU has "
+            f"{table.row('relu').mean:.4f})."
         )
     return " ".join(sentences)
 

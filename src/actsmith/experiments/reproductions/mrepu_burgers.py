@@ -93,7 +93,7 @@ def read(folder: RunFolder, parts: tuple[Experiment, ...]) -> Findings:
 def _table(folder: RunFolder, part: Experiment, metric: Metric) -> Table:
     assert isinstance(part.problem, Pinn)
     assert isinstance(part.model, PinnMlp)
-    title = f"{part.problem.equation}, {part.model.depth} hidden layers of {part.model.width}, {part.model.init} start"
+    title = f"{part.problem.equation}, {part.model.depth} hidden layers of {part.model.width}, {part.model.init} initialisation"
     note = (
         f"Relative L2 distance to the exact solution; u = 0 scores 1. {part.recipe.epochs} epochs of Adam over "
         f"{part.problem.interior} points, then {LBFGS_ITERATIONS * part.recipe.lbfgs} iterations of L-BFGS. Rates are "
@@ -235,7 +235,7 @@ REPRODUCTION = Reproduction(
         "small": Preset(_small, "about 10 minutes on one CPU thread"),
         "paper": Preset(
             _paper,
-            "weeks on one CPU thread, a day on a GPU: 10,000 points, 10,000 steps of Adam and 10,000 iterations of "
+            "by estimate 9 days on one CPU thread: 10,000 points, 10,000 steps of Adam and 10,000 iterations of "
             "L-BFGS, 10 seeds; beyond the 7 hidden layers the published settings are not known to us, these are "
             "usual ones",
         ),

@@ -196,12 +196,12 @@ def _table(folder: RunFolder, part: Experiment) -> Table:
 def _net(model: ModelConfig) -> str:
     """What a reader calls it."""
     if isinstance(model, Mlp):
-        return f"perceptron of {model.depth} hidden layers, {model.init} start"
+        return f"perceptron of {model.depth} hidden layers, {model.init} initialisation"
     if isinstance(model, Cnn):
-        return f"{model.depth} convolutions {'with' if model.norm else 'without'} normalisation, {model.init} start"
+        return f"{model.depth} convolutions {'with' if model.norm else 'without'} normalisation, {model.init} initialisation"
     if isinstance(model, ResNet):
         layers = f"{6 * model.blocks + 2} layers"
-        return f"residual network of {layers} {'with' if model.norm else 'without'} normalisation, {model.init} start"
+        return f"residual network of {layers} {'with' if model.norm else 'without'} normalisation, {model.init} initialisation"
     return type(model).__name__
 
 
@@ -347,7 +347,7 @@ REPRODUCTION = Reproduction(
         ),
         "paper": Preset(
             _paper,
-            "about a week on a GPU: full MNIST, Fashion-MNIST and CIFAR-10, 30 epochs, 5 seeds; the published networks "
+            "by estimate 3 weeks on one CPU thread: full MNIST, Fashion-MNIST and CIFAR-10, 30 epochs, 5 seeds; the published networks "
             "and budgets are not known to us, these are usual ones",
         ),
     },
