@@ -1,12 +1,14 @@
-"""The run folder: plain files, each written whole or not at all, from which an interrupted search goes on.
+"""The run folder: plain files, each written whole or not at all, from which an interrupted run goes on.
 
 config.json        what was asked; a folder with another one is refused
 versions.json      of everything that computed, one entry for each set that did
-probe.json         the measured laws and their fits
-candidates.json    what was derived, what was dropped and why
-results.jsonl      one line for each finished training batch; the last may be torn, and is then dropped
-leaderboard.json   the table
-best.py            the best activation, for torch alone
+results.jsonl      one line for each finished training; the last may be torn, and is then dropped
+checkpoints/       of the training in flight, in a reproduction
+probe.json         a search's measured laws and their fits
+shape.json         the shape that training gave its start activation
+candidates.json    what it derived, what it dropped and why
+leaderboard.json   its table
+best.py            its best activation, for torch alone
 """
 
 from __future__ import annotations
