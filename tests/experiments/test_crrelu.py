@@ -257,6 +257,17 @@ def test_the_paper_preset_has_the_nine_tables_and_every_activation():
     assert not crrelu("crrelu_fixed", learn=False).params["eps"].learn
 
 
+@pytest.mark.parametrize("name", ["crrelu-eps", "crrelu-layers", "crrelu-law", "crrelu-vision"])
+def test_activations_of_the_command_line_join_every_preset(name):
+    found = reproduction(name)
+    formulas = tuple(resolve(f) for f in (*found.activations, "tanh"))
+    for preset in found.presets.values():
+        experiments = [getattr(part, "experiment", part) for part in preset.parts(formulas)]
+        joined = [e.name for e in experiments if "tanh" in {f.name for f in e.activations}]
+        # The laws in a transformer are watched with ReLU alone.
+        assert [e.name for e in experiments if e.name not in joined] in ([], ["vit-cifar10"])
+
+
 def test_what_a_preset_leaves_out_is_out_of_reach():
     claims = crrelu_vision._claims({"vit-cifar10": replace(table(
         relu=WORSE, crrelu=SAME, prelu=WORSE, elu=WORSE, celu=WORSE, gelu=WORSE, silu=WORSE, mish=WORSE

@@ -2,6 +2,7 @@
 
 import gzip
 import importlib.util
+import json
 import struct
 from dataclasses import replace
 
@@ -155,18 +156,22 @@ def made_up(path, accuracy):
     found = reproduction("mrepu-vision")
     parts = found.presets["smoke"].parts(tuple(found.activations))
     parts = tuple(replace(p, experiment=replace(p.experiment, seeds=(0, 1, 2, 3, 4))) for p in parts)
-    folder = RunFolder(path, {}, resume=False)
+    records = []
     for part in parts:
         for f in part.experiment.activations:
             value = accuracy(part.name, f.name)
             wobble = [0.001 * ((seed * len(f.name)) % 3) for seed in range(5)]
             record = {
-                "experiment": part.name, "activation": f.name, "stage": "score", "rate": 3e-3,
+                "key": f"{part.name}/{f.name}", "experiment": part.name,
+                "activation": f.name, "stage": "score", "rate": 3e-3,
                 "seeds": [0, 1, 2, 3, 4], "diverged": [value is None] * 5,
                 "test": {"accuracy": [None if value is None else value + w for w in wobble]},
                 "step_seconds": 1e-3, "peak_bytes": 1,
             }  # fmt: skip
-            folder.append(f"{part.name}/{f.name}", record)
+            records.append(json.dumps(record) + "\n")
+    path.mkdir()
+    (path / "results.jsonl").write_text("".join(records))
+    folder = RunFolder(path, {}, resume=True)
     claims = found.read(folder, parts).claims
     keys = ("p = 2", "p = 3", "than relu", "than gelu", "critical initialisation", "needs normalisation")
     return {key: next(c.verdict for c in claims if key in c.statement) for key in keys}

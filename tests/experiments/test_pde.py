@@ -1,5 +1,6 @@
 """Exact solutions against other routes to them, the loss at them, derivatives against differences, who sees what."""
 
+import json
 from dataclasses import replace
 from math import pi
 
@@ -195,7 +196,7 @@ def made_up(path, errors):
     """A folder as the small preset leaves it, each activation with the given error, and what is read from it."""
     found = reproduction("mrepu-burgers")
     parts = found.presets["small"].parts(tuple(found.activations))
-    folder = RunFolder(path, {}, resume=False)
+    records = []
     for part in parts:
         assert isinstance(part, Experiment)
         for f in part.activations:
@@ -205,11 +206,15 @@ def made_up(path, errors):
                 scores = {"relative_l2": [value], "loss": [1.0], "curvature": [0.0 if f.name == "relu" else 1.0]}
                 scores |= {f"relative_l2_at_{t:g}": [value] for t in pde.TIMES}
                 record = {
-                    "experiment": part.name, "activation": f.name, "stage": "score", "rate": 6e-3, "seeds": [seed],
+                    "key": f"{part.name}/{f.name}/{seed}", "experiment": part.name,
+                    "activation": f.name, "stage": "score", "rate": 6e-3, "seeds": [seed],
                     "diverged": [value is None], "test": scores, "validation": {"loss": [1.0]}, "loss": [[1.0, 0.5]],
                     "step_seconds": 1e-3, "peak_bytes": 1,
                 }  # fmt: skip
-                folder.append(f"{part.name}/{f.name}/{seed}", record)
+                records.append(json.dumps(record) + "\n")
+    path.mkdir()
+    (path / "results.jsonl").write_text("".join(records))
+    folder = RunFolder(path, {}, resume=True)
     return found.read(folder, parts)
 
 

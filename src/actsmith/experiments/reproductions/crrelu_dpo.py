@@ -4,8 +4,8 @@ What could not be checked here, and is therefore chosen: the values of beta, the
 the batch; whether the policy's reference p_0 holds CRReLU too (here it does, but for the blend); whether the model was
 fine-tuned on the chosen answers beforehand (here it was not). The paper gives no seeds and no intervals.
 
-`small` needs no internet: a GPT-2 of 0.22 M parameters that learns Pride and Prejudice first, with GELU and with CRReLU,
-and SmolLM2-135M-Instruct with its published weights, whose SiLU gates give way to CRReLU at once or gradually.
+`small` needs no internet: a GPT-2 of 0.22 M parameters that learns Pride and Prejudice first, with GELU and with
+CRReLU, and SmolLM2-135M-Instruct with its published weights, whose SiLU gates give way to CRReLU at once or gradually.
 """
 
 from __future__ import annotations
@@ -17,20 +17,10 @@ from typing import Any
 from actsmith.experiments.findings import Claim, Findings, Row, Table, comparison, records
 from actsmith.experiments.folder import RunFolder
 from actsmith.experiments.language import NextToken, SmallGpt2
+from actsmith.experiments.language_models import LOSS, HubModel, PackagedModel, Trained
 from actsmith.experiments.loop import Recipe
-from actsmith.experiments.preference import (
-    ACCURACY,
-    LIKELIHOOD,
-    LOSS,
-    MARGIN,
-    Arm,
-    HubModel,
-    HubPairs,
-    LocalPairs,
-    PackagedModel,
-    Preference,
-    Trained,
-)
+from actsmith.experiments.preference import ACCURACY, LIKELIHOOD, MARGIN, Arm, Preference
+from actsmith.experiments.preference_pairs import HubPairs, LocalPairs
 from actsmith.experiments.problem import Metric
 from actsmith.experiments.reproduce import Part, Preset, Reproduction
 from actsmith.formula.formula import Formula

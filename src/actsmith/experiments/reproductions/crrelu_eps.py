@@ -29,7 +29,7 @@ from actsmith.experiments.statistics import interval
 from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation
 
-STARTS = (-0.3, -0.1, -0.03, -0.01, 0.0, 0.01, 0.03, 0.1, 0.3)
+STARTS = (-0.3, -0.1, -0.01, 0.0, 0.01, 0.1, 0.3)
 PUBLISHED = 0.01
 SMALL_COST = "COST"
 
@@ -74,8 +74,8 @@ def _watched(experiment: Experiment) -> Experiment:
 
 
 def _smoke(formulas: tuple[Formula, ...]) -> tuple[Experiment, ...]:
-    few = {"relu", *map(name_of, (-0.1, PUBLISHED, 0.1))}
-    return (_watched(few_digits(tuple(f for f in formulas if f.name in few))),)
+    left_out = {name_of(start) for start in STARTS if abs(start) != 0.1 and start != PUBLISHED}
+    return (_watched(few_digits(tuple(f for f in formulas if f.name not in left_out))),)
 
 
 def read(folder: RunFolder, parts: tuple[Experiment, ...]) -> Findings:
@@ -161,9 +161,9 @@ def _rises(name: str, paths: Paths) -> Claim:
     last = paths[PUBLISHED][-1]
     found = [interval([value - PUBLISHED for value in layer]) for layer in last]
     up, down = sum(i.low > 0 for i in found), sum(i.high < 0 for i in found)
-    verdict: Any = "not resolved"
-    if up or down:
-        verdict = "reproduced" if not down else "partly reproduced" if up else "not reproduced"
+    verdict: Any = "not reproduced" if down else "not resolved"
+    if up:
+        verdict = "reproduced" if up == len(found) else "partly reproduced"
     steps = ", ".join(f"{i.mean:+.4f} [{i.low:+.4f}, {i.high:+.4f}]" for i in found)
     return Claim(
         f"From 0.01, training raises eps, the published sign: {name}.",

@@ -147,7 +147,8 @@ def _transposed(rows: Sequence[dict[str, float | None]]) -> dict[str, list[float
 
 
 def _smoke(formulas: tuple[Formula, ...]) -> tuple[Measured, ...]:
-    return (Measured(replace(few_digits(formulas[:2]), watch=Laws((0, 3))), SUGGESTED[1:2], rate=3e-3),)
+    chosen = tuple(f for f in formulas if f.name != "crrelu_minus")
+    return (Measured(replace(few_digits(chosen), watch=Laws((0, 3))), SUGGESTED[1:2], rate=3e-3),)
 
 
 def _small(formulas: tuple[Formula, ...]) -> tuple[Measured, ...]:

@@ -93,7 +93,8 @@ def read(folder: RunFolder, parts: tuple[Experiment, ...]) -> Findings:
 def _table(folder: RunFolder, part: Experiment, metric: Metric) -> Table:
     assert isinstance(part.problem, Pinn)
     assert isinstance(part.model, PinnMlp)
-    title = f"{part.problem.equation}, {part.model.depth} hidden layers of {part.model.width}, {part.model.init} initialisation"
+    equation, net = part.problem.equation, part.model
+    title = f"{equation}, {net.depth} hidden layers of {net.width}, {net.init} initialisation"
     note = (
         f"Relative L2 distance to the exact solution; u = 0 scores 1. {part.recipe.epochs} epochs of Adam over "
         f"{part.problem.interior} points, then {LBFGS_ITERATIONS * part.recipe.lbfgs} iterations of L-BFGS. Rates are "
@@ -134,13 +135,9 @@ def _viscosity(folder: RunFolder, parts: Sequence[Experiment], tables: Mapping[s
     """ReLU's u_xx, and what it costs."""
     flat = all(c == 0 for part in parts for c in _curvature(folder, part)["relu"] if c is not None)
     duels = [duel(list(tables.values()), name, "relu") for name in SMOOTH]
-    lost = [d for d in duels if d.verdict == "reproduced"]
-    verdict: Verdict = "partly reproduced" if lost else "not reproduced"
-    if flat and len(lost) == len(duels):
-        verdict = "reproduced"
     return Claim(
         "A second-order equation needs a differentiable activation: ReLU's second derivative is zero almost everywhere",
-        verdict,
+        together(duels) if flat else "not reproduced",
         f"u_xx of the trained ReLU networks is {'exactly' if flat else 'not'} zero at every held-out point"
         f"{': their loss holds no second-order term' if flat else ''}. {'; '.join(map(str, duels))}.",
     )

@@ -147,7 +147,7 @@ def _small(formulas: tuple[Formula, ...]) -> tuple[IfThere, ...]:
     return (
         *_parts(formulas, _perceptrons(64, depths), Images("mnist-5k"), Recipe(epochs=8, batch=64)),
         *_parts(formulas, _perceptrons(64, [(6, "critical")]), fashion, Recipe(epochs=6, batch=64)),
-        *_parts(formulas, convolutional, cifar, Recipe(epochs=5, batch=64), tuning_seeds=(1000,)),
+        *_parts(formulas, convolutional, cifar, Recipe(epochs=4, batch=64), tuning_seeds=(1000,)),
     )
 
 
@@ -197,12 +197,14 @@ def _net(model: ModelConfig) -> str:
     """What a reader calls it."""
     if isinstance(model, Mlp):
         return f"perceptron of {model.depth} hidden layers, {model.init} initialisation"
-    if isinstance(model, Cnn):
-        return f"{model.depth} convolutions {'with' if model.norm else 'without'} normalisation, {model.init} initialisation"
-    if isinstance(model, ResNet):
-        layers = f"{6 * model.blocks + 2} layers"
-        return f"residual network of {layers} {'with' if model.norm else 'without'} normalisation, {model.init} initialisation"
-    return type(model).__name__
+    if not isinstance(model, Cnn | ResNet):
+        return type(model).__name__
+    kind = (
+        f"{model.depth} convolutions"
+        if isinstance(model, Cnn)
+        else f"residual network of {6 * model.blocks + 2} layers"
+    )
+    return f"{kind} {'with' if model.norm else 'without'} normalisation, {model.init} initialisation"
 
 
 def _fails(row: Row) -> bool:
@@ -347,8 +349,8 @@ REPRODUCTION = Reproduction(
         ),
         "paper": Preset(
             _paper,
-            "by estimate 3 weeks on one CPU thread: full MNIST, Fashion-MNIST and CIFAR-10, 30 epochs, 5 seeds; the published networks "
-            "and budgets are not known to us, these are usual ones",
+            "by estimate 3 weeks on one CPU thread: full MNIST, Fashion-MNIST and CIFAR-10, 30 epochs, 5 seeds; the "
+            "published networks and budgets are not known to us, these are usual ones",
         ),
     },
     read=read,
