@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from statistics import fmean
+from statistics import fmean, median
 
 import numpy as np
 
@@ -31,6 +31,8 @@ __all__ = ["REPRODUCTION"]
 DEPTH = 7
 RATES = (2e-3, 6e-3, 2e-2)
 STARTS = ("critical", "kaiming")
+WIDE = 10.0
+"""A loss so many times larger at held-out points than at those of training is worth a sentence."""
 SMOOTH = ("gelu", "silu", "tanh", "mrepu_2", "mrepu_3")
 """Those of the paper's comparison that have a continuous first derivative and survive 7 layers in theory."""
 
@@ -73,6 +75,7 @@ def _paper(formulas: tuple[Formula, ...]) -> tuple[Experiment, ...]:
 def read(folder: RunFolder, parts: tuple[Experiment, ...]) -> Findings:
     """A table of errors for each experiment, the error and the loss as they go, the claims."""
     tables = {part.name: _table(folder, part, ERROR) for part in parts}
+    gaps = {part.name: _overfitting(folder, part) for part in parts}
     burgers = [table for name, table in tables.items() if name.startswith("burgers")]
     claims = [
         _ranking(burgers),
@@ -82,11 +85,14 @@ def read(folder: RunFolder, parts: tuple[Experiment, ...]) -> Findings:
     if len(tables) > 1:
         claims.append(_initialisation(tables))
     return Findings(
-        summary=_summary(parts, tables),
+        summary=_summary(parts, tables, gaps),
         tables=tuple(tables.values()),
         curves=tuple(f for part in parts for f in (_over_time(folder, part), _losses(folder, part))),
         claims=tuple(claims),
-        facts={"curvature": {part.name: _curvature(folder, part) for part in parts}},
+        facts={
+            "curvature": {part.name: _curvature(folder, part) for part in parts},
+            "held-out over training loss": gaps,
+        },
     )
 
 
@@ -149,6 +155,16 @@ def _curvature(folder: RunFolder, part: Experiment) -> dict[str, list[float | No
     return {name: [v for r in trained for v in r["test"]["curvature"]] for name, trained in found.items()}
 
 
+def _overfitting(folder: RunFolder, part: Experiment) -> dict[str, float | None]:
+    """Activation -> median over the nets of the loss at held-out points over that at the training points."""
+    found: dict[str, float | None] = {}
+    for name, trained in records(folder, part.name).items():
+        pairs = [(r["test"]["loss"][0], r["loss"][0][-1]) for r in trained]
+        ratios = [held_out / seen for held_out, seen in pairs if held_out is not None and seen]
+        found[name] = median(ratios) if ratios else None
+    return found
+
+
 def _initialisation(tables: Mapping[str, Table]) -> Claim:
     """Each activation from both starts, over the equations."""
     equations = dict.fromkeys(name.rsplit("-", 1)[0] for name in tables)
@@ -208,15 +224,17 @@ def _losses(folder: RunFolder, part: Experiment) -> Curves:
     )
 
 
-def _summary(parts: Sequence[Experiment], tables: Mapping[str, Table]) -> str:
+def _summary(
+    parts: Sequence[Experiment], tables: Mapping[str, Table], gaps: Mapping[str, Mapping[str, float | None]]
+) -> str:
     sentences = [f"{len(parts)} experiments of {len(parts[0].activations)} activations, {len(parts[0].seeds)} seeds."]
-    for table in tables.values():
-        rows = [r for r in table.rows if r.mean is not None]
-        failed = [r.name for r in table.rows if fails(table, r.name)]
-        order = " < ".join(f"{r.name} {r.mean:.2g}" for r in rows)
+    for name, table in tables.items():
+        order = " < ".join(f"{r.name} {r.mean:.2g}" for r in table.rows if r.mean is not None)
         sentences.append(f"{table.title}, relative L2 error: {order or 'none trained'}.")
-        if failed:
+        if failed := [r.name for r in table.rows if fails(table, r.name)]:
             sentences.append(f"Failed: {', '.join(failed)}.")
+        if wide := [f"{n} {gap:.0f}" for n, gap in gaps[name].items() if gap is not None and gap > WIDE]:
+            sentences.append(f"Held-out over training loss, which says that more points would help: {', '.join(wide)}.")
     return " ".join(sentences)
 
 
@@ -229,7 +247,7 @@ REPRODUCTION = Reproduction(
     activations=ACTIVATIONS,
     presets={
         "smoke": Preset(_smoke, "seconds: Burgers' equation, enough to see that everything runs"),
-        "small": Preset(_small, "about 10 minutes on one CPU thread"),
+        "small": Preset(_small, "about 11 minutes on one CPU thread"),
         "paper": Preset(
             _paper,
             "by estimate 9 days on one CPU thread: 10,000 points, 10,000 steps of Adam and 10,000 iterations of "

@@ -1,0 +1,176 @@
+"""Rank correlations against known answers, what the theory records, and the reproduction end to end."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from actsmith.errors import ActsmithError
+from actsmith.experiments import experiment
+from actsmith.experiments.flat_tasks import Polynomial, _pooled
+from actsmith.experiments.foreknowledge import Theory, distance, quantities
+from actsmith.experiments.initial import initialisation
+from actsmith.experiments.models import KAIMING
+from actsmith.experiments.rank_correlation import Correlation, agreement, combined, correlations, spearman, split_half
+from actsmith.experiments.reproduce import reproduce
+from actsmith.experiments.reproductions.theory_vs_training import REPRODUCTION, activations, verdict
+from actsmith.formula.catalogue import get
+
+RNG = np.random.Generator(np.random.PCG64(7))
+
+
+def planted(tasks=4, count=40, seeds=5, noise=0.3):
+    """Quantities (3, count) of which the first decides the merit (tasks, count, seeds)."""
+    q = RNG.standard_normal((3, count))
+    return q, q[0][None, :, None] + noise * RNG.standard_normal((tasks, count, seeds))
+
+
+# -------------------------------------------------------------------------------------------- rank correlation
+
+
+def test_spearman_is_scipys_with_ties_and_infinities():
+    x = np.array([0.0, 0.0, 1.0, 3.0, np.inf, -np.inf, 2.0])
+    y = np.array([1.0, 2.0, 2.0, 5.0, 4.0, -np.inf, -np.inf])
+    ranks = stats.pearsonr(stats.rankdata(x), stats.rankdata(y)).statistic
+    assert float(spearman(x, y)) == pytest.approx(ranks)
+    assert float(spearman(np.ones(4), np.arange(4.0))) == 0
+
+
+def test_an_interval_holds_what_is_there():
+    q, merit = planted()
+    each, mean = correlations(q[0], merit)
+    assert len(each) == 4
+    assert mean.low > 0.8
+    assert all(c.low <= c.rho <= c.high for c in each)
+    _, nothing = correlations(q[1], merit)
+    assert nothing.low < 0 < nothing.high
+    _, backwards = correlations(-q[0], merit)
+    assert backwards.rho == pytest.approx(-mean.rho)
+
+
+def test_a_combination_finds_the_quantity_on_tasks_and_activations_it_has_not_seen():
+    q, merit = planted()
+    for new in (False, True):
+        found, weights = combined(q, merit, new_activations=new, draws=40)
+        assert found.low > 0.7
+        assert weights[0] > 0.7
+        assert np.abs(weights[1:]).max() < 0.3
+
+
+def test_a_combination_of_noise_predicts_nothing_for_new_activations():
+    q, _ = planted()
+    found, _ = combined(q, RNG.standard_normal((4, 40, 5)), new_activations=True, draws=40)
+    assert found.low < 0.1
+
+
+def test_a_net_that_diverged_comes_last_and_breaks_nothing():
+    q, merit = planted()
+    worst = int(np.argmin(q[0]))
+    merit[:, worst] = -np.inf
+    _, mean = correlations(q[0], merit)
+    assert mean.rho > 0.8
+    assert math.isfinite(mean.low)
+
+
+def test_reliability_of_seeds_and_agreement_of_tasks():
+    _, quiet = planted(noise=0.01)
+    _, loud = planted(noise=30.0)
+    assert min(split_half(quiet)) > 0.99
+    assert max(split_half(loud)) < 0.6
+    assert agreement(quiet) > 0.99 > 0.5 > agreement(loud)
+
+
+def test_shapes_that_do_not_agree_are_refused():
+    with pytest.raises(ActsmithError, match="n >= 4"):
+        correlations(np.arange(3.0), np.zeros((1, 3, 2)))
+    with pytest.raises(ActsmithError, match="expected"):
+        correlations(np.arange(5.0), np.zeros((1, 6, 2)))
+
+
+# ------------------------------------------------------------------------------------------------------ theory
+
+
+def test_distance_is_zero_at_criticality_and_infinite_for_a_jump():
+    for name in ("relu", "gelu", "silu"):
+        assert distance(get(name), initialisation(get(name), 6), 6) < 1e-6
+    # W ~ N(0, 1.8/fan_in): chi_par = chi_perp = 0.9 in every layer of ReLU.
+    start = type(KAIMING)("none", C_W=1.8, C_b=0.0, K0=1.0, readout=1.0)
+    assert distance(get("relu"), start, 6) == pytest.approx(-math.log(0.9))
+    # RePU: chi_par : chi_perp = 3 : 2 at every K, so no start is nearer than half of that.
+    assert distance(get("repu"), initialisation(get("repu"), 6), 6) > math.log(1.5) / 2
+    assert distance(get("hardshrink"), KAIMING, 6) == math.inf
+    assert distance(get("mrepu"), KAIMING, 6) == math.inf
+
+
+def test_quantities_say_what_is_undefined(tmp_path):
+    theory = Theory(tuple(get(n) for n in ("relu", "gelu", "hardshrink")), depth=4)
+    records = {f"theory/{f.name}": json.loads(json.dumps(_plain(theory.record(f)))) for f in theory.activations}
+    folder = type("Folder", (), {"results": records})
+    found = quantities(folder, ["relu", "gelu", "hardshrink"])
+    assert found["scale_free"][0] == -math.inf  # half of the output is one number
+    assert found["smoothness"].tolist() == [0, math.inf, -1]
+    assert found["distance"].tolist() == [0, 0, math.inf]
+    assert found["smoothed"][:2].tolist() == pytest.approx([0.741995, 0.877996])
+
+
+def _plain(record):
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+
+
+def test_the_study_is_of_many_different_activations():
+    names = [f.name for f in activations()]
+    assert len(names) == len(set(names)) >= 60
+    assert {"relu", "crrelu", "relu-0.3eafo", "gelu_kept_critical", "worst_normal"} <= set(names)
+    parts = REPRODUCTION.presets["small"].parts((get("relu"),))
+    assert [p.name for p in parts[1:6]] == ["digits", "fashion-mnist", "cifar10", "polynomial", "austen"]
+    assert all(len(p.seeds) >= 5 and len(p.activations) >= 60 for p in parts[1:])
+
+
+def test_the_polynomial_is_one_and_is_standardised():
+    problem = Polynomial(variables=2, degree=3, terms=4, train=500, evaluated=100).load(None)
+    x, y = (t.double().numpy() for t in problem.train)
+    powers = np.stack([x[:, 0] ** i * x[:, 1] ** j for i in range(4) for j in range(4 - i)], 1)
+    fitted = powers @ np.linalg.lstsq(powers, y[:, 0], rcond=None)[0]
+    assert np.abs(fitted - y[:, 0]).max() < 1e-5
+    assert (y.mean(), y.std()) == (pytest.approx(0, abs=1e-6), pytest.approx(1, abs=1e-6))
+
+
+def test_pooling_is_the_mean_of_squares():
+    images = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
+    assert np.array_equal(_pooled(images, 2)[1, 0, 1], images[1, :2, 2:].mean((0, 1)))
+    assert _pooled(images[..., 0], 4).shape == (2, 1, 1, 1)
+
+
+# ---------------------------------------------------------------------------------------------------- end to end
+
+
+@pytest.mark.parametrize(
+    ("rho", "low", "high", "expected"),
+    [
+        (0.5, 0.3, 0.7, "reproduced"),
+        (0.2, 0.1, 0.3, "partly reproduced"),
+        (0.1, -0.1, 0.25, "not reproduced"),
+        (-0.4, -0.6, -0.2, "not reproduced"),
+        (0.2, -0.1, 0.5, "not resolved"),
+    ],
+)
+def test_the_verdict_is_the_intervals(rho, low, high, expected):
+    assert verdict(Correlation(rho, low, high, 40), 1) == expected
+    assert verdict(Correlation(-rho, -high, -low, 40), -1) == expected
+
+
+def test_smoke_runs_reads_and_goes_on(tmp_path, monkeypatch):
+    first = reproduce("theory-vs-training", "smoke", tmp_path, device="cpu")
+    lines = (tmp_path / "results.jsonl").read_text()
+    monkeypatch.setattr(experiment, "fit", None)  # nothing is left to train
+    second = reproduce("theory-vs-training", "smoke", tmp_path, device="cpu")
+    assert (tmp_path / "results.jsonl").read_text() == lines
+    found = second.findings
+    assert found == first.findings
+    assert [t.name for t in found.tables] == ["digits", "polynomial", "digits-kaiming"]
+    assert len(found.claims) == 8
+    assert set(found.facts["rank correlation with merit"]["smoothed"]) == {"digits", "polynomial", "mean"}
+    assert found.curves[0].panels["smoothness"][0].low is not None
+    json.dumps(found.facts, allow_nan=False)
