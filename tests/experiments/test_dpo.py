@@ -123,7 +123,6 @@ def test_arms_start_where_they_should(data, tmp_path):
     assert scores["kept"] != scores["blended"]
     assert len(records["blended"]["parameters"]) == len(records["own"]["parameters"]) == 2
     assert not records["kept"]["parameters"]
-    # Margin, log probabilities and beta are tied: the chosen answers gained what TRL says they did.
     assert records["swapped"]["test"]["accuracy"][0] in (0.0, 0.25, 0.5, 0.75, 1.0)
 
 

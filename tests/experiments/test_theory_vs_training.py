@@ -79,12 +79,15 @@ def test_reliability_of_seeds_and_agreement_of_tasks():
     _, loud = planted(noise=30.0)
     assert min(split_half(quiet)) > 0.99
     assert max(split_half(loud)) < 0.6
-    assert agreement(quiet) > 0.99 > 0.5 > agreement(loud)
+    assert agreement(quiet) > 0.99
+    assert agreement(loud) < 0.5
 
 
 def test_shapes_that_do_not_agree_are_refused():
     with pytest.raises(ActsmithError, match="n >= 4"):
         correlations(np.arange(3.0), np.zeros((1, 3, 2)))
+    with pytest.raises(ActsmithError, match="too few"):
+        combined(RNG.standard_normal((3, 8)), np.zeros((2, 8, 2)), new_activations=True)
     with pytest.raises(ActsmithError, match="expected"):
         correlations(np.arange(5.0), np.zeros((1, 6, 2)))
 
@@ -170,7 +173,7 @@ def test_smoke_runs_reads_and_goes_on(tmp_path, monkeypatch):
     found = second.findings
     assert found == first.findings
     assert [t.name for t in found.tables] == ["digits", "polynomial", "digits-kaiming"]
-    assert len(found.claims) == 8
+    assert len(found.claims) == 7  # too few activations to leave half of them out
     assert set(found.facts["rank correlation with merit"]["smoothed"]) == {"digits", "polynomial", "mean"}
     assert found.curves[0].panels["smoothness"][0].low is not None
     json.dumps(found.facts, allow_nan=False)

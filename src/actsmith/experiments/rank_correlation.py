@@ -24,7 +24,7 @@ from actsmith.errors import ActsmithError
 
 __all__ = ["Correlation", "agreement", "combined", "correlations", "spearman", "split_half"]
 
-DRAWS = 2000
+DRAWS = 1000
 REGROUPED = 20
 """How many times the activations are cut into a half to fit and a half to test."""
 
@@ -102,10 +102,15 @@ def combined(
 
     Returns:
         The correlation, and the mean weight of each quantity (in ranks).
+
+    Raises:
+        ActsmithError: too few activations for so many quantities, or shapes that do not agree.
     """
     _require(quantities, merit)
     rng = np.random.Generator(np.random.PCG64(seed + 1))
     tasks, count = merit.shape[:2]
+    if count < (2 if new_activations else 1) * (len(quantities) + 2):
+        raise ActsmithError(f"combination: got {count} activations; too few for {len(quantities)} quantities")
     everything = np.ones(count, bool)
     cuts = [rng.permutation(count) < count // 2 for _ in range(REGROUPED)] if new_activations else [everything]
     fitted = _halves(tasks)

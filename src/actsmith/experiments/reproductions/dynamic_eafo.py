@@ -308,14 +308,15 @@ class _Limits:
         trained: nets, over all tables, at tuned rates.
         diverged: of them, by table and condition.
         tuning: nets that diverged at a rate that was tried and not chosen, of how many.
-        swept: nets of the extremes.
-        broken: of the extremes, name -> (nets that diverged, nets at less than half the accuracy of the usual start).
+        swept: of the extremes, size of the start -> (nets that diverged, nets at less than half the accuracy of the
+            usual start and no weight, all nets), over all weights.
+        broken: the extremes in which one did, name -> the first two counts.
     """
 
     trained: int
     diverged: Mapping[str, int]
     tuning: tuple[int, int]
-    swept: int
+    swept: Mapping[float, tuple[int, int, int]]
     broken: Mapping[str, tuple[int, int]]
 
     @classmethod
@@ -328,18 +329,21 @@ class _Limits:
             if any(r["diverged"]):
                 key = f"{r['experiment']}, {r['activation']}"
                 diverged[key] = diverged.get(key, 0) + sum(r["diverged"])
-        swept = {name: found[0] for name, found in records(folder, EXTREMES).items()}
-        usual = swept[_extreme(0.0, 0.0)]["test"]["accuracy"]
+        extremes = {name: found[0] for name, found in records(folder, EXTREMES).items()}
+        usual = extremes[_extreme(0.0, 0.0)]["test"]["accuracy"]
         least = BROKEN * sum(usual) / len(usual)
-        broken = {
-            name: (sum(r["diverged"]), sum(a < least for a in r["test"]["accuracy"])) for name, r in swept.items()
+        counts = {
+            name: (sum(r["diverged"]), sum(a is None or a < least for a in r["test"]["accuracy"]), len(r["seeds"]))
+            for name, r in extremes.items()
         }
+        sizes = sorted({abs(_read_extreme(name)[0]) for name in counts})
+        alike = {s: [c for name, c in counts.items() if abs(_read_extreme(name)[0]) == s] for s in sizes}
         return cls(
             trained=sum(len(r["seeds"]) for r in scored),
             diverged=diverged,
             tuning=(sum(map(sum, tuned)), sum(map(len, tuned))),
-            swept=sum(len(r["seeds"]) for r in swept.values()),
-            broken={name: counts for name, counts in broken.items() if any(counts)},
+            swept={s: (sum(c[0] for c in f), sum(c[1] for c in f), sum(c[2] for c in f)) for s, f in alike.items()},
+            broken={name: (lost, untrained) for name, (lost, untrained, _) in counts.items() if lost or untrained},
         )
 
     @property
@@ -351,11 +355,11 @@ class _Limits:
 
     def __str__(self) -> str:
         tuned = ", ".join(f"{name} ({count})" for name, count in self.diverged.items()) or "none"
-        broken = "; ".join(f"{name}: {d} diverged, {u} untrained" for name, (d, u) in self.broken.items()) or "none"
+        swept = "; ".join(f"start {size:g}: {d} and {u} of {n}" for size, (d, u, n) in self.swept.items())
         return (
             f"Of {self.trained} nets at tuned rates diverged: {tuned}. While rates were tuned, {self.tuning[0]} of "
-            f"{self.tuning[1]} diverged. Of {self.swept} nets at extreme starts and weights diverged, or scored less "
-            f"than half of what start 0 and weight 0 do: {broken}."
+            f"{self.tuning[1]} diverged. Over all weights, by the size of the start, nets that diverged and nets that "
+            f"scored less than half of what the usual start does: {swept}."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -495,7 +499,7 @@ REPRODUCTION = Reproduction(
     title="EAFO during training: activations that go on changing while the network learns",
     source="Sun et al., arXiv:2405.12954, A Method on Searching Better Activation Functions; dynamic optimisation and "
     "KANs are its open questions",
-    claims="optimising the activation by its entropy while the network is trained is worth trying; the paper does not",
+    claims="optimising the activation while the network is trained is left to future work; no experiment is published",
     activations=("relu", "gelu"),
     presets={
         "smoke": Preset(lambda bases: _parts(bases[:1], SMOKE), "seconds: one small perceptron and four extremes"),
