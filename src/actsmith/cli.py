@@ -134,9 +134,7 @@ def _reproduce_options(again: argparse.ArgumentParser) -> None:
     again.add_argument("--pages", type=Path, metavar="DIR", help="where the page goes (default: the run folder)")
     again.add_argument("--activation", action="append", default=[], metavar="FORMULA", help="compare this one, too")
     again.add_argument("--device", default="auto", choices=("auto", "cpu"), help="where to train (default: auto)")
-    again.add_argument(
-        "--precision", default="no", choices=("no", "bf16", "fp16"), help="mixed precision, or no"
-    )
+    again.add_argument("--precision", default="no", choices=("no", "bf16", "fp16"), help="mixed precision, or no")
 
 
 def _version() -> str:

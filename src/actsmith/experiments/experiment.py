@@ -113,11 +113,19 @@ class Experiment:
 
     def run(self, folder: RunFolder, runtime: Runtime, data: Path | None, report: Report) -> None:
         """Train what the folder does not hold yet."""
-        problem = self.problem.load(data)
-        for number, formula in enumerate(self.activations):
-            report(self.name, number, len(self.activations), formula.name)
-            _Trainer(self, problem, formula, folder, runtime).all()
+        left = [f for f in self.activations if not self.scored(folder, f)]
+        if left:
+            problem = self.problem.load(data)
+            for number, formula in enumerate(left, len(self.activations) - len(left)):
+                report(self.name, number, len(self.activations), formula.name)
+                _Trainer(self, problem, formula, folder, runtime).all()
         report(self.name, len(self.activations), len(self.activations), "done")
+
+    def scored(self, folder: RunFolder, formula: Formula) -> bool:
+        """Whether the folder holds the scores of all seeds."""
+        mine = [r for r in folder.results.values() if r.get("experiment") == self.name and r.get("stage") == "score"]
+        there = {seed for r in mine if r["activation"] == formula.name for seed in r["seeds"]}
+        return there >= set(self.seeds)
 
 
 @dataclass(frozen=True)

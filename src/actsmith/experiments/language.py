@@ -131,11 +131,11 @@ class NextCharacter:
         codes = np.array([index.get(c, len(known)) for c in text])
         table = np.random.Generator(np.random.PCG64(0)).standard_normal((len(known) + 1, self.embedding))
         sizes = (self.train, self.evaluated, self.evaluated)
-        splits = [
+        train, validation, test = (
             self._windows(codes[a:b], table.astype(np.float32), size, seed)
             for seed, ((a, b), size) in enumerate(zip(bounds, sizes, strict=True))
-        ]
-        return _Characters(*splits, outputs=len(known) + 1)
+        )
+        return _Characters(train, validation, test, outputs=len(known) + 1)
 
     def _windows(self, codes: Any, table: Any, size: int, seed: int) -> tuple[Tensor, Tensor]:
         places = len(codes) - self.context
@@ -163,9 +163,8 @@ def byte_pairs(text: str, size: int) -> Any:
         raise ActsmithError(f"language: {error.name} is missing; {LANGUAGE_EXTRA}") from None
     made = ByteLevelBPETokenizer()
     made.train_from_iterator([text], vocab_size=size, special_tokens=[END], show_progress=False)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made._tokenizer, eos_token=END, bos_token=END, pad_token=END, unk_token=END
-    )
+    wrap: Any = PreTrainedTokenizerFast
+    return wrap(tokenizer_object=made._tokenizer, eos_token=END, bos_token=END, pad_token=END, unk_token=END)
 
 
 class _Blocks(Problem):
@@ -222,8 +221,9 @@ def _read_tokens(config: NextToken, data: Path | None) -> tuple[Any, _Blocks]:
     text = austen_text(data)
     parts = [text[a:b] for a, b in _parts(len(text))]
     tokenizer = byte_pairs(parts[0], config.vocabulary)
-    tokens = [torch.tensor(tokenizer.backend_tokenizer.encode(part).ids) for part in parts]
-    return tokenizer, _Blocks(*(t.unfold(0, config.length + 1, config.length) for t in tokens), config.vocabulary)
+    tokens = (torch.tensor(tokenizer.backend_tokenizer.encode(part).ids) for part in parts)
+    train, validation, test = (t.unfold(0, config.length + 1, config.length) for t in tokens)
+    return tokenizer, _Blocks(train, validation, test, config.vocabulary)
 
 
 class _Logits(nn.Module):

@@ -123,9 +123,10 @@ class PackagedModel:
         except ImportError as error:
             raise ActsmithError(f"preference: {error.name} is missing; {LANGUAGE_EXTRA}") from None
         where = {"pretrained_model_name_or_path": str(files[0].parent), "gguf_file": files[0].name}
-        read = AutoModelForCausalLM.from_pretrained(**where)
+        read: Any = AutoModelForCausalLM.from_pretrained(**where)
         del read.config.quantization_config  # the weights are plain numbers now
-        model = LlamaForCausalLM(read.config).float()
+        model: Any = LlamaForCausalLM(read.config)
+        model.float()
         model.load_state_dict({k: v.float() for k, v in read.state_dict().items()})
         return model, AutoTokenizer.from_pretrained(**where)
 

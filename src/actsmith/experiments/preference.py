@@ -264,7 +264,7 @@ def _watch(blend: Blend | None) -> Any:
     """A callback that turns the blend on and notes the seconds of every step."""
     from transformers import TrainerCallback
 
-    class Watch(TrainerCallback):  # type: ignore[misc]
+    class Watch(TrainerCallback):
         def __init__(self) -> None:
             self.seconds: list[float] = []
             self.began = 0.0
@@ -285,8 +285,9 @@ def _quiet() -> Iterator[None]:
     """Without the bars and the advice of the libraries; errors still show."""
     import logging
 
-    from transformers.utils import logging as advice
+    from transformers.utils import logging as transformers_logging
 
+    advice: Any = transformers_logging
     before, bars = os.environ.get("TQDM_DISABLE"), advice.is_progress_bar_enabled()
     os.environ["TQDM_DISABLE"] = "1"
     logging.disable(logging.WARNING)

@@ -58,12 +58,14 @@ def spearman(x: Floats, y: Floats) -> Floats:
     a, b = _centred(x), _centred(y)
     size = np.sqrt((a**2).sum(-1) * (b**2).sum(-1))
     product = (a * b).sum(-1)
-    return np.divide(product, size, out=np.zeros_like(product), where=size > 0)
+    rho: Floats = np.divide(product, size, out=np.zeros_like(product), where=size > 0)
+    return rho
 
 
 def _centred(x: Floats) -> Floats:
     ranks: Floats = rankdata(x, axis=-1)
-    return ranks - ranks.mean(-1, keepdims=True)
+    centred: Floats = ranks - ranks.mean(-1, keepdims=True)
+    return centred
 
 
 def correlations(q: Floats, merit: Floats, seed: int = 0) -> tuple[list[Correlation], Correlation]:
@@ -143,7 +145,8 @@ def _halves(tasks: int) -> NDArray[np.bool_]:
 
 def _scaled(x: Floats) -> Floats:
     """Ranks, mean 0, in [-1, 1]."""
-    return 2 * _centred(x) / max(x.shape[-1] - 1, 1)
+    scaled: Floats = 2 * _centred(x) / max(x.shape[-1] - 1, 1)
+    return scaled
 
 
 def agreement(merit: Floats) -> float:
@@ -172,7 +175,7 @@ def _bootstrap(
     value = statistic(np.arange(count), merit.mean(-1))
     drawn = []
     for _ in range(draws):
-        chosen = rng.integers(count, size=count)
+        chosen: NDArray[np.intp] = rng.integers(count, size=(count,))
         taken = rng.integers(seeds, size=(tasks, 1, seeds))
         means = np.take_along_axis(merit, np.broadcast_to(taken, merit.shape), -1).mean(-1)
         drawn.append(statistic(chosen, means[:, chosen]))

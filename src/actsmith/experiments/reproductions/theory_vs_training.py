@@ -330,8 +330,8 @@ REPRODUCTION = Reproduction(
         "smoke": Preset(lambda f: _parts(f, SMOKE), "seconds on one core; the named activations on two tasks"),
         "small": Preset(
             lambda f: _parts(_all(f), SMALL),
-            "18 minutes of one core, 2 GB; needs --data with austen and cifar10; Fashion-MNIST from Debian's package, from "
-            "--data or torchvision",
+            "18 minutes of CPU time on one thread, measured; needs --data with austen and cifar10; Fashion-MNIST from "
+            "Debian's package, from --data or torchvision",
         ),
         "paper": Preset(
             lambda f: _parts(_all(f), FULL),
