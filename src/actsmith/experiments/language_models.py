@@ -65,12 +65,18 @@ class Trained:
     def load(self, formula: Formula | None, seed: int, place: Place) -> tuple[Any, Any]:
         """From the run folder, or trained now; its scores go to results.jsonl."""
         chosen = formula or self.activation
-        losses = {r: self._trained(chosen, self.tuning_seed, r, place)["validation"]["loss"] for r in self.rates}
-        rate = max(losses, key=lambda r: LOSS.merit(losses[r])) if len(losses) > 1 else self.rates[0]
+        rate = self._tuned(chosen, place)
         self._trained(chosen, seed, rate, place)
         model = self._stack(chosen, seed, place)[1].network.model
         model.load_state_dict(torch.load(_weights(chosen, seed, rate, place), weights_only=True))
         return model, self.text.tokenizer(place.data)
+
+    def _tuned(self, formula: Formula, place: Place) -> float:
+        """The rate of the smallest validation loss; where every one diverges, the first."""
+        if len(self.rates) == 1:
+            return self.rates[0]
+        losses = {r: self._trained(formula, self.tuning_seed, r, place)["validation"]["loss"] for r in self.rates}
+        return max(losses, key=lambda r: LOSS.merit(losses[r]))
 
     def _stack(self, formula: Formula, seed: int, place: Place) -> tuple[Problem, Any]:
         problem = self.text.load(place.data)
