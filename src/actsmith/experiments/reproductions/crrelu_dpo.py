@@ -190,7 +190,7 @@ REPRODUCTION = Reproduction(
     activations=("gelu", "crrelu"),
     presets={
         "smoke": Preset(
-            _smoke, "20 seconds on one thread; a tiny GPT-2 and four pairs; needs --data with austen and dpo"
+            _smoke, "25 seconds on one thread; a tiny GPT-2 and four pairs; needs --data with austen and dpo"
         ),
         "small": Preset(
             _small,
