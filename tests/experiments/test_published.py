@@ -31,7 +31,7 @@ def test_what_is_published_is_the_small_preset_with_its_figures(name):
     for claim in found["claims"]:
         assert claim["verdict"] in page
     for table in found["tables"]:
-        assert all(len(row["values"]) >= 5 or row["diverged"] for row in table["rows"])
+        assert all(len(row["values"]) >= 3 for row in table["rows"])
 
 
 def test_one_cell_trained_again_gives_what_is_published():

@@ -57,7 +57,7 @@ from actsmith.nn.activation import Activation
 
 SUGGESTED = (Suggestion("eafo_normal", "normal"), Suggestion("eafo"), Suggestion("eafo_minus", eps=-0.01))
 SMALL_COST = (
-    "CIFAR-10 (--data); 7 minutes of CPU time on one thread, measured; the transformer is that of crrelu-vision. "
+    "CIFAR-10 (--data); 5 minutes of CPU time on one thread, measured; the transformer is that of crrelu-vision. "
     f"{SMALL_NETWORKS}"
 )
 GAUSSIAN = 0.02

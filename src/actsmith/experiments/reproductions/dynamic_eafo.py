@@ -503,7 +503,7 @@ REPRODUCTION = Reproduction(
     activations=("relu", "gelu"),
     presets={
         "smoke": Preset(lambda bases: _parts(bases[:1], SMOKE), "seconds: one small perceptron and four extremes"),
-        "small": Preset(lambda bases: _parts(bases, SMALL), "about 25 minutes on one CPU thread; CIFAR-10 (--data)"),
+        "small": Preset(lambda bases: _parts(bases, SMALL), "about 15 minutes on one CPU thread; CIFAR-10 (--data)"),
         "paper": Preset(
             lambda bases: _parts(bases, PAPER),
             "weeks on one CPU thread, a GPU's work; CIFAR-10 (--data). The paper publishes no such experiment, these "
