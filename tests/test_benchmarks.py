@@ -98,6 +98,6 @@ def test_a_pinn_step_trains():
 
 def test_wrong_requests(capsys, tmp_path):
     assert main(["bench", "everything"]) == 2
-    assert "expected some of activation, training, theory, criticality" in capsys.readouterr().err
+    assert "expected some of activation, training, adaptive, theory, criticality" in capsys.readouterr().err
     with pytest.raises(ActsmithError, match="cannot be written"):
         next(run.run(["theory"], True, tmp_path / "no" / "such.csv", print))

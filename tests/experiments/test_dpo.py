@@ -136,7 +136,7 @@ def test_a_part_that_cannot_be_is_refused():
 
 def test_what_is_missing_is_named_with_its_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "trl", None)
-    with pytest.raises(ActsmithError, match=r"trl is missing; pip install 'actsmith\[language\]'"):
+    with pytest.raises(ActsmithError, match=r"(trl|datasets) is missing; pip install 'actsmith\[language\]'"):
         preference._trl()
     with pytest.raises(ActsmithError, match="pip install --no-deps no-such-thing"):
         PackagedModel("no_such_package_here", "no-such-thing==1").load(None, 0, None)

@@ -68,7 +68,7 @@ def paired_p(values: Sequence[float], reference: Sequence[float]) -> float:
 
     Example:
         >>> round(paired_p([1.0, 2.0, 3.5], [0.0, 0.5, 1.0]), 4)
-        0.0668
+        0.0634
     """
     found = paired_difference(values, reference)
     if found.high == found.low:

@@ -123,7 +123,7 @@ def read_back(shape: Formula, base: Formula, terms: int = TERMS, order: int = OR
     Example:
         >>> from actsmith.formula.catalogue import get
         >>> read_back(get("crrelu", eps=0.2), get("relu"), terms=1).formula.text
-        'x*exp(-x**2/2)/5 + relu(x)'
+        '1/5*x*exp(-x**2/2) + relu(x)'
     """
     rule = nodes(tuple(sorted({0.0, *base.kinks})), cut=12.0, step=0.05)
     weight = rule.w * Normal().pdf(rule.x)
