@@ -94,7 +94,7 @@ class Result:
         reproduction, preset: what was run.
         folder: where its files are.
         findings: what came out.
-        command: the line that runs the same again.
+        command: the line that runs the same again, DIR for the folder of the data.
     """
 
     reproduction: Reproduction
@@ -170,6 +170,7 @@ def reproduce(
         for part in parts:
             part.run(folder, here, folder_of_data, report or (lambda *_: None))
     command = f"actsmith reproduce {name} --preset {preset}"
+    command += " --data DIR" if data is not None else ""
     command += "".join(f" --activation {resolve(f).name}" for f in activations)
     return Result(found, preset, path, found.read(folder, parts), command)
 
