@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional
 
 from actsmith.errors import ActsmithError
-from actsmith.experiments.cifar100 import cifar100_arrays
 from actsmith.experiments.distilled import Distilled, DistilledToken, Taught
+from actsmith.experiments.files import cifar100_arrays
 from actsmith.experiments.images import MemoryImages, _cropped
 from actsmith.experiments.initial import initialisation
 from actsmith.experiments.models import Single

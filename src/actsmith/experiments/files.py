@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from actsmith.errors import ActsmithError
 
-__all__ = ["cifar10_arrays", "fashion_mnist_arrays", "mnist_5k_arrays", "mnist_arrays", "read_idx"]
+__all__ = ["cifar10_arrays", "cifar100_arrays", "fashion_mnist_arrays", "mnist_5k_arrays", "mnist_arrays", "read_idx"]
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]
 
@@ -127,32 +127,52 @@ def cifar10_arrays(folder: Path | None) -> Arrays:
         folder: holds train.parquet and test.parquet with the columns img {bytes, path} and label, as in the Hub's
             uoft-cs/cifar10, or torchvision's `cifar-10-batches-py`.
     """
+    return _cifar_arrays(folder, "task cifar10", "CIFAR10", "label", "cifar-10-batches-py")
+
+
+def cifar100_arrays(folder: Path | None) -> Arrays:
+    """Images (50000, 32, 32, 3) and fine labels (50000,), then those of the test split.
+
+    Args:
+        folder: holds train.parquet and test.parquet with the columns img {bytes, path} and fine_label, as in the Hub's
+            uoft-cs/cifar100, or torchvision's `cifar-100-python`; None fetches the latter.
+
+    Raises:
+        ActsmithError: neither is there.
+    """
+    return _cifar_arrays(folder, "images cifar100", "CIFAR100", "fine_label", "cifar-100-python")
+
+
+def _cifar_arrays(folder: Path | None, where: str, kind: str, label: str, batches: str) -> Arrays:
+    """The Hub's Parquet files, or torchvision's class `kind`, which keeps its files in the folder `batches`."""
     if folder is not None and all((folder / f"{part}.parquet").is_file() for part in ("train", "test")):
-        return (*_read_parquet(folder / "train.parquet"), *_read_parquet(folder / "test.parquet"))
-    if folder is not None and not (folder / "cifar-10-batches-py").is_dir():
+        train, test = (_read_parquet(folder / f"{part}.parquet", where, label) for part in ("train", "test"))
+        return *train, *test
+    name = kind.lower()
+    if folder is not None and not (folder / batches).is_dir():
         raise ActsmithError(
-            f"task cifar10: {str(folder)!r} holds neither train.parquet with test.parquet (as in the Hub's "
-            "uoft-cs/cifar10) nor torchvision's cifar-10-batches-py; give the folder that does"
+            f"{where}: {str(folder)!r} holds neither train.parquet with test.parquet (as in the Hub's "
+            f"uoft-cs/{name}) nor torchvision's {batches}; give the folder that does"
         )
-    datasets = _torchvision("cifar10")
-    root = folder if folder is not None else _download("CIFAR10", "cifar10")
-    parts = [datasets.CIFAR10(str(root), train=train) for train in (True, False)]
+    datasets = _torchvision(name)
+    root = folder if folder is not None else _download(kind, name)
+    parts = [getattr(datasets, kind)(str(root), train=train) for train in (True, False)]
     (x, y), (test_x, test_y) = ((p.data, np.asarray(p.targets, np.int64)) for p in parts)
     return x, y, test_x, test_y
 
 
-def _read_parquet(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _read_parquet(path: Path, where: str, label: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     try:
         from PIL import Image
         from pyarrow import parquet
     except ImportError as error:
-        raise ActsmithError(f"task cifar10: {error.name} is missing; pip install 'actsmith[vision]'") from None
+        raise ActsmithError(f"{where}: {error.name} is missing; pip install 'actsmith[vision]'") from None
     try:
         table = parquet.read_table(path)
     except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
         raise ActsmithError(f"{path}: not a Parquet file ({error}); fetch it again") from None
-    if not {"img", "label"} <= set(table.column_names):
-        raise ActsmithError(f"{path}: got columns {', '.join(table.column_names)}; expected img and label")
+    if not {"img", label} <= set(table.column_names):
+        raise ActsmithError(f"{path}: got columns {', '.join(table.column_names)}; expected img and {label}")
     encoded = [row["bytes"] for row in table.column("img").to_pylist()]
     images = np.empty((len(encoded), 32, 32, 3), np.uint8)
     for i, content in enumerate(encoded):
@@ -160,7 +180,7 @@ def _read_parquet(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         if image.shape != images.shape[1:]:
             raise ActsmithError(f"{path}: image {i} is {image.shape}; expected (32, 32, 3)")
         images[i] = image
-    return images, np.asarray(table.column("label").to_numpy(), dtype=np.int64)
+    return images, np.asarray(table.column(label).to_numpy(), dtype=np.int64)
 
 
 def _torchvision(task: str) -> Any:

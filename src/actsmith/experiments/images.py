@@ -25,7 +25,6 @@ from torch.nn import functional
 
 from actsmith.errors import ActsmithError
 from actsmith.experiments import files
-from actsmith.experiments.cifar100 import cifar100_arrays
 from actsmith.experiments.problem import Classification, Problem
 
 __all__ = ["ImageProblem", "Images", "MemoryImages", "held_out_share", "seeded", "some_of"]
@@ -100,7 +99,7 @@ def _digits(folder: Path | None) -> Arrays:
 
 _READ: dict[str, Callable[[Path | None], Arrays]] = {
     "cifar10": files.cifar10_arrays,
-    "cifar100": cifar100_arrays,
+    "cifar100": files.cifar100_arrays,
     "mnist": files.mnist_arrays,
     "mnist-5k": files.mnist_5k_arrays,
     "fashion-mnist": files.fashion_mnist_arrays,

@@ -204,26 +204,26 @@ def _tolerance(depth: Sequence[Record], offsets: Sequence[float]) -> Curves:
 
 
 def _fate(balance: Sequence[Record]) -> Curves:
-    panels: dict[str, tuple[Series, ...]] = {}
-    for r in balance:
-        labels = [f"{run['factor']:g} x balance" for run in r["runs"]]
-        panels[f"{r['activation']}, theory"] = tuple(
-            _line(label, run["kernel"]) for label, run in zip(labels, r["runs"], strict=True)
-        )
-        panels[f"{r['activation']}, simulation"] = _simulations(labels, r["runs"])
     title = "No critical point: the kernel under several C_W, in units of the C_W that keeps K = 1"
+    panels = _kernels(balance, lambda run: f"{run['factor']:g} x balance")
     return Curves("balance", title, panels, "layer", "K", log_y=True)
 
 
 def _flows(starts: Sequence[Record]) -> Curves:
+    panels = _kernels(starts, lambda run: f"K0 = {run['K0']:g}")
+    return Curves("starts", "Critical as K -> 0: the kernel from several K0", panels, "layer", "K", log_y=True)
+
+
+def _kernels(found: Sequence[Record], label: Callable[[Record], str]) -> dict[str, tuple[Series, ...]]:
+    """Two panels an activation, theory and simulation, with a line for each of its runs."""
     panels: dict[str, tuple[Series, ...]] = {}
-    for r in starts:
-        labels = [f"K0 = {run['K0']:g}" for run in r["runs"]]
+    for r in found:
+        labels = [label(run) for run in r["runs"]]
         panels[f"{r['activation']}, theory"] = tuple(
-            _line(label, run["kernel"]) for label, run in zip(labels, r["runs"], strict=True)
+            _line(text, run["kernel"]) for text, run in zip(labels, r["runs"], strict=True)
         )
         panels[f"{r['activation']}, simulation"] = _simulations(labels, r["runs"])
-    return Curves("starts", "Critical as K -> 0: the kernel from several K0", panels, "layer", "K", log_y=True)
+    return panels
 
 
 def _simulations(labels: Iterable[str], runs: Sequence[Record]) -> tuple[Series, ...]:
