@@ -75,13 +75,12 @@ class KeptCritical:
         return m.detach(), torch.stack([_rows(row, self.tap.groups) for row in rows], 1)
 
     def update(self) -> None:
-        """Bring the parameters back onto m = target, and take C there."""
+        """Bring the parameters back onto m = target, and take C there; a law whose m is lost is left as it is."""
         for _ in range(NEWTON):
             m, slopes = self.means()
-            if not torch.isfinite(slopes).all():
-                return
-            self.slopes = slopes
-            off = m - self.target
+            known = torch.isfinite(torch.cat([m[:, :, None], slopes], 2)).all((1, 2))
+            self.slopes = slopes = torch.where(known[:, None, None], slopes, self.slopes)
+            off = torch.where(known[:, None], m - self.target, 0)
             if float(off.abs().max()) < 1e-9:
                 return
             self._add(-(slopes.mT @ (_pseudo_inverse(slopes) @ off[:, :, None]))[:, :, 0])
