@@ -103,10 +103,11 @@ def test_every_edge_of_a_kan_layer_descends_its_own_entropy() -> None:
     x = torch.randn(200_000, 2, generator=torch.Generator().manual_seed(1))
     found = gradient(layer, x)["weight"]
     edge = layer.edge(1, 0)
-    for name, k in (("w", 0), ("eps1", 1), ("eps2", 2)):
-        exact = difference(lambda g: float(acts.entropy(g, "normal").smoothed), edge, name)
-        scale = 1.0 if k == 0 else float(np.sqrt([1, 1, 2][k]))
-        assert found[1, k, 0] == pytest.approx(exact / scale, abs=0.03)
+    names = ("w", "eps0", "eps1", "eps2")
+    slopes = np.array([difference(lambda g: float(acts.entropy(g, "normal").smoothed), edge, name) for name in names])
+    share = 3**0.25 * np.array([[1, 0, 0], [0, np.sqrt(3), 0], [np.sqrt(2), 0, 3 / np.sqrt(2)]])  # of psi_j in q_k
+    assert found[1, 0, 0] == pytest.approx(slopes[0], abs=0.03)
+    assert found[1, 1:, 0] == pytest.approx(share @ slopes[1:], abs=0.03)
 
 
 def test_descent_lowers_the_entropy_and_the_other_sign_raises_it() -> None:

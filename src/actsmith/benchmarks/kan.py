@@ -33,9 +33,9 @@ from actsmith.nn import EntropyDescent, KANLinear
 
 __all__ = ["BSplineKAN", "KANResult", "compare_kans"]
 
-RATES = (3e-3, 1e-2)
+RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 SEEDS, TUNING_SEEDS = (0, 1, 2, 3, 4), (100, 101)
-TERMS = tuple(range(8))
+ORDER = 7
 ENTROPY_WEIGHT = 1e-3
 
 
@@ -72,8 +72,8 @@ class BSplineKAN(nn.Module):
 Layer = Callable[[int, int], nn.Module]
 LAYERS: dict[str, Layer] = {
     "B-splines": BSplineKAN,
-    "Hermite": lambda i, o: KANLinear(i, o, "silu", TERMS),
-    "Hermite, entropy descent": lambda i, o: KANLinear(i, o, "silu", TERMS),
+    "Hermite": lambda i, o: KANLinear(i, o, "silu", ORDER),
+    "Hermite, entropy descent": lambda i, o: KANLinear(i, o, "silu", ORDER),
 }
 
 

@@ -1,24 +1,26 @@
 """`KANLinear`: a Kolmogorov-Arnold layer whose edge functions are the Hermite family on a base.
 
-    y_o = sum_i phi_oi(x_i),   phi_oi(x) = w_oi base(x) + sum_k c_oik psi_k(x)/sqrt(k!),   psi_k = He_k(x) exp(-x^2/2)
+    y_o = sum_i phi_oi(x_i),   phi_oi(x) = w_oi base(x) + sum_{k=0..K} c_oik q_k(x)
 
 (Liu et al., arXiv:2404.19756, with the Hermite family in the place of B-splines.) The features of all inputs are
-stacked, so that the layer is one matrix product. The factor 1/sqrt(k!) gives all features about one size; it is
-eps_k = c_k/sqrt(k!) that stands in formulas.
+stacked, so that the layer is one matrix product. The q_k span what psi_0 .. psi_K do, psi_k = He_k(x) exp(-x^2/2), and
+are orthonormal under N(0, 1). Gradient descent needs that: the Gram matrix of psi_0 .. psi_7 has condition 3e4.
 
-    psi_{k+1} = x psi_k - k psi_{k-1},   psi_k' = -psi_{k+1}
+    q_k = 3^(1/4) He_k(sqrt(3) x) exp(-x^2/2)/sqrt(k!)         (exp(-x^2) under N(0, 1) is the weight exp(-3 x^2/2))
+    sqrt(k + 1) q_{k+1} = sqrt(3) x q_k - sqrt(k) q_{k-1}
+    sqrt(3) q_k' = 2 sqrt(k) q_{k-1} - sqrt(k + 1) q_{k+1}
+    He_k(sqrt(3) x) = sum_i k!/((k - 2i)! i!) 3^(k/2 - i) He_{k-2i}(x)
 
-| symbol | meaning                                   | shape           |
-|--------|-------------------------------------------|-----------------|
-| x      | inputs                                    | (..., in)       |
-| psi    | features                                  | (..., K in)     |
-| w, c   | edge coefficients                         | (out, K + 1, in)|
+| symbol | meaning                                   | shape               |
+|--------|-------------------------------------------|---------------------|
+| x      | inputs                                    | (..., in)           |
+| q      | features                                  | (..., (K + 1) in)   |
+| w, c   | edge coefficients                         | (out, K + 2, in)    |
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import sympy as sp
@@ -44,13 +46,13 @@ class KANLinear(nn.Module):
     Args:
         in_features, out_features: as for `nn.Linear`.
         base: the function that every edge starts from, times its own weight. Parameters it has are fixed.
-        order: degrees k of the terms: 1 .. order, or the degrees themselves.
+        order: K, the highest degree of the terms.
 
     Attributes:
-        weight: (out, 1 + number of degrees, in): w first, then c for each degree.
+        weight: (out, K + 2, in): w first, then c for each degree.
 
     Raises:
-        ActsmithError: degrees that the Hermite family has not.
+        ActsmithError: a degree that the Hermite family has not.
 
     Example:
         >>> layer = KANLinear(3, 2, "silu", order=4)
@@ -58,17 +60,15 @@ class KANLinear(nn.Module):
         torch.Size([5, 2])
     """
 
-    def __init__(
-        self, in_features: int, out_features: int, base: FormulaLike = "silu", order: int | Sequence[int] = 5
-    ) -> None:
+    def __init__(self, in_features: int, out_features: int, base: FormulaLike = "silu", order: int = 5) -> None:
         super().__init__()
         self.in_features = in_features
         self.out_features = out_features
-        self.degrees = degrees(order)
+        self.order = max(degrees(order))
         formula = resolve(base)
         fixed = {name: Param(p.value, low=p.low, high=p.high) for name, p in formula.params.items()}
         self.base = Activation(Formula(formula.expr, fixed, formula.name))
-        self.weight = nn.Parameter(torch.empty(out_features, 1 + len(self.degrees), in_features))
+        self.weight = nn.Parameter(torch.empty(out_features, self.order + 2, in_features))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -79,85 +79,89 @@ class KANLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
-        terms = hermite_features(x.to(compute_dtype(x)), self.degrees).to(x.dtype)
+        terms = hermite_features(x.to(compute_dtype(x)), self.order).to(x.dtype)
         features = torch.cat([self.base(x), terms], -1)
         return functional.linear(features, self.weight.flatten(1))
 
     def edge_outputs(self, x: Tensor, outputs: Tensor, inputs: Tensor) -> Tensor:
         """phi_oi(x_i) for E pairs (o, i): x is (in, n), the result (E, n)."""
         at = x[inputs]
-        each = torch.stack([self.base(at), *hermite_features(at, self.degrees).chunk(len(self.degrees), -1)])
+        each = torch.stack([self.base(at), *hermite_features(at, self.order).chunk(self.order + 1, -1)])
         return torch.einsum("ek,ken->en", self.weight[outputs, :, inputs], each)
 
     def edge(self, output: int, input: int) -> Formula:
         """The present function of one edge."""
         w, *c = self.weight[output, :, input].detach().double().tolist()
-        scaled = {f"eps{k}": value / math.sqrt(math.factorial(k)) for k, value in zip(self.degrees, c, strict=True)}
-        terms = [parameter_symbol(f"eps{k}") * hermite_psi(k) for k in self.degrees]
+        eps = [sum(c_k * share for c_k, share in zip(c, shares, strict=True)) for shares in _shares(self.order)]
+        terms = [parameter_symbol(f"eps{k}") * hermite_psi(k) for k in range(self.order + 1)]
         base = self.base.formula
         expression = parameter_symbol("w") * base.expr + sp.Add(*terms)
-        return Formula(expression, {**base.params, "w": w, **scaled}, f"edge {input} to {output}")
+        params = {**base.params, "w": w, **{f"eps{k}": value for k, value in enumerate(eps)}}
+        return Formula(expression, params, f"edge {input} to {output}")
 
     def extra_repr(self) -> str:
-        return f"{self.in_features}, {self.out_features}, degrees={self.degrees}"
+        return f"{self.in_features}, {self.out_features}, order={self.order}"
 
 
-def hermite_features(x: Tensor, degrees: Sequence[int]) -> Tensor:
-    """psi_k(x)/sqrt(k!) for the degrees, side by side in the last dimension: (..., in) -> (..., K in)."""
+def hermite_features(x: Tensor, order: int) -> Tensor:
+    """q_0(x) .. q_order(x), side by side in the last dimension: (..., in) -> (..., (order + 1) in)."""
     if torch.compiler.is_compiling():
-        return _stacked(x, degrees)
-    result: Tensor = _Features.apply(x, tuple(degrees))
+        return _stacked(x, order)
+    result: Tensor = _Features.apply(x, order)
     return result
 
 
-def _stacked(x: Tensor, degrees: Sequence[int]) -> Tensor:
-    """By the recursion for the scaled psi: p_{k+1} = (x p_k - sqrt(k) p_{k-1})/sqrt(k + 1).
+def _shares(order: int) -> list[list[float]]:
+    """Row j, column k: how much psi_j there is in q_k."""
+    shares = [[0.0] * (order + 1) for _ in range(order + 1)]
+    for k in range(order + 1):
+        for i in range(k // 2 + 1):
+            count = math.factorial(k) / (math.factorial(k - 2 * i) * math.factorial(i))
+            shares[k - 2 * i][k] = count * 3 ** (k / 2 - i + 0.25) / math.sqrt(math.factorial(k))
+    return shares
 
-    exp(-x^2/2) is 0 where x is cut, so that no product 0 * inf arises.
-    """
+
+def _stacked(x: Tensor, order: int) -> Tensor:
+    """By the recursion. exp(-x^2/2) is 0 where x is cut, so that no product 0 * inf arises."""
     x = x.clamp(-40, 40)
-    found: dict[int, Tensor] = {0: torch.exp(x.square() * -0.5)}
-    for k in range(max(degrees)):
-        higher = x * found[k]
+    q = [torch.exp(x.square() * -0.5) * 3**0.25]
+    x = x * math.sqrt(3)
+    for k in range(order):
+        higher = x * q[k]
         if k:
-            higher = higher - math.sqrt(k) * found[k - 1]
-        found[k + 1] = higher / math.sqrt(k + 1)
-    return torch.cat([found[k] for k in degrees], -1)
+            higher = higher - math.sqrt(k) * q[k - 1]
+        q.append(higher / math.sqrt(k + 1))
+    return torch.cat(q, -1)
 
 
 class _Features(Function):
-    """The features, keeping x alone; p_k' = -sqrt(k + 1) p_{k+1}, so every derivative is features again."""
+    """The features, keeping x alone; their derivatives are features again."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, degrees: tuple[int, ...]) -> Tensor:
-        return _stacked(x, degrees)
+    def forward(x: Tensor, order: int) -> Tensor:
+        return _stacked(x, order)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, ctx.degrees = inputs
+        x, ctx.order = inputs
         ctx.save_for_backward(x)
         ctx.save_for_forward(x)
 
     @staticmethod
     def backward(ctx: Any, c: Tensor) -> Any:
         (x,) = ctx.saved_tensors
-        return _summed(c, x, ctx.degrees), None
+        return (c * _slopes(x, ctx.order)).reshape(*x.shape[:-1], ctx.order + 1, -1).sum(-2), None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
         (x,) = ctx.saved_tensors
-        return _slopes(x, ctx.degrees) * torch.cat([tangent] * len(ctx.degrees), -1)
+        return _slopes(x, ctx.order) * torch.cat([tangent] * (ctx.order + 1), -1)
 
 
-def _slopes(x: Tensor, degrees: Sequence[int]) -> Tensor:
-    """The derivatives of the features, (..., K in)."""
-    higher = hermite_features(x, [k + 1 for k in degrees]).chunk(len(degrees), -1)
-    return torch.cat([h * -math.sqrt(k + 1) for h, k in zip(higher, degrees, strict=True)], -1)
-
-
-def _summed(c: Tensor, x: Tensor, degrees: Sequence[int]) -> Tensor:
-    """The sum over the degrees of c psi'."""
-    parts = (c * _slopes(x, degrees)).chunk(len(degrees), -1)
-    return torch.stack(parts).sum(0)
+def _slopes(x: Tensor, order: int) -> Tensor:
+    """q_0' .. q_order', (..., (order + 1) in)."""
+    q = hermite_features(x, order + 1).chunk(order + 2, -1)
+    lower = [torch.zeros_like(x), *(2 * math.sqrt(k / 3) * q[k - 1] for k in range(1, order + 1))]
+    return torch.cat([low - math.sqrt((k + 1) / 3) * q[k + 1] for k, low in enumerate(lower)], -1)
