@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from scipy.interpolate import BSpline
 from torch import nn
 
-from actsmith.benchmarks import activation, criticality, run, training
+from actsmith.benchmarks import activation, criticality, kan, run, training
 from actsmith.benchmarks.measure import Row, absolute, interleaved
 from actsmith.cli import main
 from actsmith.errors import ActsmithError
@@ -74,6 +77,26 @@ def test_the_plain_form_counts_the_targets(capsys, tmp_path, monkeypatch):
     out = capsys.readouterr().out
     assert "target 2.5 met" in out
     assert "1 of 1 targets met" in out
+
+
+def test_the_b_spline_layer_is_scipys():
+    layer = kan.BSplineKAN(2, 3).double()
+    x = torch.rand(50, 2, dtype=torch.float64) * 2 - 1
+    basis = BSpline(layer.grid.double().numpy(), np.eye(8), 3)(x.numpy())
+    assert torch.allclose(layer.bases(x), torch.from_numpy(basis), atol=1e-7)
+    exact = torch.nn.functional.silu(x) @ layer.base.T + torch.einsum("nik,oik->no", layer.bases(x), layer.spline)
+    assert torch.allclose(layer(x), exact)
+
+
+def test_kan_layers_are_compared_on_the_same_data():
+    data = replace(kan.regression(200), steps=4, widths=(4, 3, 1))
+    results = kan.compare_kans(data, seeds=(0, 1), rates=(1e-2,))
+    assert [r.layer for r in results] == list(kan.LAYERS)
+    assert results[0].difference.mean == 0
+    assert all(r.score.mean > 0 and r.seconds > 0 for r in results)
+    b_splines, hermite, _ = results
+    assert hermite.bytes < 0.5 * b_splines.bytes
+    assert b_splines.ratio == 1
 
 
 def test_without_timm_one_line_says_so(monkeypatch):

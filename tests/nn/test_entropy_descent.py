@@ -347,6 +347,25 @@ def test_the_projected_gradient_changes_no_mean() -> None:
     assert (slopes @ g).abs().max() < 1e-5 * slopes.norm() * g.norm()
 
 
+def test_a_lost_net_leaves_its_neighbours_critical() -> None:
+    def off(kept: KeptCritical) -> float:
+        return float((kept.means()[0] - kept.target)[1].abs().max())
+
+    act = HermiteActivation("relu", 5, "channel", 2)
+    kept = KeptCritical(next(iter(taps_of(nn.Sequential(act)))))
+    with torch.no_grad():
+        for p in act.parameters():
+            p.copy_(torch.tensor([float("nan"), 0.1]))
+            p.grad = torch.tensor([float("nan"), 1.0])
+    assert off(kept) > 0.05
+    kept.update()
+    kept.project()
+    assert off(kept) < 1e-3
+    g = torch.stack([p.grad[1] for p in act.parameters()]).double()
+    assert g.norm() > 0.01
+    assert (kept.slopes[1] @ g).abs().max() < 1e-5 * kept.slopes[1].norm() * g.norm()
+
+
 # ---------------------------------------------------------------------------------------------------- requests
 
 

@@ -7,12 +7,19 @@ import stat
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from actsmith.errors import ActsmithError
+from actsmith.formula.formula import Formula
+from actsmith.nn import Activation
 from actsmith.nn.backend import backend, current
+from actsmith.nn.family import family
+from actsmith.nn.hermite import hermite_formula
+from actsmith.nn.kernel import agrees, samples
 
 USE = """
 import warnings
@@ -163,3 +170,27 @@ def test_forked_after_use(tmp_path: Path, n: int) -> None:
         XDG_CACHE_HOME=str(tmp_path),
     )
     assert done.stdout.strip() == "0", done.stderr
+
+
+def cancelling() -> Formula:
+    """Terms of size 100 that cancel where it changes its sign."""
+    f = hermite_formula("relu", 5)
+    return Formula(f.expr, {name: replace(p, value=10.0) for name, p in f.params.items()}, f.name)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_kernel_of_terms_that_cancel_passes_its_check(dtype: torch.dtype) -> None:
+    x = torch.randn(100, dtype=dtype, requires_grad=True)
+    with backend("compiled"):
+        Activation(cancelling())(x).sum().backward()
+
+
+def test_the_check_sees_one_wrong_element() -> None:
+    node = family(cancelling()).value
+    inputs = samples(node, torch.float32, False, 777)
+    found = node.evaluate(inputs)
+    assert agrees(node, inputs, found, torch.float32)
+    for place in (3, 300, 500, 770):
+        wrong = [t.clone() for t in found]
+        wrong[0][place] += 1e-3 * (1 + wrong[0][place].abs())
+        assert not agrees(node, inputs, wrong, torch.float32)

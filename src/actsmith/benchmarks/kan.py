@@ -14,13 +14,10 @@ numbers on an edge: one for silu and eight for the terms. Learning rates are tun
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
@@ -28,15 +25,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from actsmith.benchmarks.adaptive import Kept
+from actsmith.benchmarks.measure import interleaved
 from actsmith.experiments.statistics import Interval, interval, paired_difference
 from actsmith.nn import EntropyDescent, KANLinear
 
 __all__ = ["BSplineKAN", "KANResult", "compare_kans"]
 
-RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 SEEDS, TUNING_SEEDS = (0, 1, 2, 3, 4), (100, 101)
 ORDER = 7
 ENTROPY_WEIGHT = 1e-3
+EVERY, ROUNDS = 10, 12
+"""Steps from one sample of entropy descent to the next, which are timed together, and how often."""
 
 
 class BSplineKAN(nn.Module):
@@ -96,7 +96,8 @@ class KANResult:
         score: test accuracy, or root mean square error; 95 % over seeds.
         difference: from the B-splines, paired by seed.
         rate: the tuned learning rate.
-        seconds: median time of a step.
+        seconds: fastest time of a step, a mean over ten.
+        ratio: to the B-splines' step, the median of neighbouring times.
         bytes: kept by a forward pass for backward.
     """
 
@@ -106,6 +107,7 @@ class KANResult:
     difference: Interval
     rate: float
     seconds: float
+    ratio: float
     bytes: int
 
 
@@ -134,11 +136,12 @@ def compare_kans(data: Data, seeds: tuple[int, ...] = SEEDS, rates: tuple[float,
     results: list[KANResult] = []
     reference: list[float] = []
     sign = 1.0 if data.parts[0][1].is_floating_point() else -1.0
+    steps = {name: _Training(data, name, 0, 1e-3).step for name in LAYERS}
+    times = {row.activation: row for row in interleaved("step", steps, ROUNDS, EVERY)}
     for name in LAYERS:
-        tuned = {r: np.mean([train(data, name, seed, r, part=1)[0] for seed in TUNING_SEEDS]) for r in rates}
+        tuned = {r: np.mean([train(data, name, seed, r, part=1) for seed in TUNING_SEEDS]) for r in rates}
         rate = min(rates, key=lambda r: sign * tuned[r])
-        runs = [train(data, name, seed, rate, part=2) for seed in seeds]
-        scores = [run[0] for run in runs]
+        scores = [train(data, name, seed, rate, part=2) for seed in seeds]
         reference = reference or scores
         results.append(
             KANResult(
@@ -147,57 +150,75 @@ def compare_kans(data: Data, seeds: tuple[int, ...] = SEEDS, rates: tuple[float,
                 score=interval(scores),
                 difference=paired_difference(scores, reference),
                 rate=rate,
-                seconds=median(run[1] for run in runs),
-                bytes=runs[0][2],
+                seconds=times[name].seconds or 0.0,
+                ratio=times[name].p50,
+                bytes=bytes_kept(data, name),
             )
         )
     return results
 
 
-def train(data: Data, name: str, seed: int, rate: float, *, part: int) -> tuple[float, float, int]:
-    """Score on a part, median seconds of a step, bytes kept for backward."""
-    torch.manual_seed(seed)
-    model = nn.Sequential(*(LAYERS[name](i, o) for i, o in pairwise(data.widths)))
-    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, data.steps)
-    descent = EntropyDescent(model, ENTROPY_WEIGHT, samples=1024) if "entropy" in name else None
-    x, y = data.parts[0]
-    times, kept = [], Kept(model)
-    for step in range(data.steps):
-        rows = torch.randint(len(x), (data.batch,))
-        began = time.perf_counter()
-        with kept if step == 0 else nullcontext():
-            loss = _loss(model(x[rows]), y[rows])
-        optimiser.zero_grad()
+class _Training:
+    """One network and what trains it."""
+
+    def __init__(self, data: Data, name: str, seed: int, rate: float) -> None:
+        torch.manual_seed(seed)
+        self.data = data
+        self.model = nn.Sequential(*(LAYERS[name](i, o) for i, o in pairwise(data.widths)))
+        self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=rate, weight_decay=1e-4)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, data.steps)
+        entropic = "entropy" in name
+        self.descent = EntropyDescent(self.model, ENTROPY_WEIGHT, EVERY, samples=1024) if entropic else None
+
+    def loss(self) -> Tensor:
+        """Of a random batch."""
+        x, y = self.data.parts[0]
+        rows = torch.randint(len(x), (self.data.batch,))
+        found, wanted = self.model(x[rows]), y[rows]
+        return functional.mse_loss(found, wanted) if y.is_floating_point() else functional.cross_entropy(found, wanted)
+
+    def step(self) -> None:
+        loss = self.loss()
+        self.optimiser.zero_grad()
         torch.autograd.backward(loss)
-        if descent is not None:
-            descent.step()
-        optimiser.step()
-        schedule.step()
-        times.append(time.perf_counter() - began)
+        if self.descent is not None:
+            self.descent.step()
+        self.optimiser.step()
+        self.schedule.step()
+
+
+def train(data: Data, name: str, seed: int, rate: float, *, part: int) -> float:
+    """The score on a part."""
+    training = _Training(data, name, seed, rate)
+    for _ in range(data.steps):
+        training.step()
     with torch.no_grad():
         x, y = data.parts[part]
-        found = model.eval()(x)
+        found = training.model.eval()(x)
         right = (found - y).square().mean().sqrt() if y.is_floating_point() else (found.argmax(1) == y).float().mean()
-    return float(right), median(times), kept.bytes
+    return float(right)
 
 
-def _loss(found: Tensor, y: Tensor) -> Tensor:
-    return functional.mse_loss(found, y) if y.is_floating_point() else functional.cross_entropy(found, y)
+def bytes_kept(data: Data, name: str) -> int:
+    """What a forward pass keeps for backward."""
+    training = _Training(data, name, 0, 1e-3)
+    kept = Kept(training.model)
+    with kept:
+        training.loss()
+    return kept.bytes
 
 
 def main() -> None:
     """Print the table."""
     problems = [regression(), *(mnist(Path(path)) for path in sys.argv[1:])]
-    print(
-        f"{'problem':12}{'layer':26}{'score':>9}  95 % interval      minus B-splines             rate    ms   MB kept"
-    )
+    print("problem     layer                         score  95 % interval      minus B-splines             ", end="")
+    print("rate    ms/step  ratio  MB kept")
     for result in (r for data in problems for r in compare_kans(data)):
         s, d = result.score, result.difference
         print(
             f"{result.problem:12}{result.layer:26}{s.mean:9.4f}  [{s.low:.4f}, {s.high:.4f}]  "
-            f"{d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}]  {result.rate:g}  {result.seconds * 1e3:6.2f}  "
-            f"{result.bytes / 1e6:.2f}",
+            f"{d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}]  {result.rate:<7g} {result.seconds * 1e3:7.2f}  "
+            f"{result.ratio:5.2f}  {result.bytes / 1e6:.2f}",
             flush=True,
         )
 

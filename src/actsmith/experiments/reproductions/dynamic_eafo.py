@@ -251,9 +251,9 @@ SMOKE = _Size(
     seeds=2, rates=(3e-3, 1e-2), variants=("plain",), width=8, epochs=2, starts=(10.0,), weights=(0.0, 0.1),
 )  # fmt: skip
 SMALL = _Size(
-    seeds=5, rates=(1e-3, 3e-3, 1e-2), variants=tuple(VARIANTS), width=64, epochs=15, depths=(10, 50), deep_width=32,
-    deep_epochs=15, deep_rates=(3e-4, 1e-3, 3e-3), product=20, burgers=40, kan=20, vit=(Vit(32, 4, 2, 8), 2000, 8),
-    starts=STARTS, weights=WEIGHTS,
+    seeds=10, rates=(1e-3, 3e-3, 1e-2, 3e-2), variants=tuple(VARIANTS), width=64, epochs=30, depths=(10, 25, 50),
+    deep_width=32, deep_epochs=30, deep_rates=(3e-4, 1e-3, 3e-3, 1e-2), product=40, burgers=60, kan=40,
+    vit=(Vit(32, 4, 2, 8), 2000, 8), starts=STARTS, weights=WEIGHTS,
 )  # fmt: skip
 PAPER = _Size(
     seeds=10, rates=(3e-4, 1e-3, 3e-3, 1e-2), variants=tuple(VARIANTS), width=256, epochs=100,
@@ -500,7 +500,7 @@ REPRODUCTION = Reproduction(
     source="Sun et al., arXiv:2405.12954, A Method on Searching Better Activation Functions; dynamic optimisation and "
     "KANs are its open questions",
     claims="optimising the activation while the network is trained is left to future work; no experiment is published",
-    activations=("relu", "gelu"),
+    activations=("relu", "gelu", "tanh"),
     presets={
         "smoke": Preset(lambda bases: _parts(bases[:1], SMOKE), "seconds: one small perceptron and four extremes"),
         "small": Preset(lambda bases: _parts(bases, SMALL), "about 15 minutes on one CPU thread; CIFAR-10 (--data)"),
