@@ -13,6 +13,7 @@ from torch import nn
 
 from actsmith.errors import ActsmithError
 from actsmith.experiments import experiment
+from actsmith.experiments.duels import Duel, duel, together
 from actsmith.experiments.findings import Row, Table
 from actsmith.experiments.functions import (
     FIRST,
@@ -30,17 +31,7 @@ from actsmith.experiments.initial import initialisation
 from actsmith.experiments.network import Stack
 from actsmith.experiments.reproduce import reproduce
 from actsmith.experiments.reproductions import mrepu_polynomial
-from actsmith.experiments.reproductions.mrepu import (
-    ACTIVATIONS,
-    MREPU,
-    REPU,
-    Duel,
-    duel,
-    error_lines,
-    failed,
-    fails,
-    together,
-)
+from actsmith.experiments.reproductions.mrepu import ACTIVATIONS, MREPU, REPU, error_lines, failed, fails
 from actsmith.formula.catalogue import get
 
 

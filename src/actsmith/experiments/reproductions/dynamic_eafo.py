@@ -29,6 +29,7 @@ import torch
 from numpy.typing import NDArray
 
 from actsmith.experiments.adaptive import EntropyWatch, Kan, VariedMlp
+from actsmith.experiments.duels import Verdict, duel, together
 from actsmith.experiments.experiment import Experiment, ModelConfig, ProblemConfig
 from actsmith.experiments.findings import Claim, Curves, Findings, Series, Table, comparison, records
 from actsmith.experiments.folder import RunFolder
@@ -38,7 +39,6 @@ from actsmith.experiments.loop import Recipe
 from actsmith.experiments.pde import ERROR, Pinn
 from actsmith.experiments.problem import Classification, Problem
 from actsmith.experiments.reproduce import Preset, Reproduction
-from actsmith.experiments.reproductions.mrepu import Verdict, duel, together
 from actsmith.experiments.statistics import interval
 from actsmith.experiments.tasks import load_task
 from actsmith.experiments.vision import Vit

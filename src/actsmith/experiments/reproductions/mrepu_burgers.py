@@ -16,6 +16,7 @@ from statistics import fmean, median
 
 import numpy as np
 
+from actsmith.experiments.duels import Verdict, duel, together
 from actsmith.experiments.experiment import Experiment
 from actsmith.experiments.findings import Claim, Curves, Findings, Series, Table, comparison, records
 from actsmith.experiments.folder import RunFolder
@@ -23,7 +24,7 @@ from actsmith.experiments.loop import LBFGS_ITERATIONS, Recipe
 from actsmith.experiments.pde import ERROR, TIMES, Pinn, PinnMlp
 from actsmith.experiments.problem import Metric
 from actsmith.experiments.reproduce import Preset, Reproduction
-from actsmith.experiments.reproductions.mrepu import ACTIVATIONS, MREPU, PAPER, Verdict, duel, fails, together
+from actsmith.experiments.reproductions.mrepu import ACTIVATIONS, MREPU, PAPER, fails
 from actsmith.formula.formula import Formula
 
 __all__ = ["REPRODUCTION"]

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from actsmith.experiments.duels import duel, together
 from actsmith.experiments.experiment import Experiment
 from actsmith.experiments.findings import Claim, Curves, Findings, Series, Table, comparison, records
 from actsmith.experiments.folder import RunFolder
@@ -19,7 +20,7 @@ from actsmith.experiments.loop import Recipe
 from actsmith.experiments.models import Mlp
 from actsmith.experiments.problem import Metric
 from actsmith.experiments.reproduce import Preset, Reproduction
-from actsmith.experiments.reproductions.mrepu import ACTIVATIONS, MREPU, PAPER, duel, error_lines, together
+from actsmith.experiments.reproductions.mrepu import ACTIVATIONS, MREPU, PAPER, error_lines
 from actsmith.formula.formula import Formula
 
 __all__ = ["REPRODUCTION"]

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from actsmith.experiments.duels import Verdict
 from actsmith.experiments.findings import Claim, Curves, Findings, Series
 from actsmith.experiments.folder import RunFolder
 from actsmith.experiments.kernels import Balance, Depth, Record, Sizes, Starts, survived
 from actsmith.experiments.reproduce import Part, Preset, Reproduction
-from actsmith.experiments.reproductions.mrepu import ACTIVATIONS, MREPU, PAPER, REPU, Verdict
+from actsmith.experiments.reproductions.mrepu import ACTIVATIONS, MREPU, PAPER, REPU
 from actsmith.formula.formula import Formula
 
 __all__ = ["REPRODUCTION"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from actsmith.experiments.duels import Verdict, duel, together
 from actsmith.experiments.experiment import Experiment
 from actsmith.experiments.findings import Claim, Curves, Findings, Series, Table, comparison
 from actsmith.experiments.folder import RunFolder
@@ -16,18 +17,7 @@ from actsmith.experiments.functions import OUTSIDE, VALUE, Polynomial, Polynomia
 from actsmith.experiments.loop import Recipe
 from actsmith.experiments.models import Mlp
 from actsmith.experiments.reproduce import Preset, Reproduction
-from actsmith.experiments.reproductions.mrepu import (
-    ACTIVATIONS,
-    MREPU,
-    PAPER,
-    REPU,
-    USELESS,
-    Verdict,
-    duel,
-    error_lines,
-    failed,
-    together,
-)
+from actsmith.experiments.reproductions.mrepu import ACTIVATIONS, MREPU, PAPER, REPU, USELESS, error_lines, failed
 from actsmith.formula.formula import Formula
 
 __all__ = ["REPRODUCTION"]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from actsmith.errors import ActsmithError
+from actsmith.experiments.duels import Duel, Verdict, duel
 from actsmith.experiments.experiment import Experiment, ModelConfig, Report
 from actsmith.experiments.findings import Claim, Curves, Findings, Row, Series, Table, comparison, records
 from actsmith.experiments.folder import RunFolder
@@ -24,7 +25,7 @@ from actsmith.experiments.loop import Recipe, Runtime
 from actsmith.experiments.models import Mlp
 from actsmith.experiments.problem import Classification, Problem
 from actsmith.experiments.reproduce import Preset, Reproduction
-from actsmith.experiments.reproductions.mrepu import ACTIVATIONS, MREPU, PAPER, Duel, Verdict, duel
+from actsmith.experiments.reproductions.mrepu import ACTIVATIONS, MREPU, PAPER
 from actsmith.experiments.vision import Cnn, ResNet
 from actsmith.formula.formula import Formula
 
