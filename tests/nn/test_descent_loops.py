@@ -14,6 +14,7 @@ from torch.multiprocessing import spawn
 
 from actsmith.errors import ActsmithError
 from actsmith.nn import EntropyDescent, HermiteActivation, lightning_callback, trainer_callback
+from actsmith.nn.callbacks import TrainerHooks
 
 ROWS = 600
 
@@ -27,7 +28,7 @@ def data() -> Tensor:
     return torch.randn(ROWS, 4, generator=torch.Generator().manual_seed(1))
 
 
-def one_process(rank: int, folder: str) -> None:
+def one_process(rank: int, folder: str, cut: int) -> None:
     from torch.nn.parallel import DistributedDataParallel
 
     torch.set_num_threads(1)
@@ -36,15 +37,16 @@ def one_process(rank: int, folder: str) -> None:
     descent = EntropyDescent(model, weight=1.0, every=1, samples=ROWS)
     parallel = DistributedDataParallel(model)
     # unequal parts, below `samples`, so that both processes together hold all of the data
-    part = data()[:200] if rank == 0 else data()[200:]
+    part = data()[:cut] if rank == 0 else data()[cut:]
     (parallel(part).sum() * 0).backward()
     descent.step()
     torch.save({n: p.grad for n, p in model.named_parameters()}, f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
-def test_two_processes_descend_the_entropy_of_their_data_together(tmp_path: Path) -> None:
-    spawn(one_process, (str(tmp_path),), nprocs=2)
+@pytest.mark.parametrize("cut", [200, ROWS])  # the second leaves the other process nothing
+def test_two_processes_descend_the_entropy_of_their_data_together(tmp_path: Path, cut: int) -> None:
+    spawn(one_process, (str(tmp_path), cut), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     model = network()
     descent = EntropyDescent(model, weight=1.0, every=1, samples=ROWS)
@@ -94,6 +96,28 @@ def test_transformers_trainer_steps_saves_and_resumes(tmp_path: Path) -> None:
     trainer(resumed, later, tmp_path / "whole", 6).train(str(tmp_path / "whole" / "checkpoint-4"))
     assert later.steps == 6
     assert torch.equal(resumed.network[1].eps2, whole.network[1].eps2)
+
+
+def test_the_trainers_gradients_are_scaled_where_nothing_was_clipped() -> None:
+    class Scaler:
+        def get_scale(self) -> float:
+            return 8.0
+
+    class Optimiser:
+        scaler = Scaler()
+
+    class Arguments:
+        max_grad_norm = 0.0
+
+    found = []
+    for clipped in (1.0, 0.0):
+        Arguments.max_grad_norm = clipped
+        model = network()
+        hooks = TrainerHooks(EntropyDescent(model, weight=1.0, every=1))
+        model(data())
+        hooks.on_pre_optimizer_step(Arguments, None, None, optimizer=Optimiser())
+        found.append(model[1].eps2.grad.item())
+    assert found[1] == pytest.approx(8 * found[0], rel=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore")

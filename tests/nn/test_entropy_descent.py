@@ -176,6 +176,9 @@ def test_it_resumes_bit_for_bit() -> None:
     assert torch.equal(values(later), values(whole))
     with pytest.raises(ActsmithError, match="the state is of the layers"):
         EntropyDescent(nn.Sequential(HermiteActivation("relu", 2))).load_state_dict(first.state_dict())
+    apart = nn.Sequential(nn.Identity(), HermiteActivation("gelu", 4, "channel", 2), nn.Identity(), *later[3:])
+    with pytest.raises(ActsmithError, match="the same settings"):
+        EntropyDescent(apart, 0.1, every=4, samples=300).load_state_dict(first.state_dict())
 
 
 def test_between_samples_the_hooks_take_nothing_and_the_gradient_is_held() -> None:
@@ -185,8 +188,7 @@ def test_between_samples_the_hooks_take_nothing_and_the_gradient_is_held() -> No
     for step in range(4):
         model.zero_grad()
         model(batch(step))
-        taken = [len(tap.taken) for tap in descent._taps]
-        assert taken == ([1, 1] if step % 3 == 0 else [0, 0])
+        assert [tap.pool is not None for tap in descent._taps] == [step % 3 == 0] * 2
         descent.step()
         found.append(model[1].eps2.grad.clone())
     assert torch.equal(found[0], found[1])
@@ -199,7 +201,7 @@ def test_evaluation_between_steps_is_not_sampled() -> None:
     descent = EntropyDescent(model, 1.0)
     model.eval()
     model(batch(0))
-    assert not any(tap.taken for tap in descent._taps)
+    assert all(tap.pool is None for tap in descent._taps)
     with pytest.raises(ActsmithError, match="no activation was called in training mode"):
         descent.step()
 
@@ -209,7 +211,7 @@ def test_gradient_accumulation_pools_the_micro_batches() -> None:
     descent = EntropyDescent(model, 1.0, every=1, samples=1000)
     for part in batch(0, 256).chunk(4):
         model(part).square().mean().backward()
-    assert [len(tap.taken) for tap in descent._taps] == [4, 4]
+    assert [int(tap.calls) for tap in descent._taps] == [3, 3]
     descent.step()
     assert [float(c.sum()) for c in descent._counts] == pytest.approx([1000, 1000])
 
@@ -281,6 +283,123 @@ def test_it_leaves_the_model_as_it_was() -> None:
     with pytest.raises(ActsmithError, match="strictly monotone"):
         EntropyDescent(model, objective="scale_free")
     assert not model[1]._forward_pre_hooks
+
+
+def test_many_calls_in_a_step_make_one_graph_more() -> None:
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    model = network()
+    descent = EntropyDescent(model, 1.0, every=2, samples=200)
+    call = torch.compile(model, backend="aot_eager", fullgraph=True)
+    for step in range(4):
+        for part in batch(step, 240).chunk(12):
+            call(part)
+        descent.step()
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 3
+
+
+def test_all_calls_have_an_equal_share_of_the_sample() -> None:
+    model = nn.Sequential(HermiteActivation("gelu", 2))
+    descent = EntropyDescent(model, 1.0, samples=8000)
+    buffer = torch.empty(20_000)
+    for call in range(5):
+        model(buffer.fill_(call))  # one static input, filled anew
+    pool = descent._taps[0].pool
+    assert pool is not None
+    assert [int((pool == call).sum()) for call in range(5)] == pytest.approx([1600] * 5, rel=0.1)
+
+
+def test_a_part_of_a_sample_is_of_the_whole_input() -> None:
+    """Late tokens are smaller; two calls share the sample."""
+    x = torch.randn(1, 4096, generator=torch.Generator().manual_seed(0))
+    x[:, 2048:] *= 0.1
+    model = nn.Sequential(HermiteActivation("gelu", 2))
+    descent = EntropyDescent(model, 1.0)
+    model(x)
+    model(x)
+    pool = descent._taps[0].pool
+    assert pool is not None
+    assert float(pool.std()) == pytest.approx(float(x.std()), rel=0.05)
+
+
+def test_after_resuming_between_samples_nothing_is_taken() -> None:
+    model = network()
+    first = EntropyDescent(model, 0.1, every=5, samples=300)
+    train(model, first, torch.optim.SGD(model.parameters(), lr=1e-2), range(3))
+    second = EntropyDescent(model, 0.1, every=5, samples=300)
+    second.load_state_dict(first.state_dict())
+    model(batch(0))
+    assert all(tap.pool is None for tap in second._taps)
+
+
+def test_infinite_pre_activations_are_left_out() -> None:
+    x = torch.randn(100_000, generator=torch.Generator().manual_seed(2))
+    lost = torch.cat([x, torch.full((5_000,), -float("inf")), torch.full((5_000,), float("nan"))])
+    exact, found = (gradient(HermiteActivation("gelu", 4), t) for t in (x, lost))
+    for name, value in exact.items():
+        assert found[name] == pytest.approx(value, rel=1e-5)
+
+
+@pytest.mark.parametrize("keep", ["nothing", "critical"])
+def test_frozen_parameters_stay(keep: Any) -> None:
+    act = HermiteActivation("gelu", 6)
+    model = nn.Sequential(nn.Linear(8, 16), act)
+    descent = EntropyDescent(model, 1.0, every=2, keep=keep)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for step in range(6):
+        if step == 3:
+            act.eps1.requires_grad_(False)
+            frozen, moving = act.eps1.item(), act.eps2.item()
+        optimiser.zero_grad()
+        model(batch(step)).square().mean().backward()
+        descent.step()
+        optimiser.step()
+    assert act.eps1.item() == frozen
+    assert act.eps2.item() != moving
+
+
+def test_a_model_that_moves_after_creation() -> None:
+    """The statistics follow the parameters; float64 stands for a device here."""
+    model = network()
+    descent = EntropyDescent(model, 1.0, every=1)
+    model.double()
+    model(batch(0).double())
+    descent.step()
+    assert model[1].eps1.grad.dtype is torch.float64
+    assert torch.isfinite(model[1].eps1.grad)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_every_module_in_every_dtype(dtype: torch.dtype) -> None:
+    model = nn.Sequential(KANLinear(8, 8), HermiteActivation("gelu", 4), SplineActivation("gelu")).to(dtype)
+    descent = EntropyDescent(model, 1.0, every=1)
+    model(batch(0).to(dtype))
+    descent.step()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+def test_what_cannot_be_scale_free_is_refused() -> None:
+    for act in (HermiteActivation("relu", 4, "channel", 4), SplineActivation("relu"), KANLinear(4, 4)):
+        with pytest.raises(ActsmithError, match="strictly monotone"):
+            EntropyDescent(nn.Sequential(act), objective="scale_free")
+    EntropyDescent(nn.Sequential(HermiteActivation("tanh", 4, "channel", 4)), objective="scale_free")
+
+
+def test_the_modules_own_error_comes_first() -> None:
+    model = nn.Sequential(HermiteActivation("gelu", 4, "channel", 4))
+    EntropyDescent(model)
+    with pytest.raises(ActsmithError):
+        model(torch.randn(5))
+
+
+def test_after_close() -> None:
+    model = network()
+    descent = EntropyDescent(model, every=5)
+    model(batch(0))
+    descent.step()
+    descent.close()
+    with pytest.raises(ActsmithError, match="after close"):
+        descent.step()
 
 
 # ---------------------------------------------------------------------------------------------------- criticality
@@ -374,6 +493,8 @@ def test_a_lost_net_leaves_its_neighbours_critical() -> None:
     [
         ({"every": 0}, "every >= 1"),
         ({"samples": 10}, "samples >= 100"),
+        ({"samples": 1e4}, "whole numbers"),
+        ({"seed": 1 << 32}, "seed < 2"),
         ({"weight": float("nan")}, "finite weight"),
         ({"memory": 1.0}, "memory < 1"),
         ({"objective": "entropy"}, "'smoothed' or 'scale_free'"),

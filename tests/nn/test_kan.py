@@ -47,6 +47,13 @@ def test_the_layer_is_the_sum_of_its_edges() -> None:
         assert torch.allclose(layer(x)[:, o], by_edges, rtol=1e-10)
 
 
+def test_an_edge_keeps_the_parameters_of_its_base() -> None:
+    base = acts.Formula("w*x*sigmoid(eps1*x)", {"w": acts.Param(2.0), "eps1": acts.Param(0.5)}, "scaled")
+    layer = filled(KANLinear(2, 1, base, order=2)).double()
+    x = torch.randn(5, 2, dtype=torch.float64)
+    assert torch.allclose(layer(x)[:, 0], layer.edge(0, 0)(x[:, 0]) + layer.edge(0, 1)(x[:, 1]), rtol=1e-10)
+
+
 def test_it_starts_as_a_linear_layer_after_the_base() -> None:
     layer = KANLinear(4, 3, "silu")
     x = torch.randn(2, 5, 4)
@@ -107,5 +114,9 @@ def test_it_learns_a_function_that_no_single_layer_has() -> None:
 def test_errors() -> None:
     with pytest.raises(ActsmithError, match="Hermite family: order"):
         KANLinear(2, 2, order=0)
+    with pytest.raises(ActsmithError, match="whole number"):
+        KANLinear(2, 2, order=(0, 1, 3))
+    with pytest.raises(ActsmithError, match=r"expected \(..., 3\)"):
+        KANLinear(3, 2)(torch.randn(5, 4))
     assert isinstance(KANLinear(1, 1, acts.get("crrelu")).base, acts.nn.Activation)
     assert [n for n, _ in KANLinear(1, 1, acts.get("crrelu")).named_parameters()] == ["weight"]

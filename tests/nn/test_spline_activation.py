@@ -13,7 +13,7 @@ from torch import Tensor
 import actsmith as acts
 from actsmith.errors import ActsmithError
 from actsmith.nn import SplineActivation
-from actsmith.nn.piecewise import Grid, _deposit, piecewise
+from actsmith.nn.piecewise import Grid, _deposit, _kernel, piecewise
 
 ROUTES = ["compiled", "composite"]
 
@@ -142,3 +142,43 @@ def test_errors() -> None:
         SplineActivation("log(x)")
     with pytest.raises(ActsmithError, match="floating-point tensor"):
         SplineActivation()(torch.arange(3))
+
+
+def test_autocast_rounds_nothing_but_the_result() -> None:
+    act, x = SplineActivation("gelu"), torch.linspace(-6, 6, 4001)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.allclose(act(x), act(x.clone()).float(), atol=1e-6)
+        inside = act(x)
+    assert torch.allclose(inside, act(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("there", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_cast_and_back_rounds_the_values_alone(there: torch.dtype) -> None:
+    act = SplineActivation("gelu").to(there).float()
+    x = torch.linspace(-6, 6, 1001)
+    assert torch.allclose(act(x).double(), torch.from_numpy(act.formula(x.double().numpy())), atol=2e-6)
+    wide = act.double()(x.double())
+    assert torch.allclose(wide, torch.from_numpy(act.formula(x.double().numpy())), atol=1e-12)
+
+
+def test_made_on_meta_and_loaded() -> None:
+    saved = SplineActivation("gelu")
+    with torch.device("meta"):
+        act = SplineActivation("relu")
+    act.to_empty(device="cpu").load_state_dict(saved.state_dict())
+    x = torch.linspace(-6, 6, 101)
+    assert torch.equal(act(x), saved(x))
+
+
+def test_made_in_inference_mode_first() -> None:
+    with torch.inference_mode():
+        SplineActivation("gelu", knots=17)
+    act = SplineActivation("gelu", knots=17)
+    act(torch.randn(5)).sum().backward()
+    assert torch.isfinite(act.values.grad).all()
+
+
+def test_another_device_takes_plain_torch() -> None:
+    x = torch.empty(8, device="meta")
+    assert _kernel(x, torch.empty(33, 4, device="meta")) is None
+    assert _kernel(torch.randn(8), torch.randn(33, 4)) is not None

@@ -131,8 +131,8 @@ class Kept(torch.autograd.graph.saved_tensors_hooks):
 def _held(descent: EntropyDescent) -> int:
     """Bytes of samples, draws, histograms and held gradients."""
     tensors = [*descent._held, *descent._counts]
-    tensors += [t for tap in descent._taps for t in (tap.draw, *tap.taken)]
-    return sum(t.numel() * t.element_size() for t in tensors)
+    tensors += [t for tap in descent._taps for t in (tap.draw, tap.turns, tap.pool) if t is not None]
+    return sum({t.data_ptr(): t.numel() * t.element_size() for t in tensors}.values())
 
 
 def rows(quick: bool, say: Say) -> Iterator[Row]:

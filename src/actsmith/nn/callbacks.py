@@ -34,7 +34,8 @@ STATE = "entropy_descent.pt"
 
 
 class TrainerHooks:
-    """What transformers' Trainer calls. It steps after gradients were clipped, which unscales float16 gradients too."""
+    """What transformers' Trainer calls. It steps after gradients were clipped, which unscales float16 gradients too;
+    where none are clipped, the entropy's are scaled like the others."""
 
     def __init__(self, descent: EntropyDescent) -> None:
         self.descent = descent
@@ -52,7 +53,9 @@ class TrainerHooks:
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Add the gradient."""
-        self.descent.step()
+        scaler = getattr(kwargs.get("optimizer"), "scaler", None)
+        clipped = args.max_grad_norm is not None and args.max_grad_norm > 0
+        self.descent.step(1.0 if scaler is None or clipped else scaler.get_scale())
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Into the checkpoint."""

@@ -13,16 +13,14 @@ which is added to the parameters' `.grad` at every step until the next sample (s
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import cos, pi
+from math import cos, isfinite, pi
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from actsmith.errors import ActsmithError
-from actsmith.nn.activation import Activation
 from actsmith.nn.kept_critical import KeptCritical
 from actsmith.nn.output_score import (
     GRID,
@@ -39,7 +37,6 @@ from actsmith.nn.tap import Edges, Tap, taps_of
 __all__ = ["EntropyDescent", "cosine"]
 
 Schedule = Callable[[int], float]
-MONOTONE = np.linspace(-4.0, 4.0, 401)
 
 
 class EntropyDescent:
@@ -110,7 +107,7 @@ class EntropyDescent:
         seed: int = 0,
         group: Any = None,
     ) -> None:
-        _check(weight, every, samples, objective=objective, keep=keep, memory=memory)
+        _check(weight, every, samples, objective=objective, keep=keep, memory=memory, seed=seed)
         self.weight = weight
         self.every = every
         self.samples = samples
@@ -133,6 +130,7 @@ class EntropyDescent:
         self._parameters = list({id(p): p for tap in self._taps for p in tap.parameters}.values())
         self._held = [torch.zeros_like(p, dtype=torch.float32) for p in self._parameters]
         self._counts = [_zeros(tap.groups, GRID, like=tap) for tap in self._taps]
+        self._closed = False
         self._arm()
 
     def step(self, scale: float = 1.0) -> None:
@@ -142,15 +140,20 @@ class EntropyDescent:
             scale: what the loss was multiplied by, where the gradients still are.
 
         Raises:
-            ActsmithError: a sample is due and no tapped module was called in training mode since the last step.
+            ActsmithError: a sample is due and no tapped module was called in training mode since the last step; it was
+                closed.
         """
+        if self._closed:
+            raise ActsmithError("entropy descent: step() after close(), which took its hooks off; create another one")
         if self._due():
             self._update()
         factor = self.weight * self.schedule(self.steps) * scale
         for p, held in zip(self._parameters, self._held, strict=True):
+            if not p.requires_grad:  # frozen since
+                continue
             if p.grad is None:
                 p.grad = torch.zeros_like(p)
-            p.grad.add_(held.to(p.grad.dtype), alpha=factor)
+            p.grad.add_(held.to(p.grad), alpha=factor)
         for kept in self._kept:
             kept.project()
         self.steps += 1
@@ -158,9 +161,10 @@ class EntropyDescent:
 
     def close(self) -> None:
         """Take the hooks off the model. Further steps are an error."""
+        self._closed = True
         for tap in self._taps:
             tap.handle.remove()
-            tap.armed = False
+            tap.disarm()
 
     def __enter__(self) -> Self:
         return self
@@ -186,15 +190,16 @@ class EntropyDescent:
         Raises:
             ActsmithError: it belongs to other layers.
         """
-        paths = [tap.path for tap in self._taps]
-        alike = len(state["gradients"]) == len(self._held) and len(state["critical"]) == len(self._kept)
-        if state["paths"] != paths or not alike:
+        mine, saved = [*self._held, *self._counts], [*state["gradients"], *state["counts"]]
+        paths, count = [tap.path for tap in self._taps], len(state["critical"])
+        shapes = [[t.shape for t in tensors] for tensors in (mine, saved)]
+        if state["paths"] != paths or shapes[0] != shapes[1] or count != len(self._kept):
             raise ActsmithError(
                 f"entropy descent: the state is of the layers {state['paths']}, expected {paths} and the same settings"
             )
         self.steps = state["steps"]
-        for mine, saved in zip([*self._held, *self._counts], [*state["gradients"], *state["counts"]], strict=True):
-            mine.copy_(saved)
+        for tensor, value in zip(mine, saved, strict=True):
+            tensor.copy_(value)
         for kept, (target, slopes) in zip(self._kept, state["critical"], strict=True):
             kept.target, kept.slopes = target.cpu().clone(), slopes.cpu().clone()
         self._arm()
@@ -206,41 +211,54 @@ class EntropyDescent:
 
     def _arm(self) -> None:
         """Sample from now on, if the next step is due, at places that seed and step alone decide."""
-        if not self._due():
-            return
         generator = torch.Generator().manual_seed((self.seed << 32) + self.steps)
         for tap in self._taps:
-            tap.arm(self.samples, generator)
+            if self._due():
+                tap.arm(self.samples, generator)
+            else:
+                tap.disarm()
 
     def _update(self) -> None:
-        samples = [tap.sample(self.samples) for tap in self._taps]
-        if all(x is None for x in samples):
-            raise ActsmithError(
-                "entropy descent: a sample was due and no activation was called in training mode since the last step; "
-                "call the model before step(), and create EntropyDescent before torch.compile first runs the model"
-            )
+        samples = [tap.disarm() for tap in self._taps]
         for kept in self._kept:
             kept.update()
         with torch.autocast(self._parameters[0].device.type, enabled=False):
-            self._descend([_outputs(tap, x) for tap, x in zip(self._taps, samples, strict=True)])
+            outputs = [_outputs(tap, x) for tap, x in zip(self._taps, samples, strict=True)]
+            self._descend(outputs, sum(x is not None for x in samples))
 
-    def _descend(self, outputs: list[Tensor]) -> None:
-        """From the sampled outputs, with their graphs, to the gradients held until the next update."""
-        sums = self._summed([sums_of(z.detach()) for z in outputs])
+    def _descend(self, outputs: list[Tensor], called: int) -> None:
+        """From the sampled outputs, with their graphs, to the gradients held until the next update.
+
+        Args:
+            outputs: z of every tap.
+            called: how many taps have a sample in this process.
+        """
+        sums = [sums_of(z.detach()) for z in outputs]
+        *sums, everywhere = self._summed([*sums, torch.tensor([float(called)]).to(sums[0])])
+        if not float(everywhere):
+            raise ActsmithError(
+                "entropy descent: a sample was due and no activation was called in training mode since the last step; "
+                "call the model before step(), with a batch that is not empty; create EntropyDescent before "
+                "torch.compile first runs the model, and anew after its activations were exchanged"
+            )
         u_std = [standardised(z.detach(), s) for z, s in zip(outputs, sums, strict=True)]
         fresh = self._summed([counts_of(u) for u, _ in u_std])
         totals = {id(p): torch.zeros_like(p, dtype=torch.float64) for p in self._parameters}
         for i, (tap, z) in enumerate(zip(self._taps, outputs, strict=True)):
             memory = 0.0 if isinstance(tap, Edges) else self.memory  # other edges have other laws
-            counts = self._counts[i].mul_(memory).add_(fresh[i])
+            counts = self._counts[i] = self._counts[i].to(fresh[i].device) * memory + fresh[i]
             self.entropy[tap.path] = entropy_of(counts)
-            if z.requires_grad:
+            learned = [p for p in tap.parameters if p.requires_grad]
+            if z.requires_grad and learned:
                 slope = slope_of(*u_std[i], score_of(counts, self.objective), counts) / sums[i][:, :1].clamp(min=1)
-                found = torch.autograd.grad(z, tap.parameters, slope.to(z.dtype), allow_unused=True)
-                for p, g in zip(tap.parameters, found, strict=True):
+                found = torch.autograd.grad(z, learned, slope.to(z.dtype), allow_unused=True)
+                for p, g in zip(learned, found, strict=True):
                     totals[id(p)] += 0 if g is None else g
-        for held, total in zip(self._held, self._summed(list(totals.values())), strict=True):
-            held.copy_(torch.where(torch.isfinite(total), total, held))
+        sound = self._summed(list(totals.values()))
+        self._held = [
+            torch.where(torch.isfinite(total), total, held.to(total)).float()
+            for held, total in zip(self._held, sound, strict=True)
+        ]
 
     def _summed(self, tensors: list[Tensor]) -> list[Tensor]:
         """Each summed over the processes, in one message for all."""
@@ -275,30 +293,36 @@ def _zeros(groups: int, width: int, *, like: Tap) -> Tensor:
 
 
 def _outputs(tap: Tap, x: Tensor | None) -> Tensor:
-    """z (G, n) with its graph; n = 0 where nothing was sampled in this process."""
+    """z (G, n) with its graph, NaN where x is not finite; n = 0 where nothing was sampled in this process."""
     if x is None:
         return tap.parameters[0].detach().new_empty(tap.groups, 0)
+    known = torch.isfinite(tap.seen(x))
     with torch.enable_grad():
-        return tap.outputs(x)
+        return torch.where(known, tap.outputs(torch.where(torch.isfinite(x), x, 0)), torch.nan)
 
 
 def _require_monotone(tap: Tap) -> None:
     """The scale-free entropy needs f strictly monotone: no atom, no fold."""
-    if isinstance(tap.module, Activation) and tap.module.share != "channel":
-        with np.errstate(all="ignore"):
-            change = np.diff(tap.module.formula(MONOTONE))
-        if not ((change > 0).all() or (change < 0).all()):
-            raise ActsmithError(
-                f"entropy descent: objective='scale_free': {tap.module.formula.name} at {tap.path or 'the model'} is "
-                "not strictly monotone on [-4, 4]; take objective='smoothed'"
-            )
-
-
-def _check(weight: float, every: int, samples: int, *, objective: str, keep: str, memory: float) -> None:
-    if not np.isfinite(weight) or every < 1 or samples < 100 or not 0 <= memory < 1:
+    p = tap.parameters[0]
+    x = torch.linspace(-4, 4, 401, dtype=torch.float64, device=p.device).expand(tap.inputs, -1)
+    with torch.no_grad():
+        change = tap.outputs(x).diff(dim=1)
+    if not ((change > 0).all(1) | (change < 0).all(1)).all():
         raise ActsmithError(
-            f"entropy descent: got weight={weight}, every={every}, samples={samples}, memory={memory}; expected a "
-            "finite weight, every >= 1, samples >= 100, 0 <= memory < 1"
+            f"entropy descent: objective='scale_free': {tap.path or 'the model'} is not strictly monotone on [-4, 4]; "
+            "take objective='smoothed'"
+        )
+
+
+def _check(
+    weight: float, every: int, samples: int, *, objective: str, keep: str, memory: float, seed: int
+) -> None:  # fmt: skip
+    whole = all(isinstance(n, int) for n in (every, samples, seed)) and 0 <= seed < 1 << 31
+    if not whole or not isfinite(weight) or every < 1 or samples < 100 or not 0 <= memory < 1:
+        raise ActsmithError(
+            f"entropy descent: got weight={weight}, every={every}, samples={samples}, memory={memory}, seed={seed}; "
+            "expected a finite weight, whole numbers every >= 1, samples >= 100 and 0 <= seed < 2**31, and "
+            "0 <= memory < 1"
         )
     if objective not in ("smoothed", "scale_free"):
         raise ActsmithError(f"entropy descent: got objective={objective!r}; expected 'smoothed' or 'scale_free'")

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
 
+from actsmith.errors import ActsmithError
 from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula, Param
 from actsmith.formula.parse import parameter_symbol
@@ -64,6 +65,8 @@ class KANLinear(nn.Module):
         super().__init__()
         self.in_features = in_features
         self.out_features = out_features
+        if not isinstance(order, int):
+            raise ActsmithError(f"KAN layer: order: got {order!r}; expected a whole number, the highest degree")
         self.order = max(degrees(order))
         formula = resolve(base)
         fixed = {name: Param(p.value, low=p.low, high=p.high) for name, p in formula.params.items()}
@@ -79,6 +82,10 @@ class KANLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
+        if x.shape[-1:] != (self.in_features,):
+            raise ActsmithError(
+                f"KAN layer: got an input of shape {tuple(x.shape)}; expected (..., {self.in_features})"
+            )
         terms = hermite_features(x.to(compute_dtype(x)), self.order).to(x.dtype)
         features = torch.cat([self.base(x), terms], -1)
         return functional.linear(features, self.weight.flatten(1))
@@ -87,16 +94,15 @@ class KANLinear(nn.Module):
         """phi_oi(x_i) for E pairs (o, i): x is (in, n), the result (E, n)."""
         at = x[inputs]
         each = torch.stack([self.base(at), *hermite_features(at, self.order).chunk(self.order + 1, -1)])
-        return torch.einsum("ek,ken->en", self.weight[outputs, :, inputs], each)
+        return torch.einsum("ek,ken->en", self.weight[outputs, :, inputs].to(each.dtype), each)
 
     def edge(self, output: int, input: int) -> Formula:
         """The present function of one edge."""
         w, *c = self.weight[output, :, input].detach().double().tolist()
         eps = [sum(c_k * share for c_k, share in zip(c, shares, strict=True)) for shares in _shares(self.order)]
         terms = [parameter_symbol(f"eps{k}") * hermite_psi(k) for k in range(self.order + 1)]
-        base = self.base.formula
-        expression = parameter_symbol("w") * base.expr + sp.Add(*terms)
-        params = {**base.params, "w": w, **{f"eps{k}": value for k, value in enumerate(eps)}}
+        expression = parameter_symbol("w") * self.base.formula.bound + sp.Add(*terms)
+        params = {"w": w, **{f"eps{k}": value for k, value in enumerate(eps)}}
         return Formula(expression, params, f"edge {input} to {output}")
 
     def extra_repr(self) -> str:

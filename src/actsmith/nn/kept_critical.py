@@ -64,15 +64,18 @@ class KeptCritical:
 
     def means(self) -> tuple[Tensor, Tensor]:
         """m and C at the present parameters, in float64 on the CPU."""
+        learned = {id(p) for p in self.tap.parameters}
         theta = {n: p.detach().cpu().double() for n, p in self.tap.module.named_parameters()}
-        leaves = [theta[n].requires_grad_() for n, p in self.tap.module.named_parameters() if p.requires_grad]
+        leaves = [theta[n].requires_grad_() for n, p in self.tap.module.named_parameters() if id(p) in learned]
         x = self.x.clone().requires_grad_()
         with torch.enable_grad():
             f = _at(self.tap, theta, x)
             (slope,) = torch.autograd.grad(f.sum(), x, create_graph=True)
             m = torch.stack([f.square(), slope.square(), x * f * slope], 1) @ self.weight
             rows = [torch.autograd.grad(m[:, i].sum(), leaves, retain_graph=True) for i in range(3)]
-        return m.detach(), torch.stack([_rows(row, self.tap.groups) for row in rows], 1)
+        free = [torch.full_like(p, float(p.requires_grad), device="cpu") for p in self.tap.parameters]
+        slopes = torch.stack([_rows(row, self.tap.groups) for row in rows], 1)
+        return m.detach(), slopes * _rows(free, self.tap.groups)[:, None]
 
     def update(self) -> None:
         """Bring the parameters back onto m = target, and take C there; a law whose m is lost is left as it is."""
@@ -87,9 +90,7 @@ class KeptCritical:
 
     def project(self) -> None:
         """Leave of the parameters' `.grad` the part along which m does not change."""
-        if any(p.grad is None for p in self.tap.parameters):
-            return
-        gradients = [p.grad for p in self.tap.parameters if p.grad is not None]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.tap.parameters]
         g = _rows([t.detach() for t in gradients], self.tap.groups)
         c = self.slopes.to(g)
         across = c.mT @ (_pseudo_inverse(c) @ (c @ g[:, :, None]))
@@ -118,15 +119,15 @@ def _kinks(module: torch.nn.Module) -> tuple[float, ...]:
 
 
 def _at(tap: Tap, theta: dict[str, Tensor], x: Tensor) -> Tensor:
-    """The module's outputs (G, n) with other parameters."""
-    names = list(theta)
-    saved = {name: tap.module._parameters[name] for name in names}
+    """The module's outputs (G, n) on the CPU, with other parameters."""
+    parameters, buffers = dict(tap.module._parameters), dict(tap.module._buffers)
     try:
-        for name in names:
-            tap.module._parameters[name] = theta[name]  # type: ignore[assignment]
+        tap.module._parameters.update(theta)  # type: ignore[arg-type]
+        tap.module._buffers.update({name: b.cpu() for name, b in buffers.items() if b is not None})
         return tap.outputs(x)
     finally:
-        tap.module._parameters.update(saved)
+        tap.module._parameters.update(parameters)
+        tap.module._buffers.update(buffers)
 
 
 def _rows(tensors: list[Tensor] | tuple[Tensor, ...] | list[torch.nn.Parameter], groups: int) -> Tensor:

@@ -176,7 +176,9 @@ def _run(of: Library, grid: Grid, x: Tensor, *tensors: Tensor) -> None:
 def _kernel(*tensors: Tensor) -> _Kernel | None:
     """The kernel, where one can serve these tensors."""
     dtype = tensors[0].dtype
-    if observed() or current() == "composite" or not takes(tensors) or any(t.dtype is not dtype for t in tensors):
+    if observed() or current() == "composite" or not takes(tensors):
+        return None
+    if any(t.dtype is not dtype or not t.is_cpu for t in tensors):
         return None
     made = _made(dtype) if dtype in (torch.float32, torch.float64) else None
     if isinstance(made, str):
@@ -193,8 +195,9 @@ def _made(dtype: torch.dtype) -> _Kernel | str:
     except CannotCompile as error:
         return str(error)
     grid = Grid(-2.0, 0.5, 10)
-    x = torch.linspace(-4, 4, 777, dtype=dtype)
-    c, g = torch.cos(torch.arange(40.0, dtype=dtype)).view(10, 4), torch.sin(3 * x)
+    kind: Any = {"dtype": dtype, "device": "cpu"}  # whatever the user's defaults are
+    x = torch.linspace(-4, 4, 777, **kind)
+    c, g = torch.cos(torch.arange(40.0, **kind)).view(10, 4), torch.sin(3 * x)
     tolerance = 64 * torch.finfo(dtype).eps * 100
     slope, total = kernel.gradients(x, g, c, grid)
     pairs = [(kernel.gather(x, c, grid), _gather(x, c, grid)), (total, _deposit(x, g, grid))]

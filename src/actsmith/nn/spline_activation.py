@@ -14,7 +14,9 @@ of every cell, and f(x) = c_0 + c_1 d + c_2 d^2 + c_3 d^3 with d = x - knot of x
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 import torch
@@ -40,7 +42,7 @@ class SplineActivation(nn.Module):
 
     Args:
         base: where the values start. Between the knots and in the tails the spline approximates it: with 32 knots on
-            [-4, 4] GELU to 0.0025, and ReLU, whose kink it rounds, to 0.045. Its tails are straight.
+            [-4, 4] GELU to 0.0012, and ReLU, whose kink it rounds, to 0.045. Its tails are straight.
         knots: how many, equally spaced.
         reach: they lie on [-reach, reach].
 
@@ -61,7 +63,7 @@ class SplineActivation(nn.Module):
 
     def __init__(self, base: FormulaLike = "relu", knots: int = 32, reach: float = 4.0) -> None:
         super().__init__()
-        if not FEWEST <= knots <= MOST or not 0 < reach < float("inf"):
+        if not isinstance(knots, int) or not FEWEST <= knots <= MOST or not 0 < reach < float("inf"):
             raise ActsmithError(
                 f"spline activation: got knots={knots}, reach={reach}; expected {FEWEST} to {MOST} knots, reach > 0"
             )
@@ -73,7 +75,19 @@ class SplineActivation(nn.Module):
         self.grid = Grid(-reach, 2 * reach / (knots - 1), knots + 1)
         self.reach = reach
         self.values = nn.Parameter(torch.tensor(start, dtype=torch.get_default_dtype()))
-        self.register_buffer("transform", _transform(knots, reach).to(self.values), persistent=False)
+        self.register_buffer("transform", self._made_transform(), persistent=False)
+
+    def _made_transform(self) -> Tensor:
+        """A beside the values, in float32 at least; a tensor of this module's own, that autograd may save."""
+        with torch.inference_mode(False):
+            wide = torch.promote_types(self.values.dtype, torch.float32)
+            return _transform(len(self.values), self.reach).to(self.values.device, wide, copy=True)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Moves and casts the values; A is constant, so it is made anew, from its exact value."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.transform = self._made_transform()
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """f(x): shape, dtype and device of x."""
@@ -81,7 +95,7 @@ class SplineActivation(nn.Module):
             got = f"a tensor of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
             raise ActsmithError(f"spline activation: got {got}; expected a floating-point tensor")
         wide = compute_dtype(x)
-        coefficients = torch.tensordot(self.transform.to(wide), self.values.to(wide), 1)
+        coefficients = (self.transform.to(wide) * self.values.to(wide)).sum(-1)  # no product that autocast would round
         return piecewise(x.to(wide), coefficients, self.grid).to(x.dtype)
 
     @property
