@@ -41,7 +41,8 @@ DECIMALS = 4
 
 @dataclass(frozen=True)
 class EntropyWatch:
-    """Writes down the entropy of every activation's outputs; where it has a weight, descends it as well.
+    """Writes down the entropy of every activation's outputs; where it has a weight, or criticality is to be kept, an
+    `EntropyDescent` sees to that.
 
     Each record holds `looks`: a step, and the path of every activation -> J_0.1 of each net. They are taken from the
     forward pass of that step, in training mode; step 0 is the untrained network. Scaled gradients (float16) are not
@@ -78,7 +79,7 @@ class _EntropyWatcher:
     def __init__(self, config: EntropyWatch, model: nn.Module) -> None:
         self.looks = _Looks(model, config.look)
         self.descent: EntropyDescent | None = None
-        if config.weight:
+        if config.weight or config.keep != "nothing":
             self.descent = EntropyDescent(model, config.weight, config.every, config.samples, keep=config.keep)
         self.alone = [] if config.task else [p for _, m in _activations(model) for p in m.parameters()]
 
