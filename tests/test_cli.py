@@ -86,6 +86,37 @@ def test_worst_rank_and_list(capsys):
     assert all(row["formula"] and row["source"] for row in activations)
 
 
+def test_analyze_writes_a_page_beside_its_json(capsys, tmp_path):
+    page = tmp_path / "gelu.html"
+    status, out, err = run(capsys, "analyze", "x*sigmoid(b*x)", "--param", "b=1.5", "--json", "--html", str(page))
+    assert (status, err) == (0, f"Page: {page}\n")
+    found = json.loads(out)
+    text = page.read_text()
+    assert f"{found['entropy']['smoothed']:+.9f}" in text
+    assert found["criticality"]["verdict"] in text
+    assert "X ~ normal(0,1)" in text
+    status, out, _ = run(capsys, "analyze", "relu", "--law", "laplace", "--html", str(page))
+    assert status == 0
+    assert "scale_invariant" in out
+    assert "X ~ laplace(0,1)" in page.read_text()
+
+
+def test_a_page_that_cannot_be_written(capsys, tmp_path):
+    for path in (tmp_path / "no" / "page.html", tmp_path):
+        status, out, err = run(capsys, "analyze", "relu", "--json", "--html", str(path))
+        assert (status, out) == (2, "")
+        assert err.startswith(f"actsmith analyze: --html: cannot write '{path}'")
+        assert err.count("\n") == 1
+
+
+def test_a_page_without_matplotlib(capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    status, out, err = run(capsys, "analyze", "relu", "--html", str(tmp_path / "page.html"))
+    assert (status, out) == (2, "")
+    assert err == "actsmith analyze: report: matplotlib is missing; pip install 'actsmith[search]'\n"
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("verb", ["analyze", "derive"])
 def test_the_plain_form_shows_the_same_numbers(capsys, verb):
     status, out, _ = run(capsys, verb, "relu")

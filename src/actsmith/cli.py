@@ -101,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
 
     for added in (analyze, derive):
         added.add_argument("formula", metavar="FORMULA")
+    analyze.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures")
     rank.add_argument("formulas", nargs="*", metavar="FORMULA", help="what to rank (default: the whole catalogue)")
     for added in (analyze, derive, rank, search):
         added.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter's value")
@@ -165,16 +166,21 @@ def _analyze(request: argparse.Namespace) -> None:
     from actsmith.theory.analysis import analyze
 
     analysis = analyze(_formula(request.formula, request), request.law)
+    if request.html:
+        from actsmith.report.analysis_page import analysis_page
+        from actsmith.report.html import write_page
+
+        write_page(request.html, analysis_page(analysis))
+        print(f"Page: {request.html}", file=sys.stderr)
     if request.json:
         return _print_json(analysis.to_dict())
+    from actsmith.report.analysis_page import shape
+
     f, e, c = analysis.formula, analysis.entropy, analysis.criticality
-    bounded = {(True, True): "bounded", (True, False): "bounded below", (False, True): "bounded above"}
-    shape = [bounded.get(analysis.bounded, "unbounded"), "monotone" if analysis.monotone else "not monotone"]
-    shape.append("smooth" if analysis.smoothness is None else f"C^{analysis.smoothness}")
     print(f"{f.name}:  f(x) = {f.text}")
     for name, parameter in f.params.items():
         print(f"  {name} = {parameter.value:g}{' (learned)' * parameter.learn}")
-    print(f"  {', '.join(shape)}; kinks: {', '.join(f'{k:g}' for k in f.kinks) or 'none'}\n")
+    print(f"  {shape(analysis)}; kinks: {', '.join(f'{k:g}' for k in f.kinks) or 'none'}\n")
     print(f"Entropy of f(X) in nats, X ~ {analysis.law}")
     for name in ("differential", "mixed", "scale_free", "smoothed"):
         value = getattr(e, name)
@@ -287,9 +293,10 @@ def _probe(request: argparse.Namespace) -> None:
     batches, source = load_batches(model, request.data)
     found = probe(model, batches, strict=False)
     if request.html:
+        from actsmith.report.html import write_page
         from actsmith.report.probe_page import probe_page
 
-        request.html.write_text(probe_page({source: found.to_dict()}, title=request.model), encoding="utf-8")
+        write_page(request.html, probe_page({source: found.to_dict()}, title=request.model))
     if request.json:
         return _print_json(found.to_dict() | {"model": request.model, "inputs": source})
     print(f"{request.model}: {source}\n\n{found.table()}")

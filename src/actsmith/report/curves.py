@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from actsmith.experiments.findings import Curves, Series, Table
-from actsmith.report.figure import BLACK, CYCLE, DASHES, GREY, drawing
+from actsmith.report.figure import BLACK, CYCLE, DASHES, GREY, drawing, logarithmic
 
 __all__ = ["plot_curves", "plot_table"]
 
@@ -34,7 +34,7 @@ def plot_table(table: Table, path: Path) -> Path:
                 right.plot([row.difference], [place], color=colour, marker=marker, markersize=6)
         right.axvline(0.0, color=BLACK, linewidth=1)
         if metric.log:
-            _logarithmic(left, "x")
+            logarithmic(left, "x")
         left.set_yticks(places, [row.name for row in rows])
         left.invert_yaxis()
         left.set_xlabel(f"{metric.name.replace('_', ' ')}, {metric.better} is better")
@@ -61,7 +61,7 @@ def plot_curves(curves: Curves, path: Path) -> Path:
             axis.set_ylabel(curves.y_label)
             for name, wanted in (("x", curves.log_x), ("y", curves.log_y)):
                 if wanted:
-                    _logarithmic(axis, name)
+                    logarithmic(axis, name)
         for axis in flat[count:]:
             axis.set_visible(False)
         if len(handles) > 1:
@@ -70,15 +70,6 @@ def plot_curves(curves: Curves, path: Path) -> Path:
             )
         figure.suptitle(curves.title, fontweight="bold")
     return path
-
-
-def _logarithmic(axis: Any, name: str) -> None:
-    """A logarithmic x or y axis with plain numbers: matplotlib's own labels there are mathematical text."""
-    from matplotlib.ticker import LogFormatter
-
-    axis.set(**{f"{name}scale": "log"})
-    for kind in ("major", "minor"):
-        getattr(getattr(axis, f"{name}axis"), f"set_{kind}_formatter")(LogFormatter())
 
 
 def _draw(axis: Any, series: Series, number: int, markers: bool) -> Any:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from actsmith.errors import ActsmithError
 
-__all__ = ["BLACK", "BLUE", "CYCLE", "DASHES", "GREY", "ORANGE", "drawing"]
+__all__ = ["BLACK", "BLUE", "CYCLE", "DASHES", "GREY", "ORANGE", "drawing", "logarithmic"]
 
 BLUE, ORANGE, GREY, BLACK = "#0072B2", "#D55E00", "#8c8c8c", "#000000"
 CYCLE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -30,8 +30,8 @@ _STYLE: Any = {
 
 
 @contextmanager
-def drawing(path: Path, rows: int, columns: int, size: tuple[float, float], **options: Any) -> Iterator[Any]:
-    """Axes (rows, columns) that are saved on leaving."""
+def drawing(path: Path | IO[str], rows: int, columns: int, size: tuple[float, float], **options: Any) -> Iterator[Any]:
+    """Axes (rows, columns) that are saved, to a file or a text buffer, on leaving."""
     try:
         import matplotlib as mpl
         from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -43,3 +43,13 @@ def drawing(path: Path, rows: int, columns: int, size: tuple[float, float], **op
         FigureCanvasSVG(drawn)
         yield drawn, drawn.subplots(rows, columns, squeeze=False, **options)
         drawn.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def logarithmic(axis: Any, name: str) -> None:
+    """A logarithmic x or y axis with plain numbers: matplotlib's own labels there are mathematical text."""
+    from matplotlib.ticker import LogFormatter
+
+    axis.set(**{f"{name}scale": "log"})
+    scale = getattr(axis, f"{name}axis")
+    scale.set_major_formatter(lambda value, _: f"{value:g}")
+    scale.set_minor_formatter(LogFormatter())

@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from actsmith.errors import ActsmithError
 from actsmith.experiments.findings import Findings, Row, Table
 from actsmith.experiments.folder import finite_or_none, write_atomically
 from actsmith.experiments.reproduce import Result
 from actsmith.report.curves import plot_curves, plot_table
+from actsmith.report.html import inline_svg, render_page
 
 __all__ = ["render_findings"]
 
@@ -161,16 +161,6 @@ def _markdown(page: _Page) -> str:
 
 
 def _html(page: _Page, folder: Path) -> str:
-    try:
-        from jinja2 import Environment, PackageLoader
-    except ImportError:
-        raise ActsmithError("report: jinja2 is missing; pip install 'actsmith[report]'") from None
-    environment = Environment(loader=PackageLoader("actsmith.report"), autoescape=True, trim_blocks=True)
-    figures = {s.figure: _drawing(folder / s.figure) for s in page.sections if s.figure}
-    return environment.get_template("findings.html").render(page=page, figures=figures)
-
-
-def _drawing(path: Path) -> str:
-    """The svg element of a file, without the declarations before it."""
-    text = path.read_text(encoding="utf-8")
-    return text[text.index("<svg") :]
+    files = [s.figure for s in page.sections if s.figure]
+    figures = {f: inline_svg((folder / f).read_text(encoding="utf-8"), Path(f).stem) for f in files}
+    return render_page("findings.html", page=page, figures=figures)

@@ -1,0 +1,285 @@
+"""The pictures of an analysis, as SVG text: every number from the theory, here only what is in view and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from math import floor, log, log10
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actsmith.errors import ActsmithError
+from actsmith.formula.formula import Formula
+from actsmith.report.figure import BLACK, BLUE, CYCLE, DASHES, GREY, ORANGE, drawing, logarithmic
+from actsmith.theory.analysis import Analysis
+from actsmith.theory.critical_points import GRID, Scan
+from actsmith.theory.eafo import Correction
+from actsmith.theory.kernel import kernel_flow, moments
+from actsmith.theory.law import Law
+from actsmith.theory.output import OutputLaw, output_law
+
+__all__ = ["DEPTH", "Setting", "plot_correction", "plot_depth", "plot_laws", "plot_shape", "svg"]
+
+Array = NDArray[np.float64]
+
+DEPTH = 100
+"""Layers that the kernel is followed through."""
+STARTS = (0.01, 0.1, 1.0, 10.0, 100.0)
+"""Where it starts, in units of K* (of 1 where K* is 0)."""
+TAIL = 5e-3
+"""The probability of a law on each side that need not be in view."""
+DENSEST = 0.2
+"""The share of an output's mass that is at its densest: a fold's value, where the density is infinite, is cut there."""
+WIDE = 30.0
+"""Densities of which most differ by more than this are drawn on a logarithmic scale."""
+MOST = 1e4
+"""And at most this far from the densities of the thinner parts."""
+SEEN = (1e-7, 1e7)
+"""Kernels in view."""
+SUSCEPTIBLE = GRID[(GRID >= 1e-5) & (GRID <= 1e5)]
+GREEN = CYCLE[2]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where the pictures of depth are drawn: a kernel with its weight and bias variances, and the formula's scan."""
+
+    K: float
+    C_W: float
+    C_b: float
+    scan: Scan
+
+
+def svg(plot: Callable[..., None], *arguments: Any) -> str:
+    """What `plot(*arguments, file)` writes."""
+    buffer = StringIO()
+    plot(*arguments, buffer)
+    return buffer.getvalue()
+
+
+def plot_shape(analysis: Analysis, file: Path | IO[str]) -> None:
+    """f and f' where the law has its mass, kinks marked."""
+    f, (low, high) = analysis.formula, _window(analysis.law)
+    with drawing(file, 1, 2, (10.5, 3.5)) as (_, axes):
+        for axis, order, name in ((axes[0, 0], 0, "f(x)"), (axes[0, 1], 1, "f'(x)")):
+            x, y = _curve(f, f.kinks, low, high, order)
+            axis.plot(x, y, color=BLUE, linewidth=1.8)
+            kinks = [k for k in f.kinks if low < k < high]
+            for k in kinks:
+                axis.axvline(k, color=ORANGE, linewidth=1, linestyle=":", zorder=1.5)
+            beside = np.array([np.nextafter(k, side) for k in kinks for side in (-np.inf, np.inf)])
+            if kinks:
+                axis.plot(beside, f.jet(beside, order)[order], "o", color=ORANGE, markersize=4.5)
+            _zero_lines(axis)
+            _limit(axis, x, y, analysis.law)
+            axis.set(xlim=(low, high), xlabel="pre-activation x", ylabel=name)
+
+
+def plot_laws(analysis: Analysis, file: Path | IO[str]) -> None:
+    """The density of X, and that of f(X) with its atoms; the reason where that is not known."""
+    law, (low, high) = analysis.law, _window(analysis.law)
+    ends = [np.nextafter(end, side) for end in law.support if np.isfinite(end) for side in (-np.inf, np.inf)]
+    x = np.unique(np.concatenate([np.linspace(low, high, 401), ends]))
+    with drawing(file, 1, 2, (10.5, 3.3)) as (_, axes):
+        left, right = axes[0]
+        _filled(left, x, law.pdf(x), BLUE)
+        left.set(xlim=(low, high), ylim=(0, None), xlabel="pre-activation x", ylabel="density")
+        left.set_title(f"in: X ~ {str(law)[:60]}", fontsize=10)
+        right.set_title("out: f(X)", fontsize=10)
+        try:
+            _output(right, output_law(analysis.formula, law))
+        except ActsmithError as problem:
+            right.set_axis_off()
+            right.text(0.5, 0.5, str(problem), ha="center", va="center", wrap=True, transform=right.transAxes)
+
+
+def _output(axis: Any, output: OutputLaw) -> None:
+    mass = output.rule.w * output.p
+    axis.set_xlim(*_around(*_mass_quantiles(output.z, mass, (TAIL, 1 - TAIL))))
+    axis.set(xlabel="activation f(x)", ylabel="density")
+    if output.branches:
+        _scale(axis, _density(output), mass[~output.flat])
+    for z, q in _stretches(output):
+        _filled(axis, *_in_view(z, q, axis.get_xlim(), axis.get_ylim()), ORANGE)
+    if output.atoms:
+        beside = axis.twinx() if output.branches else axis
+        beside.grid(visible=False)
+        beside.spines["left"].set_visible(not output.branches)
+        beside.spines["right"].set_visible(bool(output.branches))
+        for value in {a.value: None for a in output.atoms}:
+            total = sum(a.mass for a in output.atoms if a.value == value)
+            beside.plot([value, value], [0, total], color=GREEN, linewidth=3, solid_capstyle="butt")
+            beside.plot([value], [total], "D", color=GREEN, markersize=6)
+        beside.set(ylim=(0, 1), ylabel="probability of a single value")
+
+
+def _scale(axis: Any, q: Array, mass: Array) -> None:
+    """Linear where most of the mass has densities of one size, cut at a pole; else logarithmic."""
+    least, low, high, most = _mass_quantiles(q, mass, (0.02, 0.25, 1 - DENSEST, 0.98))
+    if high > WIDE * low:
+        logarithmic(axis, "y")
+        axis.set_ylim(max(least / 2, low / MOST), min(2 * most, MOST * low))
+    else:
+        axis.set_ylim(0, min(1.08 * q.max(), 1.5 * high))
+
+
+def plot_correction(found: Correction, file: Path | IO[str]) -> None:
+    """The shape psi, and f with so much of it, in both signs, that the difference shows."""
+    low, high = _window(found.law)
+    kinks = found.f.kinks  # psi has no others, and finding that out may take seconds
+    psi, base = (_curve(f, kinks, low, high) for f in (Formula(found.psi), found.f))
+    height, span = np.nanquantile(np.abs(psi[1]), 0.95), np.ptp(base[1][np.isfinite(base[1])])  # psi may have a pole
+    eps = _one_digit(0.15 * span / height) if height > 0 and span > 0 else 0.01
+    with drawing(file, 1, 2, (10.5, 3.5)) as (_, axes):
+        left, right = axes[0]
+        left.plot(*psi, color=GREEN, linewidth=1.8)
+        _limit(left, *psi, found.law)
+        left.set(ylabel="psi(x)", title="the correction's shape")
+        right.plot(*base, color=BLACK, linewidth=1.2, label="f")
+        shown = [base]
+        for sign, colour, style, side in (("theory", ORANGE, "--", -1), ("published", BLUE, "-.", 1)):
+            shown.append(_curve(found.formula(side * eps), kinks, low, high))
+            label = f"{found.symbol} = {side * eps:+g} (sign: {sign})"
+            right.plot(*shown[-1], color=colour, linestyle=style, linewidth=1.6, label=label)
+        x, y = np.concatenate(shown, axis=1)
+        _limit(right, x, y, found.law)
+        right.set(ylabel=f"f + {found.symbol} psi", title="exaggerated")
+        right.legend(frameon=False, fontsize=8.5)
+        for axis in (left, right):
+            axis.title.set_fontsize(10)
+            _zero_lines(axis)
+            axis.set(xlim=(low, high), xlabel="pre-activation x")
+
+
+def plot_depth(analysis: Analysis, setting: Setting, file: Path | IO[str]) -> None:
+    """Three panels: the kernel over the layers, chi_par and chi_perp over K at this C_W, and their quotient."""
+    K, C_W, C_b, scan = setting.K, setting.C_W, setting.C_b, setting.scan
+    f, points = analysis.formula, [p.K for p in analysis.criticality.points]
+    starts = [s * (K or 1.0) for s in STARTS]
+    flow = kernel_flow(f, starts, DEPTH, C_W, C_b)
+    at = moments(f, SUSCEPTIBLE)
+    known = scan.usable[np.isin(GRID, SUSCEPTIBLE)]
+    with drawing(file, 1, 3, (12.0, 4.0)) as (figure, axes):
+        kernel, both, quotient = axes[0]
+        for i, start in enumerate(starts):
+            k = np.where((flow[:, i] > SEEN[0]) & (flow[:, i] < SEEN[1]), flow[:, i], np.nan)
+            look = {"color": CYCLE[i % len(CYCLE)], "linestyle": DASHES[i % len(DASHES)]}
+            kernel.plot(np.arange(DEPTH + 1), k, linewidth=1.6, label=f"K0 = {start:.3g}", **look)
+        logarithmic(kernel, "y")
+        kernel.set(xlabel="layer", ylabel="kernel K")
+        figure.legend(loc="outside lower center", ncols=len(starts), frameon=False, fontsize=8.5)
+        for y, name, colour, style in ((at.dg, "chi_par", BLUE, "-"), (at.perp, "chi_perp", ORANGE, "--")):
+            both.plot(SUSCEPTIBLE, np.where(known, C_W * y, np.nan), style, color=colour, linewidth=1.6, label=name)
+        both.legend(frameon=False, fontsize=8)
+        ratio = np.where(scan.usable, scan.ratio, np.nan)[np.isin(GRID, SUSCEPTIBLE)]
+        quotient.plot(SUSCEPTIBLE, ratio, color=GREEN, linewidth=1.8)
+        for axis, name in ((both, f"susceptibilities at C_W = {C_W:.4g}"), (quotient, "chi_par / chi_perp")):
+            axis.axhline(1, color=GREY, linewidth=0.8)
+            for point in points:
+                axis.axvline(point, color=GREY, linewidth=0.8, linestyle=":")
+            logarithmic(axis, "x")
+            axis.set(xlim=SUSCEPTIBLE[[0, -1]], xlabel="kernel K", ylabel=name)
+            _calm(axis, np.concatenate([line.get_ydata() for line in axis.lines[: 2 if axis is both else 1]]))
+
+
+def _window(law: Law) -> tuple[float, float]:
+    """Where a law has its mass, with a margin."""
+    return _around(*law.quantile([TAIL, 1 - TAIL]))
+
+
+def _around(low: float, high: float) -> tuple[float, float]:
+    margin = 0.15 * (high - low) or 0.5
+    return float(low - margin), float(high + margin)
+
+
+def _curve(f: Formula, kinks: Sequence[float], low: float, high: float, order: int = 0) -> tuple[Array, Array]:
+    """x and the derivative of that order, interrupted at kinks, where it may jump, and where it is not finite."""
+    inside = [k for k in kinks if low < k < high]
+    beside = [np.nextafter(k, side) for k in inside for side in (-np.inf, np.inf)]
+    x = np.unique(np.concatenate([np.linspace(low, high, 601), inside, beside]))
+    with np.errstate(all="ignore"):
+        y = f.jet(x, order)[order]
+    return x, np.where(np.isfinite(y) & ~np.isin(x, inside), y, np.nan)
+
+
+def _zero_lines(axis: Any) -> None:
+    axis.axhline(0, color=GREY, linewidth=0.8, zorder=1)
+    axis.axvline(0, color=GREY, linewidth=0.8, zorder=1)
+
+
+def _limit(axis: Any, x: Array, y: Array, law: Law) -> None:
+    """Show all values, or where they run away those within two spans of most in the law's middle."""
+    if not np.isfinite(y).any():
+        return
+    first, last = law.quantile([0.05, 0.95])
+    middle = y[(x >= first) & (x <= last) & np.isfinite(y)]
+    low, high = np.nanmin(y), np.nanmax(y)
+    if middle.size:
+        least, most = np.quantile(middle, (0.02, 0.98))
+        span = most - least or np.ptp(middle) or 1.0
+        low, high = max(low, least - 2 * span), min(high, most + 2 * span)
+    axis.set_ylim(low - 0.06 * (high - low or 1.0), high + 0.06 * (high - low or 1.0))
+
+
+def _calm(axis: Any, y: Array) -> None:
+    """A scale that holds 1 and all but the outermost twentieths of y, within 4 of 0."""
+    values = y[np.isfinite(y)]
+    low, high = np.quantile(values, (0.05, 0.95)) if values.size else (1.0, 1.0)
+    low, high = max(min(low, 0.5), -4.0), min(max(high, 1.5), 4.0)
+    axis.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+
+
+def _filled(axis: Any, x: Array, y: Array, colour: str) -> None:
+    axis.fill_between(x, y, color=colour, alpha=0.2, linewidth=0)
+    axis.plot(x, y, color=colour, linewidth=1.6)
+
+
+def _density(output: OutputLaw) -> Array:
+    """q at the nodes off the flat pieces; beyond e^700 it is cut, where floats end."""
+    q: Array = np.exp(np.minimum(output.log_q[~output.flat], 700.0))
+    return q
+
+
+def _stretches(output: OutputLaw) -> Iterator[tuple[Array, Array]]:
+    """The output's values and their density, ascending, on every interval that the branches reach without a gap."""
+    images = sorted(sorted((b.z_low, b.z_high)) for b in output.branches)
+    joined: list[list[float]] = []
+    for low, high in images:
+        if joined and low <= joined[-1][1]:
+            joined[-1][1] = max(joined[-1][1], high)
+        else:
+            joined.append([low, high])
+    z, q = output.z[~output.flat], _density(output)
+    order = np.argsort(z)
+    z, q = z[order], q[order]
+    for low, high in joined:
+        inside = (z >= low) & (z <= high)
+        yield z[inside], q[inside]
+
+
+def _in_view(x: Array, y: Array, wide: tuple[float, float], high: tuple[float, float]) -> tuple[Array, Array]:
+    """The points in view and one to each side, a thousandth of it apart: a rule's nodes crowd elsewhere."""
+    y = np.minimum(y, 10 * high[1])
+    height = np.log(y / high[0]) / log(high[1] / high[0]) if high[0] > 0 else y / high[1]
+    places = np.rint(1000 * np.stack([x / np.ptp(wide), height]))
+    kept = np.append(True, np.any(np.diff(places, axis=1) != 0, axis=0))
+    x, y = x[kept], y[kept]
+    first, last = np.searchsorted(x, wide)
+    seen = slice(max(first - 1, 0), last + 1)
+    return x[seen], y[seen]
+
+
+def _mass_quantiles(values: Array, mass: Array, levels: Sequence[float]) -> Array:
+    """The values below which these shares of the mass lie."""
+    order = np.argsort(values)
+    total = np.cumsum(mass[order])
+    found: Array = values[order][np.minimum(np.searchsorted(total, np.multiply(levels, total[-1])), len(order) - 1)]
+    return found
+
+
+def _one_digit(value: float) -> float:
+    return float(f"{value:.0e}") if value > 0 and abs(floor(log10(value))) < 300 else value

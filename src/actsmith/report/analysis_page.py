@@ -1,0 +1,332 @@
+"""An analysis as one page: at a glance what the formula does to information and to depth, then the details.
+
+Every number is the theory's own; what is undefined says why.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import inf, isfinite
+from typing import Any
+
+import actsmith
+from actsmith.errors import ActsmithError
+from actsmith.experiments.folder import finite_or_none
+from actsmith.formula.formula import Formula
+from actsmith.report.analysis_figure import DEPTH, Setting, plot_correction, plot_depth, plot_laws, plot_shape, svg
+from actsmith.report.html import inline_svg, render_page
+from actsmith.report.mathml import mathml
+from actsmith.theory.analysis import Analysis
+from actsmith.theory.critical_points import CriticalPoint, Scan
+from actsmith.theory.eafo import Correction, Sign, correction
+from actsmith.theory.entropy import entropy
+from actsmith.theory.kernel import susceptibilities
+
+__all__ = ["analysis_page", "shape"]
+
+KERNELS = (0.01, 1.0, 100.0)
+"""Inputs of which the safe depth is shown."""
+DEEPEST = 10_000
+RESOLVED = 1e-3
+"""A rate whose error is a larger share of it than this comes from an integral that diverges."""
+LONGEST = 400
+"""A derivative of more characters than this is no longer read as a formula."""
+
+ENTROPIES = (
+    ("differential", "H(Z)", "follows the scale of f"),
+    ("mixed", "atoms and continuous part", "follows the scale of f"),
+    ("scale_free", "H(Z) - log std Z", "the same for c f"),
+    ("smoothed", "J: standardised, with noise of width tau", "the same for c f + d; ranks activations, lower first"),
+)
+FORMS = {
+    "closed": "in closed form",
+    "tabulated": "as a spline, because the law has no closed density",
+    "projected": "as the steepest descent of the smoothed entropy in the span of psi_0 .. psi_4, because f folds",
+}
+SIGNS: tuple[tuple[Sign, str], ...] = (("descend", "descend: the theory's"), ("published", "published: the paper's"))
+CONSTANTS = (
+    ("a1", "a1: K' = K + a1 K² + ... at small K"),
+    ("b1", "b1: chi_perp = 1 + b1 K + ... at small K"),
+    ("ratio", "chi_par/chi_perp, where it is the same at every K"),
+)
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """A picture with what stands in its place and below it."""
+
+    svg: str
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The first cell of each row heads it."""
+
+    caption: str
+    head: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class _Section:
+    """A heading with paragraphs, a formula, tables and a picture, in this order."""
+
+    name: str
+    title: str
+    paragraphs: Sequence[str] = ()
+    formula: str = ""
+    tables: Sequence[_Table] = ()
+    figure: _Figure | None = None
+
+
+def analysis_page(analysis: Analysis) -> str:
+    """A whole HTML page, without scripts and without anything from elsewhere.
+
+    Args:
+        analysis: what `actsmith.analyze` returned.
+
+    Raises:
+        ActsmithError: matplotlib or jinja2 is missing.
+    """
+    f = analysis.formula
+    change = _correction(analysis)
+    glance = [("Information", _information(analysis)), ("Depth", analysis.criticality.verdict)]
+    if analysis.note:
+        glance.append(("Note", analysis.note))
+    slope = f.derivative(1) if _has_short_derivative(f) else None
+    return render_page(
+        "analysis.html",
+        name=f.name,
+        text=f.text,
+        formula=mathml(f.expr),
+        derivative=mathml(slope.expr) if slope else "",
+        law=str(analysis.law),
+        facts=_facts(analysis),
+        parameters=_parameters(f),
+        glance=glance,
+        sections=[_shape_section(analysis), _entropy_section(analysis), change, _depth_section(analysis)],
+        record=json.dumps(finite_or_none(analysis.to_dict()), indent=1, allow_nan=False),
+        version=actsmith.__version__,
+    )
+
+
+def shape(analysis: Analysis) -> str:
+    """Bounds, monotony and smoothness in a few words.
+
+    >>> from actsmith.theory.analysis import analyze
+    >>> shape(analyze("gelu"))
+    'bounded below, not monotone, smooth'
+    """
+    bounded = {(True, True): "bounded", (True, False): "bounded below", (False, True): "bounded above"}
+    words = [bounded.get(analysis.bounded, "unbounded"), "monotone" if analysis.monotone else "not monotone"]
+    words.append("smooth" if analysis.smoothness is None else f"C^{analysis.smoothness}")
+    return ", ".join(words)
+
+
+# ------------------------------------------------------------------------------------------------ at a glance
+
+
+def _information(analysis: Analysis) -> str:
+    e, law = analysis.entropy, analysis.law
+    if e.smoothed is None:
+        return f"The smoothed output entropy is undefined: {e.reasons['smoothed']}."
+    text = f"The smoothed, scale-free entropy of the output is {e.smoothed:+.4f} nats"
+    line = entropy("identity", law, e.tau).smoothed
+    if line is None:
+        return f"{text}."
+    side = "below" if e.smoothed < line else "above"
+    distance = abs(e.smoothed - line)
+    if distance <= e.error + 1e-9:
+        return f"{text}, that of the line f(x) = x."
+    return f"{text}, {distance:.4f} {side} that of the line f(x) = x ({line:+.4f}); lower is better."
+
+
+def _facts(analysis: Analysis) -> list[tuple[str, str]]:
+    e, c = analysis.entropy, analysis.criticality
+    kinks = [f"{k:.6g}" for k in analysis.formula.kinks]
+    listed = ", ".join(kinks[:8]) + (f" and {len(kinks) - 8} more" if len(kinks) > 8 else "")
+    facts = [("Shape", shape(analysis)), ("Kinks", listed or "none"), ("Universality class", c.universality)]
+    if e.mean is not None and e.std is not None:
+        mean = e.mean if abs(e.mean) > max(e.error, 1e-12) * e.std else 0.0  # no digit of it is known otherwise
+        facts.append(("Output", f"mean {mean:.6g}, standard deviation {e.std:.6g}"))
+    if e.atom_mass > 0:
+        facts.append(("Outputs on flat pieces", f"{e.atom_mass:.4%}"))
+    return facts
+
+
+def _parameters(f: Formula) -> _Table | None:
+    if not f.params:
+        return None
+    rows = [
+        (n, f"{p.value:.9g}", "learned" if p.learn else "fixed", _range(p.low, p.high)) for n, p in f.params.items()
+    ]
+    return _Table("Parameters", ("name", "value", "in training", "range"), rows)
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:g} to {high:g}" if (low, high) != (-inf, inf) else "any"
+
+
+def _has_short_derivative(f: Formula) -> bool:
+    try:
+        return len(f.derivative(1).text) <= LONGEST
+    except ActsmithError:  # too large to be formed
+        return False
+
+
+# ------------------------------------------------------------------------------------------------ the sections
+
+
+def _shape_section(analysis: Analysis) -> _Section:
+    f = analysis.formula
+    figure = _drawn(
+        "shape",
+        f"Two curves: {f.name} and its derivative over the pre-activation x; {shape(analysis)}.",
+        "f and f' where the law has its mass." + (" Orange: kinks." if f.kinks else ""),
+        plot_shape,
+        analysis,
+    )
+    return _Section("shape", "The function", figure=figure)
+
+
+def _entropy_section(analysis: Analysis) -> _Section:
+    e = analysis.entropy
+    rows = [
+        (name.replace("_", "-"), what, f"{value:+.9f}" if (value := getattr(e, name)) is not None else "undefined",
+         note if value is not None else e.reasons[name])
+        for name, what, note in ENTROPIES
+    ]  # fmt: skip
+    known = any(getattr(e, name) is not None for name, _, _ in ENTROPIES)
+    caption = f"Entropies of Z = f(X), X ~ {analysis.law}, tau = {e.tau:g}"
+    caption += f"; each within {e.error:.1g} nats" if known else ""
+    figure = _drawn(
+        "laws",
+        f"The density of the pre-activation under {analysis.law}, and that of the output of {analysis.formula.name}"
+        + (f"; single values carry {e.atom_mass:.4g} of its probability." if e.atom_mass else "."),
+        "What goes in and what comes out."
+        + (" Green: single values that carry probability, on the right-hand scale." if e.atom_mass else ""),
+        plot_laws,
+        analysis,
+    )
+    table = _Table(caption, ("entropy", "what it is", "nats", "remark"), rows)
+    return _Section("entropy", "Information: entropy", tables=[table], figure=figure)
+
+
+def _correction(analysis: Analysis) -> _Section:
+    title = "A better shape: the entropy's correction"
+    try:
+        found = correction(analysis.formula, analysis.law)
+    except ActsmithError as problem:
+        return _Section("correction", title, [f"There is none: {problem}."])
+    rate, why = _rate(found)
+    rates = [("H, entropy", rate, why), ("J, smoothed", *_smoothed_rate(found))]
+    steps = [found.improved(sign=sign).params[found.symbol].value for sign, _ in SIGNS]
+    rows = [
+        (f"d{name[0]}/d{found.symbol} ({name[3:]})", *_changes(value, steps), reason) for name, value, reason in rates
+    ]
+    signs = (f"{label} ({found.symbol} = {eps:+g})" for (_, label), eps in zip(SIGNS, steps, strict=True))
+    head = ("rate", f"nats per unit of {found.symbol}", *signs, "remark")
+    paragraphs = [found.note] if rate is not None else []
+    paragraphs.append(f"EAFO changes f to f + {found.symbol} psi. Its shape psi(x), {FORMS[found.form]}:")
+    figure = _drawn(
+        "correction",
+        f"The shape psi of the correction, and {analysis.formula.name} with it added in both signs.",
+        f"The shape, and f with so much of it that it shows; {found.symbol} starts at 0.01 in size.",
+        plot_correction,
+        found,
+    )
+    table = _Table("What the first step does to the entropies, to first order", head, rows)
+    return _Section("correction", title, paragraphs, mathml(found.psi), [table], figure)
+
+
+def _rate(found: Correction) -> tuple[float | None, str]:
+    """dH/deps, or None with the reason."""
+    if found.form == "projected":
+        return None, "takes seconds where f folds: `actsmith derive` computes it"
+    try:
+        rate = found.entropy_rate
+    except ActsmithError as problem:
+        return None, str(problem)
+    if not rate.error <= RESOLVED * (1 + abs(rate.value)):
+        return None, f"E[psi'/f'] does not converge (error {rate.error:.1e}): f' vanishes somewhere"
+    return rate.value, "on the part of the line where f is not flat"
+
+
+def _smoothed_rate(found: Correction) -> tuple[float | None, str]:
+    """dJ/deps, or None with the reason."""
+    rate = found.smoothed_rate
+    if rate is None:
+        return None, "the output has no finite variance under this law"
+    return (rate, "of the whole output") if isfinite(rate) else (None, "not resolved under this law")
+
+
+def _changes(rate: float | None, steps: Sequence[float]) -> tuple[str, ...]:
+    if rate is None:
+        return "see remark", *("" for _ in steps)
+    return f"{rate:+.6g}", *(f"{eps * rate:+.3g}" for eps in steps)
+
+
+def _depth_section(analysis: Analysis) -> _Section:
+    c = analysis.criticality
+    paragraphs = [
+        c.verdict,
+        *(f"{key.capitalize()}: {c.reasons[key]}." for key in ("points", "range") if key in c.reasons),
+    ]
+    rows = [(what, _nine(getattr(c, name)), c.reasons.get(name, "")) for name, what in CONSTANTS]
+    s = c.settles
+    remark = c.reasons["settles"] if s is None else f"chi_par = {s.chi_par:.6g}, chi_perp = {s.chi_perp:.6g}"
+    rows.append(("K where deep networks settle beside the critical one", _nine(None if s is None else s.K), remark))
+    tables = [_Table(f"Universality class: {c.universality}", ("constant", "value", "remark"), rows)]
+    if c.points:
+        head = ("K", "C_W", "C_b", "stability", "relative error", *(f"safe depth from K0 = {k:g}" for k in KERNELS))
+        tables.insert(
+            0, _Table("Critical points, the most usable first", head, [_point(analysis, p) for p in c.points])
+        )
+    text, figure = _depth_figure(analysis)
+    return _Section("depth", "Depth: criticality", [*paragraphs, text], tables=tables, figure=figure)
+
+
+def _point(analysis: Analysis, p: CriticalPoint) -> tuple[str, ...]:
+    depths = (analysis.criticality.safe_depth(k, p.C_W, p.C_b, limit=DEEPEST) for k in KERNELS)
+    K = "any" if p.kind == "scale_invariant" else f"{p.K:.9g}"
+    shown = (f"{depth} layers" if depth < DEEPEST else f"at least {DEEPEST}" for depth in depths)
+    return K, f"{p.C_W:.9g}", f"{p.C_b:.9g}", p.stability, f"{p.error:.1g}", *shown
+
+
+def _depth_figure(analysis: Analysis) -> tuple[str, _Figure | None]:
+    """The pictures over depth and kernel with the sentence that says where they are drawn, or why they are not."""
+    f, c = analysis.formula, analysis.criticality
+    scan = Scan.of(f)
+    if c.points:
+        setting = Setting(c.points[0].K, c.points[0].C_W, c.points[0].C_b, scan)
+        where = "The pictures are drawn at the first critical point"
+    else:
+        kept = susceptibilities(f, 1.0, 1.0).chi_perp
+        if not (scan.usable.any() and 0 < kept < inf):
+            return "No picture over the layers: there is no C_W at which gradients are kept.", None
+        setting = Setting(1.0, 1 / kept, 0.0, scan)
+        where = "Nothing is critical; the pictures are drawn where gradients are kept at K = 1"
+    settings = f"C_W = {setting.C_W:.6g}, C_b = {setting.C_b:.6g}"
+    figure = _drawn(
+        "depth",
+        f"Kernel over {DEPTH} layers from several inputs, both susceptibilities over K and their quotient, for "
+        f"{f.name} at {settings}. {c.verdict}",
+        "Left: the kernel over the layers. Middle and right: chi_par and chi_perp, and their quotient, over the "
+        "kernel; dotted: critical points.",
+        plot_depth,
+        analysis,
+        setting,
+    )
+    return f"{where}: {settings}. A kernel that leaves the picture has died or exploded.", figure
+
+
+def _drawn(name: str, alt: str, caption: str, plot: Callable[..., None], *arguments: Any) -> _Figure:
+    return _Figure(inline_svg(svg(plot, *arguments), name), alt, caption)
+
+
+def _nine(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.9g}"
