@@ -203,7 +203,7 @@ def _special(bases: tuple[Formula, ...], size: _Size) -> Iterator[Experiment]:
     if size.vit and smooth:
         vit, train, epochs = size.vit
         images, budget = Images("cifar10", train=train, validation=1000, test=2000), size.budget(epochs, train)
-        yield from _table(f"vit-{smooth[0].name}", images, vit, smooth[0], budget, rates=size.rates, tuning=1)
+        yield from _table(f"vit-{smooth[0].name}", images, vit, smooth[0], budget, rates=size.rates, tuning=3)
     yield from _extremes(bases[0], size)
 
 
@@ -507,7 +507,7 @@ REPRODUCTION = Reproduction(
     activations=("relu", "gelu", "tanh"),
     presets={
         "smoke": Preset(lambda bases: _parts(bases[:1], SMOKE), "seconds: one small perceptron and four extremes"),
-        "small": Preset(lambda bases: _parts(bases, SMALL), "about 15 minutes on one CPU thread; CIFAR-10 (--data)"),
+        "small": Preset(lambda bases: _parts(bases, SMALL), "about 100 minutes on one CPU thread; CIFAR-10 (--data)"),
         "paper": Preset(
             lambda bases: _parts(bases, PAPER),
             "weeks on one CPU thread, a GPU's work; CIFAR-10 (--data). The paper publishes no such experiment, these "
