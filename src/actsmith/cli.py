@@ -216,8 +216,9 @@ def _derive(request: argparse.Namespace) -> None:
         changed = Formula.from_dict(row["formula"])
         print(f"\n{sign}:  {changed.text}  with {', '.join(f'{n} = {p.value:g}' for n, p in changed.params.items())}")
         smooth = row["smoothed_entropy_change"]
-        tail = "" if smooth is None else f", smoothed {smooth:+.3g} nats"
-        print(f"  entropy {row['entropy_change']:+.3g} nats{tail}")
+        change = row["entropy_change"]
+        head = "entropy without a rate, see below" if math.isnan(change) else f"entropy {change:+.3g} nats"
+        print(f"  {head}" + ("" if smooth is None else f", smoothed {smooth:+.3g} nats"))
     print(f"\n{record['note']}")
     return None
 

@@ -281,7 +281,6 @@ def test_the_template_is_shared():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::RuntimeWarning:actsmith.theory")  # of integrals that are then refused
 @pytest.mark.parametrize("law", ["normal", "laplace", "student:3", "uniform:-1,1"])
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_every_activation_has_a_page_under_every_law(name, law):

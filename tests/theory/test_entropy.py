@@ -228,3 +228,25 @@ def test_samples_agree_with_their_law():
 def test_tau_must_be_positive(tau):
     with pytest.raises(acts.NumericsError, match="tau"):
         acts.entropy("relu", tau=tau)
+
+
+@pytest.mark.parametrize("scale", ["1e200", "1e-200"])
+def test_a_scale_whose_square_is_beyond_float64(scale):
+    """H(c X) = H(X) + log c; the other two do not see c."""
+    found, plain = acts.entropy(f"{scale}*x"), acts.entropy("x")
+    assert found.differential == pytest.approx(plain.differential + math.log(float(scale)), rel=1e-12)
+    assert found.std == pytest.approx(float(scale), rel=1e-12)
+    assert found.scale_free == pytest.approx(plain.scale_free, abs=1e-10)
+    assert found.smoothed == pytest.approx(plain.smoothed, abs=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("text", "bounded", "monotone"), [("exp(x)", (True, False), True), ("1e200*x", (False, False), True)]
+)
+def test_analysis_of_what_overflows_is_without_a_warning(text, bounded, monotone):
+    found = acts.analyze(text)
+    assert (found.bounded, found.monotone) == (bounded, monotone)
+    if text == "1e200*x":
+        assert found.criticality.universality == "none"
+        assert "moments of the function are infinite" in found.criticality.verdict
+        assert "moments of f are infinite" in found.criticality.reasons["a1"]

@@ -160,7 +160,10 @@ def _degree(u: sp.Expr) -> float:
 
 
 def _scan(u: sp.Expr, low: float, high: float) -> list[float]:
-    """Sign changes of u between the points of a fixed grid, all bisected at once down to neighbouring floats."""
+    """Sign changes of u between the points of a fixed grid, all bisected at once down to neighbouring floats.
+
+    A point of the grid where u is 0 is a root if its neighbours are none: on a whole stretch of zeros u underflows.
+    """
     program = lower([u], [X], {})
     grid = np.unique(np.concatenate([_SCAN[(low < _SCAN) & (high > _SCAN)], [0.0] if low < 0 < high else []]))
     values = program.numpy(grid)[0]
@@ -172,7 +175,9 @@ def _scan(u: sp.Expr, low: float, high: float) -> list[float]:
         middle = left + (right - left) / 2
         before = np.sign(program.numpy(middle)[0]) == side
         left, right = np.where(before, middle, left), np.where(before, right, middle)
-    return [float(x) for x in (*grid[values == 0], *right)]
+    zero = np.concatenate([[False], values == 0, [False]])
+    alone = zero[1:-1] & ~zero[:-2] & ~zero[2:]
+    return [float(x) for x in (*grid[alone], *right)]
 
 
 def _as_exact(u: sp.Expr, root: float) -> sp.Expr:

@@ -43,6 +43,7 @@ LIMIT = 16.0
 """Standard deviations that the grid reaches to. A point beyond it is alone within tau: its own score there is 0."""
 GRID = 2 * round(LIMIT / STEP) + 1
 REACH = 9.0  # Gaussians are cut at 9 of their widths
+BLOCK = 64
 SPLINES, SPLINE_REACH = 28, 3.5
 ROUGH = 30.0
 """Penalty on third differences of the spline, in units of one sample: it keeps the tails straight."""
@@ -104,10 +105,13 @@ def _cells(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return at.long(), place - at, inside
 
 
-def _spread(values: Tensor, kernel: Tensor) -> Tensor:
-    """The convolution with a kernel of odd length, zeros outside."""
-    spread: Tensor = functional.conv1d(values[:, None], kernel.flip(0)[None, None], padding=len(kernel) // 2)
-    return spread[:, 0]
+def _spread(values: Tensor, band: Tensor) -> Tensor:
+    """The convolution of each row with a kernel, zeros outside, as one matrix product over blocks of the grid."""
+    reach = (len(band) - BLOCK) // 2
+    blocks = -(-values.shape[1] // BLOCK)
+    padded = functional.pad(values, (reach, reach + blocks * BLOCK - values.shape[1]))
+    spread: Tensor = padded.unfold(1, len(band), BLOCK) @ band
+    return spread.flatten(1)[:, : values.shape[1]]
 
 
 def _smoothed_score(counts: Tensor) -> Tensor:
@@ -134,13 +138,17 @@ def _grid() -> Tensor:
 
 @lru_cache(maxsize=4)
 def _gaussian(derivative: int, width: float | None = None) -> Tensor:
-    """The density of N(0, width^2), or its derivative, at the steps of the grid."""
+    """The density of N(0, width^2), or its derivative, at the steps of the grid, for a block: (block + 2 reach, block).
+
+    Column j holds the kernel, reversed, from row j on.
+    """
     width = (TAU**2 - STEP**2 / 6) ** 0.5 if width is None else width
     reach = round(REACH * width / STEP)
     v = torch.arange(-reach, reach + 1, dtype=torch.float64) * (STEP / width)
     density = torch.exp(-v.square() / 2) / (width * (2 * torch.pi) ** 0.5)
-    slope: Tensor = density * (-v / width)
-    return slope if derivative else density
+    kernel = density * (-v / width) if derivative else density
+    lag = torch.arange(BLOCK + 2 * reach)[:, None] - torch.arange(BLOCK)
+    return torch.where((lag >= 0) & (lag <= 2 * reach), kernel[(2 * reach - lag).clamp(0, 2 * reach)], 0)
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf
 from typing import Any
 
 import actsmith
@@ -29,8 +29,6 @@ __all__ = ["analysis_page", "shape"]
 KERNELS = (0.01, 1.0, 100.0)
 """Inputs of which the safe depth is shown."""
 DEEPEST = 10_000
-RESOLVED = 1e-3
-"""A rate whose error is a larger share of it than this comes from an integral that diverges."""
 LONGEST = 400
 """A derivative of more characters than this is no longer read as a formula."""
 
@@ -230,7 +228,7 @@ def _correction(analysis: Analysis) -> _Section:
     ]
     signs = (f"{label} ({found.symbol} = {eps:+g})" for (_, label), eps in zip(SIGNS, steps, strict=True))
     head = ("rate", f"nats per unit of {found.symbol}", *signs, "remark")
-    paragraphs = [found.note] if rate is not None else []
+    paragraphs = [found.note] if found.form != "projected" else []
     paragraphs.append(f"EAFO changes f to f + {found.symbol} psi. Its shape psi(x), {FORMS[found.form]}:")
     figure = _drawn(
         "correction",
@@ -247,21 +245,13 @@ def _rate(found: Correction) -> tuple[float | None, str]:
     """dH/deps, or None with the reason."""
     if found.form == "projected":
         return None, "takes seconds where f folds: `actsmith derive` computes it"
-    try:
-        rate = found.entropy_rate
-    except ActsmithError as problem:
-        return None, str(problem)
-    if not rate.error <= RESOLVED * (1 + abs(rate.value)):
-        return None, f"E[psi'/f'] does not converge (error {rate.error:.1e}): f' vanishes somewhere"
-    return rate.value, "on the part of the line where f is not flat"
+    why = found.reasons.get("entropy_rate")
+    return (None, why) if why else (found.entropy_rate.value, "on the part of the line where f is not flat")
 
 
 def _smoothed_rate(found: Correction) -> tuple[float | None, str]:
     """dJ/deps, or None with the reason."""
-    rate = found.smoothed_rate
-    if rate is None:
-        return None, "the output has no finite variance under this law"
-    return (rate, "of the whole output") if isfinite(rate) else (None, "not resolved under this law")
+    return found.smoothed_rate, found.reasons.get("smoothed_rate", "of the whole output")
 
 
 def _changes(rate: float | None, steps: Sequence[float]) -> tuple[str, ...]:

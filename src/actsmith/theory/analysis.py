@@ -117,9 +117,11 @@ def _shape(f: Formula) -> tuple[tuple[bool, bool], bool]:
     falls = [tail[-1] < -3 * size for tail in tails]
     poles = np.abs(values) > 1e6 * (1 + np.abs(near)) ** 2
     bounded = (not (any(falls) or np.any(values[poles] < 0)), not (any(grows) or np.any(values[poles] > 0)))
-    certain = np.abs(slopes * near) > 1e-13 * np.abs(values)
+    with np.errstate(all="ignore"):  # what overflows keeps its sign; inf - inf is not compared
+        certain = np.abs(slopes * near) > 1e-13 * np.abs(values)
+        rises = np.diff(values)
     signs = np.sign(slopes[certain])
-    steps = np.sign(np.diff(values)[np.abs(np.diff(values)) > 1e-12 * size])
+    steps = np.sign(rises[np.abs(rises) > 1e-12 * size])
     return bounded, bool(np.all(signs >= 0) or np.all(signs <= 0)) and bool(np.all(steps >= 0) or np.all(steps <= 0))
 
 

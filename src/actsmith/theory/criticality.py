@@ -135,7 +135,7 @@ def _criticality(formula: Formula, _name: str) -> Criticality:
     ranks = {name: rank for rank, name in enumerate(UNIVERSALITY)}
     points.sort(key=lambda p: (ranks.get(p.kind, len(ranks)), p.K))
     universality = next((p.kind for p in points if p.kind in ranks), "none")
-    a1, b1 = _small_kernel(formula, zero, reasons)
+    a1, b1 = _small_kernel(scan, zero, reasons)
     half = next((p for p in points if p.kind == "half_stable"), None)
     settles = settling(scan, half) if half is not None else None
     ratio = None if scan.jumps else scan.constant_ratio
@@ -168,14 +168,13 @@ def depth_in_window(f: Formula, K0: float, C_W: float, C_b: float, *, ceiling: f
     return limit
 
 
-def _small_kernel(
-    formula: Formula, zero: CriticalPoint | None, reasons: dict[str, str]
-) -> tuple[float | None, float | None]:
+def _small_kernel(scan: Scan, zero: CriticalPoint | None, reasons: dict[str, str]) -> tuple[float | None, float | None]:
     """a1 and b1, or None with the reason."""
     if zero is None:
-        reasons["a1"] = reasons["b1"] = "no critical point at K = 0: that needs f(0) = 0, a slope there, and no jump"
+        why = "no critical point at K = 0: that needs f(0) = 0, a slope there, and no jump"
+        reasons["a1"] = reasons["b1"] = why if scan.usable.any() or scan.jumps else reasons["range"]
         return None, None
-    expansion = kernel_expansion(formula)
+    expansion = kernel_expansion(scan.formula)
     if expansion is None:
         reasons["a1"] = reasons["b1"] = "f has no one-sided Taylor series at 0"
         return None, None

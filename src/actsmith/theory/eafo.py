@@ -25,22 +25,23 @@ eps started at +0.01, and that start raises the output entropy, by dH/deps = 2^(
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite
+from math import floor, inf, isfinite, log10, nan
 from typing import Any, Literal
 
 import numpy as np
 import sympy as sp
 
-from actsmith.errors import ActsmithError, FormulaError
+from actsmith.errors import ActsmithError, FormulaError, NumericsError
 from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula, Param
 from actsmith.formula.inverse import solve_inverse
 from actsmith.formula.parse import X, parameter_symbol
 from actsmith.formula.pieces import Piece
-from actsmith.formula.primitives import standardise, where
+from actsmith.formula.primitives import sigmoid, standardise, where
+from actsmith.formula.tidy import tidy
 from actsmith.theory import numeric
 from actsmith.theory.descent import Keep, flow, projected_ascent
 from actsmith.theory.distribution import cdf_expression
@@ -49,7 +50,8 @@ from actsmith.theory.entropy import DEFAULT_TAU, output_moments
 from actsmith.theory.law import Law
 from actsmith.theory.laws import resolve_law
 from actsmith.theory.output import branches_of
-from actsmith.theory.quadrature import Estimate, expectation
+from actsmith.theory.quadrature import Estimate
+from actsmith.theory.rate import EntropyRates, entropy_rates
 from actsmith.theory.smoothed import smoothed_output
 
 __all__ = ["Correction", "Sign", "correction", "improve", "worst"]
@@ -127,36 +129,56 @@ class Correction:
         return Formula(expression, params, name or f"{self.f.name}{eps:+g}*eafo({self.law})")
 
     @cached_property
+    def entropy_rates(self) -> EntropyRates | None:
+        """dH/deps for f + eps psi from below and from above eps = 0, in nats, on the part of the line where f is not
+        flat; None where it does not exist or is not resolved, with the reason in `reasons`."""
+        return self._entropy_rates[0]
+
+    @property
     def entropy_rate(self) -> Estimate:
-        """dH/deps at eps = 0 for f + eps psi, in nats, on the part of the line where f is not flat: E[psi'/f'].
+        """dH/deps at eps = 0, the same from both sides; nan ± inf where there is no such number, with the reason in
+        `reasons`."""
+        rates = self.entropy_rates
+        return Estimate(nan, inf) if rates is None or rates.jumps else rates.above
 
-        Where f folds that integral has no meaning; there H(f + eps psi) itself is differenced.
-        """
-        if self.form == "projected":
-            return numeric.entropy_slope(self.f, Formula(self.psi), self.law)
-        ends = [p.bounds for p in self.f.pieces if not p.is_constant]
-        shape = Formula(self.psi)
-
-        def ratio(x: np.ndarray) -> np.ndarray:
-            moving = np.any([(low < x) & (x < high) for low, high in ends], axis=0)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                value = shape.jet(x, 1)[1] / self.f.jet(x, 1)[1]
-            return np.where(moving, value, 0.0)
-
-        kinks = (*self.f.kinks, *shape.kinks)
-        total = expectation(ratio, self.law, kinks, strict=False)
-        mass = sum(float(self.law.cdf(high) - self.law.cdf(low)) for low, high in ends)
-        return Estimate(total.value / mass, total.error / mass)
-
-    @cached_property
+    @property
     def smoothed_rate(self) -> float | None:
         """dJ_0.1/deps at eps = 0: the change of the scale-free, smoothed entropy of the whole output; None without a
-        finite variance."""
+        finite variance or where it is not resolved, with the reason in `reasons`."""
+        return self._smoothed_rate[0]
+
+    @cached_property
+    def reasons(self) -> Mapping[str, str]:
+        """Why `entropy_rate` or `smoothed_rate` is undefined, under its name."""
+        found = {"entropy_rate": self._entropy_rates[1], "smoothed_rate": self._smoothed_rate[1]}
+        if (rates := self.entropy_rates) is not None and rates.jumps:
+            found["entropy_rate"] = (
+                f"psi jumps at x = {', '.join(f'{k:.6g}' for k in rates.jumps)}, so the two signs differ: "
+                f"{_shown(rates.above)} nats for each unit of eps > 0, {_shown(rates.below)} of eps < 0"
+            )
+        return {name: why for name, why in found.items() if why}
+
+    @cached_property
+    def _entropy_rates(self) -> tuple[EntropyRates | None, str]:
+        try:
+            return entropy_rates(self.f, Formula(self.psi), self.law), ""
+        except NumericsError as problem:
+            return None, str(problem)
+
+    @cached_property
+    def _smoothed_rate(self) -> tuple[float | None, str]:
         moments = output_moments(self.f, self.law)
         if moments is None:
-            return None
-        output = smoothed_output(self.f, self.law, moments, DEFAULT_TAU)
-        return output.variation(Formula(self.psi)(output.x))
+            return None, "the output has no finite variance under this law"
+        try:
+            output = smoothed_output(self.f, self.law, moments, DEFAULT_TAU)
+        except NumericsError as problem:
+            return None, str(problem)
+        direction = Formula(self.psi)(output.x)
+        if not np.isfinite(direction).all():
+            at = output.x[np.argmin(np.isfinite(direction))]
+            return None, f"psi is not finite at x = {at:.4g}"
+        return output.variation(direction), ""
 
     def latex(self) -> str:
         """eta on every branch, in LaTeX."""
@@ -183,16 +205,19 @@ class Correction:
         return self.formula(eps if sign == "published" else -eps)
 
     def to_dict(self, step: float | None = None) -> dict[str, Any]:
-        """The object that `actsmith derive --json` prints."""
-        rate, smooth = self.entropy_rate, self.smoothed_rate
+        """The object that `actsmith derive --json` prints; a number that is undefined is nan or None, with its reason
+        under its name in `reasons`."""
+        rate, smooth, rates = self.entropy_rate, self.smoothed_rate, self.entropy_rates
+        names = {"entropy_rate": "dH_deps", "smoothed_rate": "dJ_deps"}
         signs = {}
         for sign in ("descend", "published"):
             formula = self.improved(step, sign)
             eps = formula.params[self.symbol].value
+            side = rate if rates is None else rates.above if eps > 0 else rates.below
             signs[sign] = {
                 "formula": formula.to_dict(),
                 "eps": eps,
-                "entropy_change": eps * rate.value,
+                "entropy_change": eps * side.value,
                 "smoothed_entropy_change": None if smooth is None else eps * smooth,
             }
         return {
@@ -207,20 +232,36 @@ class Correction:
             "dH_deps": rate.value,
             "dJ_deps": smooth,
             "error": rate.error,
+            "reasons": {names[name]: why for name, why in self.reasons.items()},
             "signs": signs,
             "note": self.note,
         }
 
     @property
     def note(self) -> str:
-        """One sentence on the two signs, with the numbers."""
-        rate = self.entropy_rate.value
-        rises, falls = ("positive", "negative") if rate > 0 else ("negative", "positive")
-        return (
-            f"In f + eps*({Formula(self.psi).text}) the output entropy changes by {rate:+.6f} nats per unit of eps: a "
-            f"{rises} eps (the sign that arXiv:2405.12954 publishes is the positive one) raises it, a {falls} one "
-            "lowers it, which is the direction of the theory; eps is learnable, so training decides."
-        )
+        """What the two signs do to the output entropy, with the numbers or why there are none."""
+        change, rates = f"In f + eps*({Formula(self.psi).text})", self.entropy_rates
+        if rates is None:
+            return f"{change} the output entropy has no rate in eps at 0: {self.reasons['entropy_rate']}."
+        up, down = _effect(rates.above, 1), _effect(rates.below, -1)
+        sizes = f"{_shown(rates.above)} nats per unit of eps"
+        if rates.jumps:
+            sizes = f"{_shown(rates.above)} nats per unit of eps > 0 and {_shown(rates.below)} per unit of eps < 0"
+        verdict = f"a positive eps (the sign that arXiv:2405.12954 publishes) {up} it, a negative one {down} it"
+        which = ", which is the direction of the theory" if down == "lowers" else ""
+        return f"{change} the output entropy changes by {sizes}: {verdict}{which}. Eps is learnable: training decides."
+
+
+def _effect(rate: Estimate, sign: int) -> str:
+    if abs(rate.value) <= rate.error:
+        return "leaves"
+    return "raises" if sign * rate.value > 0 else "lowers"
+
+
+def _shown(rate: Estimate) -> str:
+    """The rate to as many decimals as its error leaves, at most six."""
+    decimals = min(6, max(0, floor(-log10(rate.error)))) if rate.error > 0 else 6
+    return f"{rate.value:+.{decimals}f}"
 
 
 def _bound(x: float) -> str:
@@ -265,7 +306,7 @@ def correction(f: FormulaLike, law: Law | str = "normal") -> Correction:
         return Correction(f, law, pieces, psi, sp.S.One, "projected")
     density = law.density(X)
     if density is None:
-        bends = [None if piece.is_constant else _log_derivative(piece.expr.diff(X)) for piece in f.pieces]
+        bends = [None if piece.is_constant else _bend(piece) for piece in f.pieces]
         psi = numeric.direction_spline(f, law, bends)
         pieces = tuple(BranchCorrection(*piece.bounds, None, None) for piece in f.pieces)
         return Correction(f, law, pieces, psi, sp.S.One, "tabulated")
@@ -278,7 +319,7 @@ def _piece_correction(piece: Piece, density: sp.Expr) -> BranchCorrection:
     low, high = piece.bounds
     if piece.is_constant:
         return BranchCorrection(low, high, None, None)
-    bend = _log_derivative(piece.expr.diff(X))
+    bend = _bend(piece)
     direction = -density.diff(X) + density * bend
     inverse = solve_inverse(piece, Z)
     eta = None
@@ -291,6 +332,11 @@ def _piece_correction(piece: Piece, density: sp.Expr) -> BranchCorrection:
     return BranchCorrection(low, high, eta, direction)
 
 
+def _bend(piece: Piece) -> sp.Expr:
+    """f''/f' on a piece that is not flat, without the cancellations that the chain rule leaves in f'."""
+    return _log_derivative(tidy(piece.expr.diff(X)))
+
+
 def _log_derivative(e: sp.Expr) -> sp.Expr:
     """e'/e, factor by factor, so that what cancels never appears."""
     if X not in e.free_symbols:
@@ -301,6 +347,8 @@ def _log_derivative(e: sp.Expr) -> sp.Expr:
         return e.exp * _log_derivative(e.base)
     if isinstance(e, sp.exp):
         return e.args[0].diff(X)
+    if isinstance(e, sigmoid):  # sigmoid' = sech(u/2)^2/4 over sigmoid is 0/0 once both have underflowed
+        return e.args[0].diff(X) * sigmoid(-e.args[0])
     return e.diff(X) / e
 
 

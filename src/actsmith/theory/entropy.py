@@ -28,12 +28,13 @@ from actsmith.theory.output import OutputLaw, branches_of, inverse, output_law, 
 from actsmith.theory.quadrature import Estimate, expectation
 from actsmith.theory.smoothed import Moments
 
-__all__ = ["DEFAULT_TAU", "Entropy", "entropy", "output_moments"]
+__all__ = ["DEFAULT_TAU", "Entropy", "entropy", "mixed_entropy", "output_moments"]
 
 DEFAULT_TAU = 0.1
 TOLERANCE = 1e-10
 CONVERGED = 1e-6
 HALVINGS = 3
+DIVERGES = "-int q log q does not converge"
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def _entropy(f: Formula, law: Law, tau: float) -> Entropy:
             raise FormulaError(f"{f.name} is constant ({value:.6g}) under {law}; its output carries no information")
     continuous = _continuous_entropy(f, law, output)
     moments = output_moments(f, law)
-    mixed = _or_reason(_mixed(output, continuous), "mixed", "-int q log q does not converge", reasons)
+    mixed = _or_reason(_mixed(output, continuous), "mixed", DIVERGES, reasons)
     differential = None if output.atom_mass > 0 else mixed
     if output.atom_mass > 0:
         heaviest = max(output.atoms, key=lambda a: a.mass)
@@ -136,6 +137,19 @@ def _entropy(f: Formula, law: Law, tau: float) -> Entropy:
         differential, output.atom_mass, mixed, scale_free, smooth.value if smooth else None, tau,
         moments.mean if moments else None, moments.std if moments else None, float(error), reasons,
     )  # fmt: skip
+
+
+def mixed_entropy(f: Formula, law: Law) -> Estimate:
+    """The entropy of f(X) relative to Lebesgue measure plus its atoms, with its error.
+
+    Raises:
+        NumericsError: it diverges or is not resolved.
+    """
+    output = output_law(f, law)
+    found, reasons = _mixed(output, _continuous_entropy(f, law, output)), dict[str, str]()
+    if _or_reason(found, "mixed", DIVERGES, reasons) is None:
+        raise NumericsError(f"entropy of {f.name[:60]} under {law}: {reasons['mixed']}")
+    return found
 
 
 def _or_reason(estimate: Estimate, name: str, why: str, reasons: dict[str, str]) -> float | None:
@@ -183,19 +197,21 @@ def _mixed(output: OutputLaw, continuous: Estimate) -> Estimate:
 def output_moments(f: smoothed.Function, law: Law) -> Moments | None:
     """Mean and standard deviation of f(X); None where the variance is not finite.
 
-    Integrated to the law's own cut, whose remainder is in the error: a divergent moment shows.
+    Integrated to the law's own cut, whose remainder is in the error: a divergent moment shows. In units of f's typical
+    size, whose square may be beyond float64.
     """
+    size = float(np.abs(f(law.quantile(np.linspace(0.01, 0.99, 99)))).max()) or 1.0
     try:
-        mean = expectation(f, law, f.kinks, strict=False)
+        mean = expectation(lambda x: f(x) / size, law, f.kinks, strict=False)
         if mean.error > 1e-3 * (1 + abs(mean.value)):
             return None
-        centred = expectation(lambda x: (f(x) - mean.value) ** 2, law, f.kinks, strict=False)
+        centred = expectation(lambda x: (f(x) / size - mean.value) ** 2, law, f.kinks, strict=False)
     except NumericsError:
         return None
     if not (isfinite(centred.value) and centred.value > 0) or centred.error > 1e-3 * centred.value:
         return None
     std = sqrt(centred.value)
-    return Moments(mean.value, std, mean.error / std + centred.error / centred.value)
+    return Moments(size * mean.value, size * std, mean.error / std + centred.error / centred.value)
 
 
 def _smoothed(f: Formula, law: Law, moments: Moments, tau: float) -> Estimate:

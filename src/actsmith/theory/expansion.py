@@ -79,7 +79,8 @@ def one_sided_series(f: Formula, side: int) -> Series | None:
 
 @lru_cache(maxsize=1024)
 def kernel_expansion(f: Formula) -> KernelExpansion | None:
-    """The small-K expansion of f's kernel; None where f has no one-sided Taylor series at 0 or is not finite there."""
+    """The small-K expansion of f's kernel; None where f has no one-sided Taylor series at 0 or is not finite there, or
+    where the squares of its coefficients are beyond float64."""
     right, left = one_sided_series(f, 1), one_sided_series(f, -1)
     if right is None or left is None or not np.isfinite([*right[:2], *left[:2]]).all():
         return None
@@ -90,12 +91,11 @@ def kernel_expansion(f: Formula) -> KernelExpansion | None:
     size = ORDER + 2 if right[0] == left[0] == 0 else ORDER + 1
     powers = np.arange(1, ORDER + 1)
     derivative = [side[1:] * powers for side in (right, left)]  # the square does not see the sign of the left one
-    return KernelExpansion(
-        (float(right[0]), float(left[0])),
-        (float(right[1]), float(-left[1])),
-        _gaussian_square(right, left, size),
-        _gaussian_square(derivative[0], derivative[1], ORDER),
-    )
+    with np.errstate(over="ignore", invalid="ignore"):
+        g, perp = _gaussian_square(right, left, size), _gaussian_square(derivative[0], derivative[1], ORDER)
+    if np.isinf([*g, *perp]).any():
+        return None
+    return KernelExpansion((float(right[0]), float(left[0])), (float(right[1]), float(-left[1])), g, perp)
 
 
 def _gaussian_square(right: Series, left: Series, size: int) -> Series:
@@ -110,7 +110,8 @@ def _gaussian_square(right: Series, left: Series, size: int) -> Series:
             terms = padded[: k + 1] * padded[k::-1]
             total[k] += terms.sum() / 2
             scale[k] += np.abs(terms).sum() / 2
-    return np.asarray(np.where(np.abs(total) <= ROUNDING * scale, 0.0, total) * moments)
+    cancelled = (np.abs(total) <= ROUNDING * scale) & np.isfinite(scale)
+    return np.asarray(np.where(cancelled, 0.0, total) * moments)
 
 
 # ------------------------------------------------------------------------------------------------ power series

@@ -12,12 +12,10 @@ from actsmith.formula.formula import Formula
 from actsmith.formula.parse import X
 from actsmith.formula.primitives import where
 from actsmith.formula.spline import spline_expression
-from actsmith.theory.entropy import entropy
 from actsmith.theory.law import Array, Law
 from actsmith.theory.output import reach
-from actsmith.theory.quadrature import Estimate
 
-__all__ = ["cdf_spline", "direction_spline", "entropy_slope", "exact_step"]
+__all__ = ["cdf_spline", "direction_spline", "exact_step"]
 
 CDF_KNOTS = 4_096  # the entropy's error is the square of the slope's, which falls with the cube of the step
 DIRECTION_KNOTS = 513
@@ -68,25 +66,6 @@ def direction_spline(f: Formula, law: Law, bends: Sequence[sp.Expr | None]) -> s
     values *= law.std * np.exp(-0.5) / np.abs(values).max()
     values[[0, -1]] = 0.0
     return spline_expression(X, knots, values)
-
-
-def entropy_slope(f: Formula, psi: Formula, law: Law) -> Estimate:
-    """dH/deps of f + eps psi at 0 by differences of the entropy itself, to fourth order in a step of 0.002.
-
-    The error is the difference to the same with twice the step.
-    """
-
-    def difference(h: float) -> float:
-        levels = []
-        for k in (-2, -1, 1, 2):
-            moved = entropy(Formula(f.bound + sp.Rational(f"{k * h:.12g}") * psi.expr), law)
-            if moved.mixed is None:
-                raise NumericsError(f"correction: {moved.reasons['mixed']}")
-            levels.append(moved.mixed)
-        return (levels[0] - 8 * levels[1] + 8 * levels[2] - levels[3]) / (12 * h)
-
-    fine = difference(0.002)
-    return Estimate(fine, abs(fine - difference(0.004)) + 1e-9)
 
 
 def exact_step(f: Formula, law: Law, psi: Formula, eps: float) -> sp.Expr:

@@ -24,7 +24,7 @@ from actsmith.formula.formula import Formula
 from actsmith.theory.law import Array, Law
 from actsmith.theory.quadrature import Nodes, nodes
 
-__all__ = ["Atom", "Branch", "OutputLaw", "branches_of", "inverse", "log_slope", "output_law", "reach"]
+__all__ = ["Atom", "Branch", "OutputLaw", "branches_of", "inverse", "log_slope", "output_law", "overlap", "reach"]
 
 MOST_FOLDS = 64
 SCAN_STEP = 0.025  # 40 nodes for every factor e of distance from a kink or a centre of the law
@@ -198,7 +198,7 @@ class OutputLaw:
 def output_law(f: Formula, law: Law, step: float = 0.1, extra: tuple[float, ...] = ()) -> OutputLaw:
     """Z = f(X), X ~ law, on a rule of the given step, split also at the points `extra`."""
     b = branches_of(f, law)
-    overlapping = _overlap(b.branches)
+    overlapping = overlap(b.branches)
     splits = [0.0, *b.folds, *b.saddles]
     if overlapping:
         # q is not smooth at the ends of the branches' images, nor where a kink of the law's density is mapped to
@@ -238,7 +238,8 @@ def log_slope(f: Formula, x: Array, slope: Array) -> Array:
     return np.where(log == -np.inf, LOG_FLOOR, log)
 
 
-def _overlap(branches: tuple[Branch, ...]) -> bool:
+def overlap(branches: tuple[Branch, ...]) -> bool:
+    """Whether two branches have values in common: f is not monotone."""
     images = sorted(sorted((b.z_low, b.z_high)) for b in branches)
     return any(left[1] > right[0] for left, right in pairwise(images))
 

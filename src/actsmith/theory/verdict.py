@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from actsmith.theory.critical_points import GRID, CriticalPoint, Scan, Settling
-from actsmith.theory.kernel import D2, S2
+from actsmith.theory.kernel import S2
 
 __all__ = ["verdict"]
 
@@ -79,7 +79,7 @@ def _basin(scan: Scan, point: CriticalPoint) -> str:
 
 
 def _none(scan: Scan, ratio: float | None) -> str:
-    if not scan.jumps and np.all(scan.value[:, D2] == 0):
+    if not scan.jumps and all(piece.is_constant for piece in scan.formula.pieces):
         return "Never critical: the function is constant, so no gradient passes it."
     if not scan.jumps and not scan.usable.any():
         return "Undecided: the Gaussian moments of the function are infinite, undefined or not resolved."
