@@ -132,3 +132,27 @@ def test_wrong_names() -> None:
 def test_wrong_channels(shape: tuple[int, ...]) -> None:
     with pytest.raises(ActsmithError, match="expected 3 channels in dimension 1"):
         Activation("crrelu", share="channel", channels=3)(torch.zeros(shape))
+
+
+def test_on_meta_and_back() -> None:
+    with torch.device("meta"):
+        act = CRReLU(0.05)
+    assert "eps=? (learned)" in repr(act)
+    act.to_empty(device="cpu").reset_parameters()
+    assert act.formula == acts.get("crrelu", eps=0.05)
+    channels = Activation("crrelu", share="channel", channels=3)
+    with torch.no_grad():
+        channels.eps.fill_(7.0)
+    channels.reset_parameters()
+    assert channels.eps.tolist() == pytest.approx([0.01] * 3)
+
+
+@pytest.mark.parametrize("default", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_parameters_are_not_narrower_than_float32(default: torch.dtype) -> None:
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(default)
+        dtype = CRReLU().eps.dtype
+    finally:
+        torch.set_default_dtype(before)
+    assert dtype == (torch.float64 if default == torch.float64 else torch.float32)

@@ -163,6 +163,30 @@ def test_where_it_fails_the_twin_serves_with_one_warning(tmp_path: Path) -> None
     assert "torch.compile failed" in done.stdout
 
 
+def test_a_device_without_storage_is_served_by_the_twin() -> None:
+    code = """
+        import warnings, torch
+        import torch._lazy.ts_backend
+        from actsmith.nn import CRReLU
+        torch._lazy.ts_backend.init()
+        x = torch.linspace(-2, 2, 100)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = []
+            for device in ("lazy", "cpu"):
+                act, leaf = CRReLU(0.3).to(device), x.clone().requires_grad_()
+                y = act(leaf.to(device))
+                y.sum().backward()
+                found.append([t.detach().cpu() for t in (y, leaf.grad, act.eps.grad)])
+        print(sum("is computed by plain torch" in str(w.message) for w in caught))
+        print(all(torch.allclose(a, b, rtol=1e-5, atol=1e-5) for a, b in zip(*found)))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.stdout.split() == ["1", "True"], done.stdout + done.stderr
+
+
 def test_meta_tensors_are_left_alone() -> None:
     assert Activation("crrelu").to("meta")(torch.empty(7, device="meta")).shape == (7,)
 

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
+from torch.nn.utils import prune
 
+import actsmith as acts
 from actsmith.errors import ActsmithError
 from actsmith.nn.activation import Activation, CRReLU
 from actsmith.nn.init import critical_init_, init_
@@ -207,3 +209,165 @@ def test_init_draws_every_layer():
     model = nn.Sequential(nn.Linear(500, 500), nn.Linear(500, 500))
     init_(model, 2.0, 0.3, generator())
     assert all(500 * m.weight.var().item() == pytest.approx(2, rel=0.03) for m in model)
+
+
+class Calls(nn.Module):
+    """Layers a and b, and a forward that is given."""
+
+    def __init__(self, forward, width=4):
+        super().__init__()
+        self.a, self.b = nn.Linear(width, width), nn.Linear(width, width)
+        self.scale = nn.Parameter(torch.zeros(()))
+        self.given = forward
+
+    def forward(self, x):
+        return self.given(self, x)
+
+
+def reported(report):
+    return {r.path: r for r in report}
+
+
+def test_swaps_on_the_root_count():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x, y):
+            return F.relu(self.a(x)) + F.relu(self.b(y))
+
+    model = Two()
+    acts.replace_(model, "gelu", example=(torch.randn(2, 4), torch.randn(2, 4)))
+    report = critical_init_(model)
+    assert report.found_by == "traced"
+    assert {r.path: r.activation for r in report if r.drawn} == {"a": "gelu", "b": "gelu"}
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # torch's, of its old weight_norm
+@pytest.mark.parametrize(
+    "compute",
+    [
+        nn.utils.weight_norm,
+        nn.utils.spectral_norm,
+        nn.utils.parametrizations.weight_norm,
+        lambda m: prune.random_unstructured(m, "weight", 0.5),
+    ],
+)
+def test_weights_that_are_computed_are_left_alone(compute):
+    report = critical_init_(nn.Sequential(compute(nn.Linear(4, 4)), nn.ReLU(), nn.Linear(4, 4)))
+    assert [r.drawn for r in report] == [False, True]
+    assert "weight is" in report[0].note
+
+
+def test_tied_weights_are_drawn_once_and_both_biases():
+    model = nn.Sequential(nn.Linear(50, 50), nn.GELU(), nn.Linear(50, 50), nn.Tanh())
+    model[2].weight = model[0].weight
+    report = critical_init_(model, generator=generator())
+    point = criticality("gelu").points[0]
+    assert [r.C_W for r in report] == [point.C_W] * 2
+    assert 2500 * model[0].weight.var().item() / 50 == pytest.approx(point.C_W, rel=0.1)
+    assert "tied to 0" in report[1].note
+    assert not model[2].bias.any()  # tanh's C_b is 0
+    assert model[0].bias.std() > 0.1
+    model[0].weight.requires_grad_(False)
+    assert not any(r.drawn for r in critical_init_(model))
+
+
+def test_a_head_tied_to_an_embedding_is_noted():
+    model = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 9))
+    model[3].weight = model[0].weight
+    report = reported(critical_init_(model))
+    assert "0 has the same weight" in report["3"].note
+    assert "same weight" not in report["1"].note
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda s, x: s.b(F.relu(s.a(x))) * 0.01,
+        lambda s, x: (s.b(F.relu(s.a(x))) * 0.125 + 1) @ x.T,
+        lambda s, x: -s.b(F.relu(s.a(x))) * s.scale,
+    ],
+)
+def test_a_scale_is_no_activation(forward):
+    report = reported(critical_init_(Calls(forward)))
+    assert report["a"].activation == "relu"
+    assert pytest.approx(2) == report["b"].C_W
+    assert "no activation follows" in report["b"].note
+
+
+def test_a_scaled_branch_enters_a_residual_sum():
+    report = reported(critical_init_(Calls(lambda s, x: x + 0.1 * s.b(F.relu(s.a(x))))))
+    assert "residual sum" in report["b"].note
+    assert pytest.approx(2) == report["b"].C_W
+
+
+def two_branches(s, x):
+    a, b = s.a(x), s.b(x)
+    return F.relu(a) + b.reshape(-1, 2).tanh().view_as(b)
+
+
+def untraceable(forward):
+    def run(self, x):
+        y = forward(self, x)
+        return y if y.sum() < 1e9 else -y
+
+    return Calls(run)
+
+
+@pytest.mark.parametrize(
+    ("forward", "a", "b"),
+    [
+        (lambda s, x: s.b(F.relu(s.a(x))) * s.scale.exp(), "relu", None),
+        (lambda s, x: F.relu(s.a(x) + s.b(x)), "relu", "relu"),
+        (two_branches, "relu", "tanh"),
+        (lambda s, x: F.gelu(x) + F.relu(s.b(F.silu(s.a(x), inplace=True))), "silu", "relu"),
+    ],
+)
+def test_watching_follows_what_comes_from_a_layer(forward, a, b):
+    report = critical_init_(untraceable(forward), example=torch.randn(2, 4))
+    assert report.found_by == "watched"
+    found = reported(report)
+    assert found["a"].activation == a
+    assert found["b"].activation == (b or "relu")
+    assert ("no activation follows" in found["b"].note) == (b is None)
+
+
+def test_looking_leaves_no_trace():
+    model = untraceable(lambda s, x: s.b(s.norm(F.relu(s.a(x + torch.ones(4))))))
+    model.norm = nn.BatchNorm1d(4).eval()
+    before = set(vars(model))
+    critical_init_(model, example=torch.randn(2, 4))
+    assert model.training
+    assert not model.norm.training
+    traced = Calls(lambda s, x: s.b(F.relu(s.a(x + torch.ones(4)))))
+    critical_init_(traced)
+    assert set(vars(model)) == set(vars(traced)) == before
+
+
+def test_frozen_layers_adapters_and_transposed_convolutions_are_left_alone():
+    model = nn.ModuleDict({"base": nn.Linear(4, 4), "lora_A": nn.Linear(4, 2), "up": nn.ConvTranspose1d(2, 2, 3)})
+    model["free"] = nn.Linear(4, 4)
+    model["base"].requires_grad_(False)
+    before = {n: p.detach().clone() for n, p in model.state_dict().items()}
+    report = reported(critical_init_(model, "relu"))
+    assert [p for p, r in report.items() if r.drawn] == ["free"]
+    assert all(torch.equal(before[n], p) for n, p in model.state_dict().items() if not n.startswith("free"))
+    for path, word in (("base", "frozen"), ("lora_A", "LoRA"), ("up", "transposed")):
+        assert word in report[path].note
+    report = critical_init_(nn.Sequential(nn.ConvTranspose2d(3, 4, 3), nn.GELU(), nn.Conv2d(4, 4, 1), nn.ReLU()))
+    assert [(r.activation, r.drawn) for r in report] == [("gelu", False), ("relu", True)]
+
+
+def test_compiled_models():
+    inside = mlp(4, 2, nn.GELU)
+    model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), torch.compile(inside))
+    for compiled in (torch.compile(model), model):
+        report = critical_init_(compiled)
+        assert report.found_by == "traced"
+        assert [r.activation for r in report] == ["tanh", "gelu", "gelu"]
+        assert all(r.drawn for r in report)
+    assert critical_init_(torch.compile(inside))[0].path == "0"
+    inside.compile()
+    assert [r.activation for r in critical_init_(nn.Sequential(nn.Linear(4, 4), inside))] == [None, "gelu", "gelu"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from actsmith.errors import ActsmithError
 from actsmith.formula.catalogue import get
@@ -81,6 +82,25 @@ def test_groups_of_networks_are_one_ensemble(monkeypatch):
     s = simulate("relu", 16, 2, 2.0, 0.0, 100)
     assert s.kernel.shape == (3,)
     assert abs(s.kernel[2] - 1) <= 5 * s.kernel_error[2]
+
+
+def test_as_many_networks_at_a_time_as_their_weights_of_all_layers_allow(monkeypatch):
+    import actsmith.nn.simulate as module
+
+    counts = []
+    ensemble = module._ensemble
+    monkeypatch.setattr(module, "_ensemble", lambda f, nets, *rest: (counts.append(nets), ensemble(f, nets, *rest))[1])
+    monkeypatch.setattr(module, "AT_ONCE", 4 * 10 * 8 * 8)
+    simulate("relu", 8, 10, 2.0, nets=10)
+    simulate("relu", 8, 1000, 2.0, nets=2)
+    assert counts == [4, 4, 2, 1, 1]
+
+
+def test_whatever_the_default_device():
+    here = simulate("gelu", 8, 2, 2.0, 0.1, 4)
+    with torch.device("meta"):
+        there = simulate("gelu", 8, 2, 2.0, 0.1, 4)
+    assert np.array_equal(here.gradient, there.gradient)
 
 
 @pytest.mark.parametrize("bad", [{"width": 0}, {"nets": 1}, {"C_W": -1.0}, {"K0": 0.0}, {"rho0": 2.0}])

@@ -31,7 +31,13 @@ class Activation(nn.Module):
 
     Dtype, device and memory format of the input are kept; float16 and bfloat16 are computed in float32 inside. Autograd
     keeps the input and the parameters, nothing else. Works with double backward, forward-mode differentiation,
-    `torch.func`, `torch.compile` and `torch.export`.
+    `torch.func`, `torch.compile` and `torch.export`; what `torch.jit.trace` makes runs and trains, but `torch.jit.save`
+    refuses it, since its derivatives are Python: save an exported program.
+
+    Where x^2 overflows (|x| > 1.8e19 in float32, float16's whole range is safe), formulas with exp(-x^2) or a root of
+    1 + x^2 can be NaN, their gradients above all.
+
+    Learnable parameters are of torch's default dtype where that is float32 or float64, else float32.
 
     A learnable parameter with a range (`Param.low`, `Param.high`) is used clamped to it; its gradient passes through
     the clamp, so training can bring it back inside.
@@ -77,7 +83,13 @@ class Activation(nn.Module):
                 raise ActsmithError(
                     f"activation: a learnable parameter cannot be named {name!r} in a module; rename it"
                 )
-            self.register_parameter(name, nn.Parameter(torch.full(shape, self._family.formula.params[name].value)))
+            self.register_parameter(name, nn.Parameter(torch.empty(shape, dtype=_parameter_dtype())))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set the learnable parameters to the values that the formula started with."""
+        for name in self._family.learnable:
+            nn.init.constant_(self._parameter(name), self._family.formula.params[name].value)
 
     @property
     def formula(self) -> Formula:
@@ -135,10 +147,7 @@ class Activation(nn.Module):
 
     def extra_repr(self) -> str:
         formula = self._family.formula
-        learnable = [
-            f"{n}={_decimal(self._parameter(n)):g}" if self._parameter(n).numel() == 1 else n
-            for n in self._family.learnable
-        ]
+        learnable = [_printed(n, self._parameter(n)) for n in self._family.learnable]
         fixed = [f"{n}={p.value:g}" for n, p in formula.params.items() if not p.learn]
         parts = [formula.text, *fixed, *(f"{n} (learned)" for n in learnable)]
         if learnable and self.share != "layer":
@@ -171,6 +180,18 @@ def _parameter_shape(share: str, channels: int | None) -> tuple[int, ...]:
     if channels is not None:
         raise ActsmithError(f"activation: channels={channels} goes with share='channel', got share={share!r}")
     return ()
+
+
+def _parameter_dtype() -> torch.dtype:
+    default = torch.get_default_dtype()
+    return torch.float32 if default.itemsize < 4 else default
+
+
+def _printed(name: str, parameter: Tensor) -> str:
+    """The name, and of one number the value: "?" on meta, where there is none."""
+    if parameter.numel() != 1:
+        return name
+    return f"{name}={'?' if parameter.is_meta else format(_decimal(parameter), 'g')}"
 
 
 def _decimal(parameter: Tensor) -> float:

@@ -2,8 +2,9 @@
 
 Where torch.fx can trace the model, the output of a layer is followed through its graph as an expression in x: through
 everything elementwise (so that x*sigmoid(x), written out, is found as such), through what only moves or selects
-elements, through normalisations, up to whatever mixes elements: there the expression is the activation. Elsewhere one
-forward pass is watched, and the activation that is called next counts.
+elements, through normalisations, up to whatever mixes elements: there the expression is the activation, unless it is
+affine in x (a scale alone is no activation). Elsewhere one forward pass is watched: what comes from a layer's output is
+followed from call to call, and the first activation that takes it counts.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sympy as sp
 import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakIdKeyDictionary
 
 from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
@@ -23,9 +25,11 @@ from actsmith.formula.parse import X
 from actsmith.nn.activation import Activation
 from actsmith.nn.known import formula_of_call, formula_of_module, is_known
 
-__all__ = ["LAYERS", "Following", "activations_that_follow"]
+__all__ = ["LAYERS", "TRANSPOSED", "Following", "activations_that_follow"]
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_FOUND = (*LAYERS, *TRANSPOSED)
 
 _NORM_FUNCTIONS = {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm"}
 _MOVES = {
@@ -77,7 +81,7 @@ class Following:
 
 
 def activations_that_follow(model: nn.Module, example: Any = None) -> tuple[list[Following], str]:
-    """Every Linear and Conv layer of `model`, in its order, with what follows; and how that was found.
+    """Every Linear, Conv and ConvTranspose layer of `model`, in its order, with what follows; and how that was found.
 
     Args:
         example: an input for one forward pass, where torch.fx cannot trace the model: a tensor, a tuple of positional
@@ -86,7 +90,8 @@ def activations_that_follow(model: nn.Module, example: Any = None) -> tuple[list
     Raises:
         ActsmithError: torch.fx cannot trace the model and there is no example.
     """
-    found = {path: Following(path, m) for path, m in model.named_modules() if isinstance(m, LAYERS)}
+    found = {path: Following(path, m) for path, m in model.named_modules() if isinstance(m, _FOUND)}
+    attributes = set(vars(model))
     try:
         graph = _Tracer().trace(model)
     except Exception as error:  # what a model's forward raises under symbolic tracing can be anything
@@ -98,6 +103,9 @@ def activations_that_follow(model: nn.Module, example: Any = None) -> tuple[list
             ) from None
         _watch(model, example, found)
         return list(found.values()), "watched"
+    finally:
+        for name in set(vars(model)) - attributes:  # constants that torch.fx met; proxies that the forward kept
+            delattr(model, name)
     _follow(model, graph, found)
     return list(found.values()), "traced"
 
@@ -107,8 +115,20 @@ def activations_that_follow(model: nn.Module, example: Any = None) -> tuple[list
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        leaf = isinstance(m, (*LAYERS, Activation, *_MOVING_MODULES)) or _is_norm(m) or is_known(m)
+        leaf = isinstance(m, (*_FOUND, Activation, *_MOVING_MODULES)) or _is_norm(m) or is_known(m)
         return leaf or super().is_leaf_module(m, module_qualified_name)
+
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        """torch.fx traces nothing that torch.compile made: the plain forward is called in its place."""
+        inner = getattr(m, "_orig_mod", m)
+        compiled = inner is not m or m._compiled_call_impl is not None
+        return super().call_module(inner, inner.forward if compiled else forward, args, kwargs)
+
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
+        """torch.fx calls the forward of the root's class; an instance may have its own, as after `acts.replace_`."""
+        function, arguments = super().create_args_for_root(root_fn, is_module, concrete_args)
+        own = vars(self.root).get("forward")
+        return (function if own is None else lambda _, *inputs: own(*inputs)), arguments
 
 
 def _is_norm(module: nn.Module) -> bool:
@@ -121,7 +141,7 @@ def _follow(model: nn.Module, graph: fx.Graph, found: dict[str, Following]) -> N
     blocks = _normalised_blocks(graph, modules)
     for node in graph.nodes:
         module = modules.get(str(node.target)) if node.op == "call_module" else None
-        if module is not None and isinstance(module, LAYERS):
+        if module is not None and isinstance(module, _FOUND):
             following = found[names[id(module)]]
             following.reached = True
             following.normalised_block |= node in blocks
@@ -147,7 +167,7 @@ def _expressions(start: fx.Node, modules: Mapping[str, nn.Module], following: Fo
                 walk.values[node] = value
             for source in inputs if value is None else ():
                 expression, formula = walk.values[source]
-                if expression != X:
+                if not _affine(expression):
                     following.gate |= _name(node) in _PRODUCTS
                     walk.ends[str(expression)] = formula or Formula(expression)
         node = node.next
@@ -170,9 +190,9 @@ def _step(
     name = _name(node)
     module = modules[str(node.target)] if node.op == "call_module" else None
     norm = _norm_name(node, module)
-    if norm and expression == X:
+    if norm and _affine(expression):
         following.norm = norm
-        return expression, formula
+        return X, None
     if isinstance(module, _MOVING_MODULES) or (name in _MOVES and len(inputs) == 1):
         return expression, formula
     if name in _BINARY and len(node.args) >= 2:
@@ -188,14 +208,14 @@ def _step(
 def _binary(
     name: str, node: fx.Node, values: Mapping[fx.Node, tuple[sp.Expr, Formula | None]], following: Following
 ) -> tuple[sp.Expr, Formula | None] | None:
-    """An operation between functions of x and numbers; a sum of x itself with another signal is a residual sum."""
+    """An operation between functions of x and numbers; a sum of x, scaled or not, with another signal is residual."""
     terms: list[sp.Expr] = []
     for argument in node.args[:2]:
         if isinstance(argument, fx.Node) and argument in values:
             terms.append(values[argument][0])
         elif isinstance(argument, int | float):
             terms.append(sp.sympify(argument))
-        elif name in _SUMS and X in [values[n][0] for n in node.all_input_nodes if n in values]:
+        elif name in _SUMS and any(_affine(values[n][0]) for n in node.all_input_nodes if n in values):
             following.residual = True
             return X, None
         else:
@@ -205,6 +225,10 @@ def _binary(
 
 def _applied(own: Formula, expression: sp.Expr) -> tuple[sp.Expr, Formula | None]:
     return (own.bound, own) if expression == X else (own.bound.subs(X, expression), None)
+
+
+def _affine(expression: sp.Expr) -> bool:
+    return bool(expression.is_polynomial(X)) and sp.degree(expression, gen=X) < 2
 
 
 def _name(node: fx.Node) -> str:
@@ -244,41 +268,82 @@ def _normalised_blocks(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> set
 
 
 class _Watcher(TorchFunctionMode):
-    """The calls of layers, activations and normalisations in their order, and the modules whose own forward adds."""
+    """What the outputs of layers meet on their way to the first activation, and the modules whose own forward adds.
 
-    def __init__(self) -> None:
+    Attributes:
+        found: the layers by their paths; what is seen is written there.
+        sources: tensor -> the layers that it comes from with no activation in between.
+        waiting: the layers that no activation has followed since their last call.
+        active: paths of the modules that are running, the innermost last.
+        adding: paths of the modules whose own forward adds two tensors of one shape.
+        silent: how many calls that count as one are running.
+    """
+
+    def __init__(self, found: dict[str, Following]) -> None:
         super().__init__()
-        self.events: list[tuple[str, Any]] = []
+        self.found = found
+        self.sources = WeakIdKeyDictionary()
+        self.waiting: set[str] = set()
         self.active: list[str] = []
         self.adding: set[str] = set()
         self.silent = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = str(getattr(func, "__name__", "")).strip("_")
+        formula = None
         if not self.silent:
             formula = formula_of_call(name, args[1:], kwargs) if name not in ("neg", "sign", "abs", "sqrt") else None
-            tensors = [a for a in args[:2] if isinstance(a, Tensor)]
-            if formula is not None:
-                self.events.append(("activation", formula))
-            elif name in _NORM_FUNCTIONS:
-                self.events.append(("norm", name))
-            elif name in _SUMS and len(tensors) == 2 and tensors[0].shape == tensors[1].shape:
-                self.events.append(("sum", None))
-                self.adding.add(self.active[-1] if self.active else "")
+            self.see(name, formula, args)
         self.silent += 1
         try:
-            return func(*args, **(kwargs or {}))
+            result = func(*args, **(kwargs or {}))
         finally:
             self.silent -= 1
+        self.mark(result, set() if formula else self.layers_of(args))
+        return result
+
+    def see(self, name: str, formula: Formula | None, args: Any) -> None:
+        """A call of a function."""
+        tensors = [a for a in args[:2] if isinstance(a, Tensor)]
+        adds = name in _SUMS and len(tensors) == 2 and tensors[0].shape == tensors[1].shape
+        if formula is not None:
+            self.activate(formula, args[:1])
+        elif name in _NORM_FUNCTIONS:
+            for path in self.layers_of(args):
+                self.found[path].norm = name
+        elif adds:
+            self.adding.add(self.active[-1] if self.active else "")
+            for path in self.layers_of(args):
+                self.found[path].residual = True
+
+    def activate(self, formula: Formula, args: Any) -> None:
+        """An activation takes what may come from layers."""
+        for path in self.layers_of(args):
+            self.waiting.remove(path)
+            following = self.found[path]
+            names = {*following.several, formula.name, (following.formula or formula).name}
+            following.several = tuple(sorted(names)) if len(names) > 1 else ()
+            following.formula = following.formula or formula
+
+    def layers_of(self, values: Any) -> set[str]:
+        """The waiting layers that some of the values, which may be sequences of tensors, come from."""
+        tensors = [t for v in values for t in (v if isinstance(v, list | tuple) else [v]) if isinstance(t, Tensor)]
+        return self.waiting & {path for t in tensors if t in self.sources for path in self.sources[t]}
+
+    def mark(self, result: Any, layers: set[str]) -> None:
+        """What a call returned comes from these layers."""
+        for tensor in result if isinstance(result, list | tuple) else [result]:
+            if isinstance(tensor, Tensor) and (layers or tensor in self.sources):
+                self.sources[tensor] = layers
 
 
 def _watch(model: nn.Module, example: Any, found: dict[str, Following]) -> None:
-    watcher = _Watcher()
+    watcher = _Watcher(found)
     handles = []
     for path, module in model.named_modules():
         handles.append(module.register_forward_pre_hook(_entering(watcher, path, module)))
-        handles.append(module.register_forward_hook(_leaving(watcher, module), always_call=True))
-    training = model.training
+        handles.append(module.register_forward_hook(_leaving(watcher, path, module), always_call=True))
+    training = {module: module.training for module in model.modules()}
     try:
         with torch.no_grad(), watcher:
             model.eval()
@@ -287,10 +352,10 @@ def _watch(model: nn.Module, example: Any, found: dict[str, Following]) -> None:
             else:
                 model(*example) if isinstance(example, tuple) else model(example)
     finally:
-        model.train(training)
+        for module, before in training.items():
+            module.training = before
         for handle in handles:
             handle.remove()
-    _read(watcher, found)
     normed = {path for path, module in model.named_modules() if any(_is_norm(m) for m in module.modules())}
     blocks = watcher.adding & normed
     for following in found.values():
@@ -299,42 +364,25 @@ def _watch(model: nn.Module, example: Any, found: dict[str, Following]) -> None:
 
 
 def _entering(watcher: _Watcher, path: str, module: nn.Module) -> Any:
-    def hook(*_: Any) -> None:
+    def hook(_: nn.Module, args: Any) -> None:
         watcher.active.append(path)
-        if isinstance(module, LAYERS):
-            watcher.events.append(("layer", path))
         own = formula_of_module(module) if not watcher.silent else None
         if own is not None:
-            watcher.events.append(("activation", own))
+            watcher.activate(own, args[:1])
         watcher.silent += is_known(module)
 
     return hook
 
 
-def _leaving(watcher: _Watcher, module: nn.Module) -> Any:
-    def hook(*_: Any) -> None:
+def _leaving(watcher: _Watcher, path: str, module: nn.Module) -> Any:
+    def hook(_: nn.Module, __: Any, result: Any) -> None:
         watcher.active.pop()
         watcher.silent -= is_known(module)
+        if isinstance(module, _FOUND):
+            watcher.found[path].reached = True
+            watcher.waiting.add(path)
+            watcher.mark(result, {path})
+        elif is_known(module):
+            watcher.mark(result, set())
 
     return hook
-
-
-def _read(watcher: _Watcher, found: dict[str, Following]) -> None:
-    """For each call of a layer what comes before the next layer."""
-    current: Following | None = None
-    waiting = False
-    for kind, value in watcher.events:
-        if kind == "layer":
-            current, waiting = found.get(value), True
-            if current is not None:
-                current.reached = True
-        elif current is not None and waiting:
-            if kind == "activation":
-                waiting = False
-                names = {*current.several, value.name, (current.formula or value).name}
-                current.several = tuple(sorted(names)) if len(names) > 1 else ()
-                current.formula = current.formula or value
-            elif kind == "norm":
-                current.norm = value
-            else:
-                current.residual = True

@@ -41,18 +41,22 @@ class Compiled:
         """The results; elementwise tensors lie in memory like x, broadcast ones are contiguous and of `wide`.
 
         Raises:
-            CannotCompile: torch.compile fails, now or for a new number of threads or another kind of sizes.
+            CannotCompile: torch.compile fails, now or for a new number of threads or another kind of sizes, or the
+                device's tensors have no memory of their own to be seen flat.
+            torch.OutOfMemoryError: as plain torch would.
         """
         spec, x = self.node.spec, tensors[0]
         if x.numel() < 2:  # sizes of 0 and 1 are never symbolic
             return self.node.evaluate(tensors)
         results = results_of(spec, tensors)
-        shaped = [_shaped(t, i < spec.elementwise, layout) for i, t in enumerate(tensors)]
-        shaped += [_shaped(t, r.into == ELEMENTWISE, layout) for t, r in zip(results, spec.results, strict=True)]
         try:
+            shaped = [_shaped(t, i < spec.elementwise, layout) for i, t in enumerate(tensors)]
+            shaped += [_shaped(t, r.into == ELEMENTWISE, layout) for t, r in zip(results, spec.results, strict=True)]
             with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
                 self._function(*shaped)
-        except torch._dynamo.exc.TorchDynamoException as error:
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # of torch.compile, or of a device that has no storage or lacks an operation
             raise CannotCompile(f"torch.compile failed: {' '.join(str(error).split())[:300]}") from None
         return results
 

@@ -9,7 +9,7 @@ Every Linear and Conv layer gets the C_W and C_b of a critical point of the acti
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, sqrt
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from actsmith.errors import ActsmithError
 from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula
-from actsmith.nn.following import LAYERS, Following, activations_that_follow
+from actsmith.nn.following import LAYERS, TRANSPOSED, Following, activations_that_follow
 from actsmith.theory.criticality import criticality
 
 __all__ = ["InitReport", "LayerInit", "critical_init_", "init_"]
@@ -34,7 +34,7 @@ class LayerInit:
         activation: name of the activation that it is critical for; None where there is none.
         C_W: fan_in times the variance of a weight; None where the layer was left alone.
         C_b: the variance of a bias; None where the layer was left alone or has none.
-        fan_in: how many inputs one output sums.
+        fan_in: how many inputs one output sums; 0 where that is not known, or differs from place to place.
         drawn: whether the layer was drawn anew.
         note: how, or why not.
     """
@@ -50,7 +50,7 @@ class LayerInit:
 
 @dataclass(frozen=True)
 class InitReport:
-    """One `LayerInit` per Linear and Conv layer, in the model's order; prints as a table.
+    """One `LayerInit` per Linear, Conv and ConvTranspose layer, in the model's order; prints as a table.
 
     Attributes:
         layers: what was done to each.
@@ -94,10 +94,12 @@ def critical_init_(
 
     A layer that no activation follows (the readout) is drawn for the activation before it in the model's order, or with
     C_W = 1, C_b = 0 where there is none. Layers inside residual blocks that hold a normalisation are left alone: there
-    the normalisation sets the scale, and the sum the depth.
+    the normalisation sets the scale, and the sum the depth. So are frozen layers, LoRA adapters, weights that a
+    parametrisation or a hook computes, and transposed convolutions. Two layers that share a weight get that of the
+    first. The report says so of each.
 
     Args:
-        model: a layer or a model; changed in place.
+        model: a layer or a model, compiled or not; changed in place.
         f: the activation that follows every layer; None finds it for each layer by tracing.
         C_W, C_b: the point for every layer, both or neither, in place of a critical one.
         generator: of the randomness.
@@ -124,11 +126,14 @@ def critical_init_(
     given = None if f is None else resolve(f)
     point = None if C_W is None or C_b is None else (C_W, C_b)
     known = given is not None or point is not None
+    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
     found, how = _found(model, example, known)
     if not found:
         raise ActsmithError(f"critical_init_: {type(model).__name__} holds no Linear or Conv layer")
     plans: list[LayerInit] = []
     before: Formula | None = None
+    owners = _other_owners(model)
+    first: dict[int, LayerInit] = {}
     for following in found:
         formula = given or following.formula
         plan = _plan(following, formula, before, point=point, known=known, residual=residual)
@@ -136,6 +141,8 @@ def critical_init_(
             if strict:
                 raise ActsmithError(f"critical_init_: layer {following.path!r}: {plan}; strict=False leaves it alone")
             plan = _alone(following, formula, plan)
+        weight = id(following.module.weight)
+        plan = _shared(plan, first.setdefault(weight, plan), owners.get(weight))
         plans.append(plan)
         before = formula if formula is not None and plan.drawn else before
     _draw_all(found, plans, orthogonal, generator)
@@ -148,7 +155,8 @@ def _found(model: nn.Module, example: Any, known: bool) -> tuple[list[Following]
     except ActsmithError:
         if not known:
             raise
-        return [Following(p, m, reached=True) for p, m in model.named_modules() if isinstance(m, LAYERS)], "given"
+        kinds = (*LAYERS, *TRANSPOSED)
+        return [Following(p, m, reached=True) for p, m in model.named_modules() if isinstance(m, kinds)], "given"
 
 
 def _plan(
@@ -177,7 +185,36 @@ def _why_alone(following: Following, known: bool, residual: bool) -> str:
         return "inside a residual block with normalisation"
     if not following.reached and not known:
         return "the forward pass does not call it"
-    return "its weight is parametrised" if nn.utils.parametrize.is_parametrized(following.module) else ""
+    if any(part.lower().startswith("lora_") for part in following.path.split(".")):
+        return "a LoRA adapter starts as no change of its layer"
+    return _why_not_drawn(following.module)
+
+
+def _why_not_drawn(module: nn.Module) -> str:
+    if nn.utils.parametrize.is_parametrized(module):
+        return "its weight is parametrised"
+    if not isinstance(module.weight, nn.Parameter):
+        return "its weight is computed from other parameters, by a hook"
+    if isinstance(module, TRANSPOSED):
+        return "a transposed convolution sums more inputs at some places than at others"
+    return "" if module.weight.requires_grad else "frozen (its weight does not require a gradient)"
+
+
+def _other_owners(model: nn.Module) -> dict[int, str]:
+    """id of a parameter -> path of a module that holds it and is no Linear or Conv layer."""
+    holders = [(path, m) for path, m in model.named_modules() if not isinstance(m, LAYERS)]
+    return {id(p): path or "(itself)" for path, m in holders for p in m.parameters(recurse=False)}
+
+
+def _shared(plan: LayerInit, first: LayerInit, owner: str | None) -> LayerInit:
+    """The plan of a layer whose weight an earlier layer has (`first`, itself if there is none), or another module."""
+    if not plan.drawn:
+        return plan
+    if not first.drawn:
+        note = f"left alone: its weight is tied to {first.path}, which is"
+        return replace(plan, C_W=None, C_b=None, drawn=False, note=note)
+    note = plan.note if first is plan else f"tied to {first.path}: its weight is drawn there"
+    return replace(plan, C_W=first.C_W, note=note + (f"; {owner} has the same weight, now drawn anew" if owner else ""))
 
 
 def _critical(following: Following, formula: Formula | None, before: Formula | None) -> LayerInit | str:
@@ -211,11 +248,11 @@ def _alone(following: Following, formula: Formula | None, note: str) -> LayerIni
 
 
 def _fan_in(module: nn.Module) -> int:
-    """Inputs that one output sums: of a grouped convolution those of its group."""
+    """Inputs that one output sums: of a grouped convolution those of its group; 0 where there is no one number."""
     weight = module.weight
     assert isinstance(weight, Tensor)
-    uninitialised = isinstance(weight, nn.parameter.UninitializedParameter)
-    return 0 if uninitialised else weight.numel() // max(len(weight), 1)
+    unknown = isinstance(weight, nn.parameter.UninitializedParameter) or isinstance(module, TRANSPOSED)
+    return 0 if unknown else weight.numel() // max(len(weight), 1)
 
 
 def _draw_all(
@@ -223,17 +260,18 @@ def _draw_all(
 ) -> None:
     done: set[int] = set()
     for following, plan in zip(found, plans, strict=True):
-        if not plan.drawn or plan.C_W is None or id(following.module.weight) in done:
+        weight = id(following.module.weight)
+        if not plan.drawn or plan.C_W is None:
             continue
-        done.add(id(following.module.weight))
-        _draw(following.module, plan.C_W, plan.C_b or 0.0, orthogonal, generator)
+        if weight not in done:
+            _draw_weight(following.module, plan.C_W, orthogonal, generator)
+        _draw_bias(following.module, plan.C_b or 0.0, generator)
+        done.add(weight)
 
 
 @torch.no_grad()
-def _draw(
-    module: nn.Module, C_W: float, C_b: float, orthogonal: bool = False, generator: torch.Generator | None = None
-) -> None:
-    weight, bias = module.weight, module.bias
+def _draw_weight(module: nn.Module, C_W: float, orthogonal: bool, generator: torch.Generator | None) -> None:
+    weight = module.weight
     assert isinstance(weight, Tensor)
     fan_in = _fan_in(module)
     if weight.numel() and orthogonal:
@@ -243,6 +281,11 @@ def _draw(
         weight.copy_((wide * sqrt(C_W * max(1.0, len(weight) / fan_in))).reshape(weight.shape))
     elif weight.numel():
         weight.normal_(0.0, sqrt(C_W / fan_in), generator=generator)
+
+
+@torch.no_grad()
+def _draw_bias(module: nn.Module, C_b: float, generator: torch.Generator | None) -> None:
+    bias = module.bias
     if isinstance(bias, Tensor):
         bias.normal_(0.0, sqrt(C_b), generator=generator)
 
@@ -255,5 +298,6 @@ def init_(module: nn.Module, C_W: float, C_b: float, generator: torch.Generator 
     if not layers:
         raise ActsmithError(f"init_: {type(module).__name__} holds no Linear or Conv layer")
     for layer in layers:
-        _draw(layer, C_W, C_b, generator=generator)
+        _draw_weight(layer, C_W, False, generator)
+        _draw_bias(layer, C_b, generator)
     return module

@@ -2,8 +2,8 @@
 
     z^(0)_i = (W^(0) x)_i + b_i,   z^(l+1)_i = sum_j W_ij s(z^(l)_j) + b_i,   W_ij ~ N(0, C_W/n), b_i ~ N(0, C_b)
 
-All networks are computed together, layer by layer, in float64 (one batched matrix product each). Only their statistics
-are kept, so that memory does not grow with the depth.
+Networks are computed together, layer by layer, in float64 (one batched matrix product each). The gradient goes back
+through their weights, which are kept until then: as many networks at a time as `AT_ONCE` numbers hold, one at least.
 
 | symbol | meaning                                                                          | shape                |
 |--------|----------------------------------------------------------------------------------|----------------------|
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,8 +34,8 @@ __all__ = ["KernelCurve", "Simulation", "kernel_against_depth", "simulate"]
 
 Array = NDArray[np.float64]
 
-# Numbers that all the networks' weights of one layer, together, may take at a time.
-AT_ONCE = 2**24
+# Numbers that the weights of the networks that are computed together, of all layers, may take: 1 GiB of float64.
+AT_ONCE = 2**27
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +87,7 @@ def simulate(  # noqa: PLR0917
     K0: float = 1.0,
     rho0: float = 0.5,
 ) -> Simulation:
-    """Kernels, correlations, gradients and fluctuations of `nets` random networks of one width.
+    """Kernels, correlations, gradients and fluctuations of `nets` random networks of one width, on the CPU.
 
     The first pre-activations are drawn as what a first layer makes of two given inputs: Gaussian with variance K0 and
     correlation rho0, independent over the neurons.
@@ -108,8 +109,8 @@ def simulate(  # noqa: PLR0917
         raise ActsmithError(
             f"simulate: got K0={K0}, C_W={C_W}, C_b={C_b}, rho0={rho0}; expected variances, |rho0| <= 1"
         )
-    generator = torch.Generator().manual_seed(seed)
-    group = max(1, min(nets, AT_ONCE // (width * width)))
+    generator = torch.Generator("cpu").manual_seed(seed)
+    group = max(1, min(nets, AT_ONCE // (depth * width * width)))
     parts = []
     for start in range(0, nets, group):
         count = min(group, nets - start)
@@ -123,28 +124,29 @@ def _ensemble(
 ) -> tuple[Tensor, Tensor]:
     """The metric's three entries (depth + 1, nets, 3) and the squared gradient (depth + 1, nets) of some networks."""
     width, depth, C_W, C_b, K0, rho0 = size
+    kind: Any = {"dtype": torch.float64, "device": "cpu"}  # whatever the user's defaults are
 
     def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, dtype=torch.float64, generator=generator)
+        return torch.randn(*shape, **kind, generator=generator)
 
     derivative = formula.derivative()
-    mix = torch.tensor([[1.0, 0.0], [rho0, math.sqrt(1 - rho0 * rho0)]], dtype=torch.float64)
+    mix = torch.tensor([[1.0, 0.0], [rho0, math.sqrt(1 - rho0 * rho0)]], **kind)
     z = math.sqrt(K0) * (mix @ normal(nets, 2, width))
-    metric = torch.empty(depth + 1, nets, 3, dtype=torch.float64)
-    metric[0] = torch.tensor([K0, rho0 * K0, K0], dtype=torch.float64)
-    slopes = torch.empty(depth, nets, width, dtype=torch.float64)
+    metric = torch.empty(depth + 1, nets, 3, **kind)
+    metric[0] = torch.tensor([K0, rho0 * K0, K0], **kind)
+    slopes = torch.empty(depth, nets, width, **kind)
     weights = []
     for layer in range(depth):
         s = formula(z)
         slopes[layer] = derivative(z[:, 0])
         g = C_b + C_W * (s @ s.mT) / width
         metric[layer + 1] = torch.stack([g[:, 0, 0], g[:, 0, 1], g[:, 1, 1]], dim=1)
-        weight = normal(nets, width, width) * math.sqrt(C_W / width)
+        weight = normal(nets, width, width).mul_(math.sqrt(C_W / width))
         z = s @ weight.mT
         if C_b > 0:
             z += math.sqrt(C_b) * normal(nets, 1, width)
         weights.append(weight)
-    gradient = torch.empty(depth + 1, nets, dtype=torch.float64)
+    gradient = torch.empty(depth + 1, nets, **kind)
     row = normal(nets, 1, width)
     gradient[depth] = 1.0
     size_at_end = row.square().sum((1, 2))
