@@ -14,6 +14,7 @@ from torch.nn import functional
 
 import actsmith as acts
 from actsmith.errors import ActsmithError, LawError
+from actsmith.nn import Activation
 from actsmith.report.probe_page import probe_page
 from actsmith.surgery.advise import advise
 from actsmith.surgery.probe import ProbeEvery, probe
@@ -201,3 +202,33 @@ def test_advice() -> None:
     assert unknown.reason == "the activation's formula is not known"
     assert "atom" in str(advice[-1].reason)
     json.dumps([a.to_dict() for a in advice], allow_nan=False)
+
+
+def test_the_text_names_the_correction_not_the_activation_s_own_parameter() -> None:
+    torch.manual_seed(0)
+    (advice,) = advise(nn.Sequential(nn.Linear(4, 8), Activation("crrelu"), nn.Linear(8, 1)), X)
+    assert advice.suggested is not None
+    assert f"with eps1 starting at {advice.suggested.params['eps1'].value:g}:" in advice.text
+
+
+class Scaled(nn.Module):
+    """Changes the activation's output in place, or not."""
+
+    def __init__(self, in_place: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.act, self.b, self.in_place = nn.Linear(4, 32), nn.GELU(), nn.Linear(32, 3), in_place
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.act(self.a(x))
+        if self.in_place:
+            h *= 100
+        return self.b(h if self.in_place else h * 100)
+
+
+def test_the_gradient_is_that_of_the_output_at_the_site() -> None:
+    got, want = (
+        probe(Scaled(i), X, gradients=True, loss=lambda y, _: y.square().mean()).records["act"].to_dict()
+        for i in (True, False)
+    )
+    assert got == want

@@ -134,6 +134,64 @@ def test_a_second_swap_takes_what_the_first_left() -> None:
     same(model, state, before)
 
 
+@pytest.mark.parametrize("kind", [mlp, Traced])
+def test_swaps_are_undone_last_first(kind: Any) -> None:
+    model = kind()
+    state, before = frozen(model)
+    first = replace_(model, "crrelu", example=X)
+    middle = frozen(model)
+    second = replace_(model, "gelu", example=X)
+    outer = replace_(nn.Sequential(model), "silu", example=X)
+    with pytest.raises(ActsmithError, match=r"undo: a later swap of this model is in force, of .*undo the later one"):
+        first.undo()
+    assert not first.undone
+    with pytest.raises(ActsmithError, match=r"undo: .* was (put there|set) after the swap"):
+        second.undo()
+    outer.undo()
+    second.undo()
+    same(model, *middle)
+    first.undo()
+    same(model, state, before)
+
+
+def test_what_was_put_in_the_place_of_a_swap_is_not_dropped() -> None:
+    model = Traced()
+    state, before = frozen(model)
+    swaps = replace_(model, "silu", where="relu", example=X)
+    forward = vars(model)["forward"]
+    vars(model)["forward"] = wrapped = lambda x: 2 * forward(x)
+    with pytest.raises(ActsmithError, match=r"`forward` of the Traced that calls actsmith_relu_0 was set after"):
+        swaps.undo()
+    assert vars(model)["forward"] is wrapped
+    vars(model)["forward"] = forward
+    swaps.undo()
+    same(model, state, before)
+    stack = mlp()
+    swaps = replace_(stack, "silu", where="relu", example=X)
+    stack[1] = nn.Tanh()
+    with pytest.raises(ActsmithError, match="1 is a Tanh that was put there after the swap; expected the Activation"):
+        swaps.undo()
+
+
+def test_the_old_modules_follow_the_model() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.PReLU(), nn.Sequential(nn.RReLU(), nn.Linear(4, 4))).bfloat16()
+    model[2][0].eval()
+    replace_(model, "crrelu", example=X.bfloat16()).undo()
+    assert model[1].weight.dtype == torch.bfloat16
+    assert model.training
+    assert not model[2][0].training
+    swaps = replace_(model, "crrelu", example=X.bfloat16())
+    model.eval().float()
+    swaps.undo()
+    assert model[1].weight.dtype == torch.float32
+    assert not any(m.training for m in model.modules())
+    assert torch.equal(model(X), model(X))
+    swaps = replace_(model, "relu", example=X)
+    model.to("meta")
+    swaps.undo()
+    assert model[1].weight.device.type == "meta"
+
+
 def encoder(activation: str = "relu") -> nn.TransformerEncoder:
     torch.manual_seed(0)
     layer = nn.TransformerEncoderLayer(16, 2, 32, activation=activation, batch_first=True)  # type: ignore[arg-type]
@@ -202,6 +260,14 @@ def test_shared_modules_and_shared_parameters() -> None:
     assert per_unit.parameters()[0].shape == (8,)
 
 
+def test_a_site_of_several_widths_has_no_parameter_per_unit() -> None:
+    act = nn.ReLU()
+    model = nn.Sequential(nn.Linear(4, 4), act, nn.Linear(4, 8), act)
+    with pytest.raises(ActsmithError, match=r"replace_: 1: .*shape \(6, 8\); expected 4 channels.*leave the site out"):
+        replace_(model, "crrelu", example=X, share="channel")
+    assert model[1] is model[3] is act
+
+
 @pytest.mark.parametrize(
     ("where", "paths"),
     [
@@ -214,6 +280,18 @@ def test_where(where: Any, paths: list[str]) -> None:
     swaps = replace_(mlp(), "silu", where=where, example=X)
     assert [c.path for c in swaps.changed] == paths
     assert {s.path for s, why in swaps.skipped if why == "not selected by `where`"} == {"1", "5", "7"} - set(paths)
+
+
+class Own(nn.ReLU):
+    """A class derived from torch's."""
+
+
+def test_where_takes_subclasses_and_no_depth_that_is_not_there() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), Own(), nn.Linear(4, 4), nn.GELU())
+    assert [c.path for c in replace_(model, "silu", where=nn.ReLU, example=X).changed] == ["1"]
+    for depth in (3, -4):
+        with pytest.raises(ActsmithError, match=f"where={depth}: the model has 3 sites; expected -3 to 2"):
+            replace_(mlp(), "silu", where=depth, example=X)
 
 
 class GLU(nn.Module):
@@ -321,6 +399,25 @@ def test_optimisers() -> None:
     swaps.undo()
     assert len(optimizer.param_groups) == 1
     assert replace_(mlp(), "silu", example=X).parameter_groups() == []
+
+
+def test_attach_after_a_scheduler_warns() -> None:
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    swaps = replace_(model, "crrelu", example=X)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 0.5)
+    with pytest.warns(UserWarning, match="attach: this SGD has a learning-rate scheduler"):
+        swaps.attach(optimizer)
+    optimizer.step()
+    with pytest.raises(ValueError, match="zip"):
+        scheduler.step()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    other = replace_(model, "crrelu", example=X)
+    other.attach(optimizer)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 0.5)
+    optimizer.step()
+    scheduler.step()
+    assert [g["lr"] for g in optimizer.param_groups] == [0.05, 0.05]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])

@@ -54,6 +54,14 @@ def test_what_is_no_activation(function: object) -> None:
     assert recognise(function) is None  # type: ignore[arg-type]
 
 
+def test_the_default_device_does_not_matter() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.GELU())
+    with torch.device("meta"):
+        assert [s.activation for s in sites(model)] == ["gelu"]
+        assert recognise(functional.gelu) == recognise_module(nn.GELU())
+    assert recognise_module(nn.PReLU(device="meta")) is None  # it has no values
+
+
 def test_our_own_module_knows_its_formula() -> None:
     what = recognise_module(Activation("x*sigmoid(b*x)", params={"b": 3}))
     assert what is not None

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -81,6 +82,70 @@ def test_a_blend_is_a_mean_of_outputs_and_resumes() -> None:
     assert Blend(2, "cosine").weight == 0
     with pytest.raises(ActsmithError, match="blend"):
         Blend(0)
+    assert repr(replace_(Network(), "tanh", example=X, blend=np.int64(4)).blend) == repr(Blend(4))  # type: ignore[arg-type]
+
+
+class Swish(nn.Module):
+    """An activation with a parameter per unit, which autocast leaves in float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.beta = nn.Parameter(torch.ones(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(self.beta * x)
+
+
+def test_a_blend_in_other_dtypes() -> None:
+    x = X[:5]
+    model = nn.Sequential(nn.Linear(4, 4), nn.PReLU())
+    swaps = replace_(model, "crrelu", example=x, blend=4)
+    assert swaps.blend is not None
+    model.bfloat16()
+    for _ in range(4):
+        assert model(x.bfloat16()).dtype == torch.bfloat16
+        swaps.blend.step()
+    swaps.undo()
+    assert model[1].weight.dtype == torch.bfloat16
+    mixed = nn.Sequential(nn.Linear(4, 4), Swish(), nn.Linear(4, 4))
+    blend = Blend(4)
+    replace_(mixed, "crrelu", example=x, blend=blend)
+    for _ in range(4):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert mixed(x).dtype == torch.bfloat16
+        blend.step()
+
+
+def test_the_old_parameters_of_a_blend_get_no_gradient() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.PReLU(), nn.Linear(4, 4))
+    old = model[1]
+    blend = Blend(2)
+    swaps = replace_(model, "crrelu", example=X, blend=blend)
+    blend.step()
+    model(X).square().sum().backward()
+    assert old.weight.grad is None
+    assert old.weight.requires_grad
+    assert all(p.grad is not None for p in model.parameters())
+    swaps.undo()
+
+
+@pytest.mark.parametrize("old", [nn.GELU, nn.PReLU])
+def test_a_compiled_blend_is_compiled_three_times(old: Any) -> None:
+    from torch._dynamo import reset
+    from torch._dynamo.testing import CompileCounter
+
+    reset()
+    model, plain, x = nn.Sequential(nn.Linear(4, 4), old()), old(), X[:5]
+    blend = Blend(20)
+    replace_(model, "silu", example=x, blend=blend)
+    counter = CompileCounter()
+    compiled = torch.compile(model, backend=counter)
+    for k in range(21):
+        h = model[0](x)
+        torch.testing.assert_close(compiled(x), torch.lerp(plain(h), functional.silu(h), k / 20))
+        blend.step()
+    assert counter.frame_count == 3
+    reset()
 
 
 def test_moments_stream() -> None:
@@ -129,6 +194,31 @@ def test_calibration_restores_mean_and_deviation_of_every_site() -> None:
         calibrate(model, X)
 
 
+@pytest.mark.parametrize("taken", [0, 1])
+def test_calibration_under_a_blend_measures_the_new_activations(taken: int) -> None:
+    plain, model = Network(), Network()
+    replace_(plain, "crrelu", example=X).calibrate(X)
+    swaps = replace_(model, "crrelu", example=X, blend=2)
+    assert swaps.blend is not None
+    seen: list[Any] = []
+    user = model.act.register_forward_hook(lambda *_: seen.append(1))
+    for _ in range(taken):
+        swaps.blend.step()
+    swaps.calibrate(X)
+    for key, value in plain.state_dict().items():
+        assert torch.equal(model.state_dict()[key], value), key
+    seen.clear()
+    with torch.no_grad():
+        before = Network()(X)
+        assert torch.equal(model(X), before) == (taken == 0)
+        user.remove()
+        while not swaps.blend.done:
+            swaps.blend.step()
+        assert torch.equal(model(X), plain(X))
+    assert len(seen) == 1
+    assert not any(m._forward_hooks for m in model.modules())
+
+
 def test_what_cannot_be_calibrated() -> None:
     model = Network()
     replace_(model, nn.Tanh(), example=X)
@@ -140,6 +230,29 @@ def test_what_cannot_be_calibrated() -> None:
         calibrate(model, [])
     with pytest.raises(ActsmithError, match="no swap"):
         calibrate(copy.deepcopy(model), X)
+
+
+def test_an_output_that_is_not_finite_is_named() -> None:
+    x = X.clone()
+    x[3, 1] = torch.nan
+    model = Network()
+    swaps = replace_(model, "crrelu", example=X)
+    with pytest.raises(ActsmithError, match=r"calibrate: act: 32 of 16000 outputs of the old activation are nan"):
+        swaps.calibrate([X, x])
+    assert "act.gain" not in model.state_dict()
+    replace_(infinite := nn.Sequential(nn.ReLU(), nn.Identity()), "exp(1000*x)", where="0", example=X * 1e-3)
+    with pytest.raises(ActsmithError, match=r"calibrate: 0: \d+ of 2000 outputs of the new"):
+        calibrate(infinite, X)
+
+
+def test_inference_mode_is_refused() -> None:
+    model = Network()
+    with torch.inference_mode(), pytest.raises(ActsmithError, match=r"replace_: got torch\.inference_mode"):
+        replace_(model, "crrelu", example=X)
+    swaps = replace_(model, "crrelu", example=X)
+    with torch.inference_mode(), pytest.raises(ActsmithError, match=r"calibrate: got torch\.inference_mode"):
+        swaps.calibrate(X)
+    model(X).sum().backward()
 
 
 # ------------------------------------------------------------------------------------------------------ real weights

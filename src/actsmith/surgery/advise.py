@@ -160,8 +160,8 @@ def _text(r: Record, suggested: Formula | None, predicted: float | None, reason:
         parts.append(f"{far}K is a factor {ratio:.3g} {side} K* = {r.K_star:.3g} ({c.universality}).")
     if r.dead > DEAD:
         parts.append(f"{r.dead:.0%} of its {r.units} units never change.")
-    if suggested is not None and predicted is not None:
-        eps = next(n for n in suggested.params if n.startswith("eps"))
+    if suggested is not None and predicted is not None and r.site.formula is not None:
+        eps = next(n for n in suggested.params if n not in r.site.formula.params)
         parts.append(
             f"Its law suggests {suggested.text} with {eps} starting at {suggested.params[eps].value:g}: the smoothed "
             f"output entropy changes by {predicted:+.4g} nats."

@@ -12,6 +12,7 @@ The formula becomes gain*f(x) + shift with both learnable, under the keys `<site
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,8 +29,14 @@ from actsmith.nn.activation import Activation, Share
 from actsmith.surgery.blend import evaluate
 from actsmith.surgery.running import as_batches, run_batch, untouched
 from actsmith.surgery.swaps import SWAPS, Change, Swaps
+from actsmith.surgery.wrapped import refuse_inference_mode
 
 __all__ = ["calibrate", "calibrate_swaps"]
+
+HOOKS = (
+    "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called",
+    "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs",
+)  # fmt: skip
 
 
 @dataclass
@@ -61,9 +68,9 @@ class Moments:
 def calibrate(model: nn.Module | Swaps, batches: Iterable[Any], passes: int = 2) -> Swaps:
     """Give every swapped site the output mean and variance that it had before the swap, over the batches.
 
-    First the model runs with its old activations in force, to be measured; then the new ones are set in the order of
-    the sites as the batches pass, and every further pass settles what the passes before it left. Mean and
-    variance are over all units of a site.
+    First the model runs with its old activations in force, to be measured, whatever the weight of a blend; then the new
+    ones are set in the order of the sites as the batches pass, and every further pass settles what the passes before it
+    left. Mean and variance are over all units of a site.
 
     Args:
         model: the model that `replace_` changed, or the `Swaps` it returned.
@@ -71,7 +78,8 @@ def calibrate(model: nn.Module | Swaps, batches: Iterable[Any], passes: int = 2)
         passes: how many times to go through the batches with the new activations.
 
     Raises:
-        ActsmithError: nothing was swapped in the model, a site is no `Activation`, or no batch reached one.
+        ActsmithError: nothing was swapped in the model, a site is no `Activation`, no batch reached one, or an output
+            is not finite; or in `torch.inference_mode`, where the new parameters could not be trained.
     """
     swaps: Swaps | None = model if isinstance(model, Swaps) else vars(model).get(SWAPS)
     if swaps is None or swaps.undone:
@@ -85,6 +93,7 @@ def calibrate(model: nn.Module | Swaps, batches: Iterable[Any], passes: int = 2)
 
 def calibrate_swaps(swaps: Swaps, batches: Iterable[Any], passes: int = 2) -> None:
     """See `calibrate`."""
+    refuse_inference_mode("calibrate")
     for change in swaps.changed:
         if not isinstance(change.module, Activation):
             raise ActsmithError(
@@ -97,7 +106,7 @@ def calibrate_swaps(swaps: Swaps, batches: Iterable[Any], passes: int = 2) -> No
     def as_before(index: int) -> Callable[[nn.Module, Tensor], Tensor]:
         def hook(module: nn.Module, x: Tensor) -> Tensor:
             y = evaluate(swaps.changed[index].old, x, module.training)
-            targets[index].update(y)
+            targets[index].update(_finite(y, "old", swaps.changed[index]))
             return y
 
         return hook
@@ -122,8 +131,8 @@ def _pass(swaps: Swaps, batches: list[Any], targets: list[Moments], settle: bool
         def hook(module: nn.Module, x: Tensor) -> Tensor:
             plain = swaps.changed[index].plain
             assert plain is not None
-            y: Tensor = plain(x)
-            raw[index].update(y)
+            y: Tensor = plain.forward(x)
+            raw[index].update(_finite(y, "new", swaps.changed[index]))
             if settle:
                 _set(module, targets[index], raw[index])
             result: Tensor = module.forward(x)
@@ -134,6 +143,15 @@ def _pass(swaps: Swaps, batches: list[Any], targets: list[Moments], settle: bool
     _through(swaps, batches, calibrating)
     for change, target, now in zip(swaps.changed, targets, raw, strict=True):
         _set(change.module, target, now)
+
+
+def _finite(y: Tensor, which: str, change: Change) -> Tensor:
+    if not bool(y.isfinite().all()):
+        raise ActsmithError(
+            f"calibrate: {change.path}: {int((~y.isfinite()).sum())} of {y.numel()} outputs of the {which} activation "
+            "are nan or infinite; expected batches on which it is finite"
+        )
+    return y
 
 
 @torch.no_grad()
@@ -189,8 +207,8 @@ def _add_gain(change: Change) -> None:
     for name in plain._family.learnable:
         setattr(new, name, getattr(plain, name))
     vars(new)["calibration"] = names
-    for hook in plain._forward_hooks.values():
-        new.register_forward_hook(hook)
+    for name in HOOKS:  # the very dictionaries, which the handles of a blend and of the user refer to
+        vars(new)[name], vars(plain)[name] = vars(plain)[name], OrderedDict()
     for home, name in change.homes:
         home._modules[name] = new
     change.plain, change.module = plain, new

@@ -1,9 +1,8 @@
 """Replacing calls of functions in a module's forward, for that one instance.
 
-Where `torch.fx` traces the module's own forward (its children stay closed) and the traced code gives the same numbers,
-the calls become nodes that call child modules; otherwise a torch-function mode that lasts while that forward runs
-catches them. Either is held in the instance's `forward`, which deep-copies and pickles with the model; no class and no
-global changes.
+Where `actsmith.surgery.traced` can, the forward is traced and its calls become calls of child modules; otherwise a
+torch-function mode that lasts while that forward runs catches them. Either is held in the instance's `forward`, which
+deep-copies and pickles with the model; no class and no global changes.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 from torch.overrides import TorchFunctionMode
 
+from actsmith.errors import ActsmithError
 from actsmith.surgery.observe import base_name
+from actsmith.surgery.traced import Code, Edits, edited_graph
 
-__all__ = ["Edits", "InstanceForward", "traces"]
-
-Edits = Mapping[tuple[str, int], str]
-"""(function's name, which call of it in one run of the forward) -> name of the child module to call instead."""
+__all__ = ["InstanceForward"]
 
 _MODULE_CALL = nn.Module._call_impl.__code__
 
@@ -35,40 +34,74 @@ class InstanceForward:
         owner: the module whose forward it stands for.
         edits: which calls go where.
         method: "fx" or "mode".
+        shown: how often one run of the forward calls each function, as far as an example showed. What belongs behind a
+            call beyond these is not known, so the mode raises ActsmithError there; traced code always makes the same.
     """
 
-    def __init__(self, owner: nn.Module, edits: Edits, method: Literal["fx", "mode"]) -> None:
+    def __init__(self, owner: nn.Module, edits: Edits, method: Literal["fx", "mode"], shown: Mapping[str, int]) -> None:
         self.owner = owner
         self.edits = dict(edits)
         self.method = method
+        self.shown = dict(shown)
         self.inner: Any = vars(owner).get("forward")  # what the instance had in place of its class's forward
-        self._traced: Any = None
+        self._code = Code(edited_graph(owner, edits)) if method == "fx" else None
 
     @property
     def __signature__(self) -> inspect.Signature:
-        return inspect.signature(self._original())
+        return inspect.signature(self._original(self.owner))
 
-    def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_traced": None}  # generated code does not pickle; it is traced again
+    @property
+    def __code__(self) -> Any:
+        """That of the forward it stands for: `torch.export` names the program after it."""
+        return self._original(self.owner).__code__
 
-    def _original(self) -> Any:
-        return self.inner if self.inner is not None else types.MethodType(type(self.owner).forward, self.owner)
+    def _original(self, instance: nn.Module) -> Any:
+        if self.inner is None:
+            return types.MethodType(type(instance).forward, instance)
+        if instance is self.owner:
+            return self.inner
+        if isinstance(self.inner, InstanceForward):
+            return lambda *arguments, **keywords: self.inner.run(instance, arguments, keywords)
+        raise ActsmithError(
+            f"{type(instance).__name__}: a shallow copy (as DataParallel makes) of a module whose forward was replaced "
+            "on the instance before the swap cannot run: that forward belongs to the module copied; use copy.deepcopy"
+        )
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        if self.method == "fx":
-            if self._traced is None:
-                self._traced = edited_forward(self.owner, self.edits)
-            return self._traced(self.owner, *arguments, **keywords)
-        with _Redirect(self):
-            return self._original()(*arguments, **keywords)
+        instance = self.owner
+        if not torch.compiler.is_compiling():
+            caller = sys._getframe(1).f_locals.get("self")
+            if isinstance(caller, nn.Module) and vars(caller).get("forward") is self:
+                instance = caller  # the owner, or a shallow copy of it
+        return self.run(instance, arguments, keywords)
+
+    def run(self, instance: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """The forward of `instance`: the owner, or a shallow copy of it with children of its own."""
+        if self._code is not None:
+            return self._code.forward(instance, *arguments, **keywords)
+        # Code that Dynamo rewrote has frames that `_in_own_forward` cannot tell, so this part stays out of it.
+        redirected = _uncompiled if "torch._dynamo" in sys.modules else _redirected
+        return redirected(self, instance, arguments, keywords)
+
+
+def _redirected(
+    forward: InstanceForward, instance: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> Any:
+    with _Redirect(forward, instance):
+        return forward._original(instance)(*arguments, **keywords)
+
+
+_REDIRECTED = _redirected.__code__
+_uncompiled = _disable_dynamo(_redirected)  # torch.compiler.disable would import Dynamo, seconds, with this module
 
 
 class _Redirect(TorchFunctionMode):
     """Sends the calls that an `InstanceForward` names to its children, those in the owner's own forward alone."""
 
-    def __init__(self, forward: InstanceForward) -> None:
+    def __init__(self, forward: InstanceForward, instance: nn.Module) -> None:
         super().__init__()
         self.forward = forward
+        self.instance = instance
         self.names = {name for name, _ in forward.edits}
         self.counts: dict[str, int] = {}
 
@@ -81,7 +114,20 @@ class _Redirect(TorchFunctionMode):
         self.counts[name] = ordinal + 1
         child = self.forward.edits.get((name, ordinal))
         x = args[0] if args else kwargs.get("input")
-        return func(*args, **kwargs) if child is None else getattr(self.forward.owner, child)(x)
+        if child is None:
+            self._known(name, ordinal, x)
+            return func(*args, **kwargs)
+        return getattr(self.instance, child)(x)
+
+    def _known(self, name: str, ordinal: int, x: Any) -> None:
+        shown = self.forward.shown.get(name, 0)
+        if ordinal >= shown and isinstance(x, Tensor) and x.is_floating_point():
+            raise ActsmithError(
+                f"{type(self.instance).__name__}.forward: got call {ordinal + 1} of {name} in one run; the example of "
+                f"replace_ made {shown} in evaluation mode, so what belongs behind this one is not known. Give "
+                "replace_ an example that makes as many calls, leave the module out with where=, or let its forward "
+                "call one activation module, which stands for all its calls"
+            )
 
     def _in_own_forward(self) -> bool:
         """Whether the nearest module on the call stack is the owner: a child is entered through `Module._call_impl`."""
@@ -89,82 +135,7 @@ class _Redirect(TorchFunctionMode):
         while frame is not None:
             if frame.f_code is _MODULE_CALL:
                 return False
-            if frame.f_code is InstanceForward.__call__.__code__:
-                return frame.f_locals["self"].owner is self.forward.owner
+            if frame.f_code is _REDIRECTED:
+                return frame.f_locals["instance"] is self.instance
             frame = frame.f_back
         return False
-
-
-def edited_forward(owner: nn.Module, edits: Edits) -> Any:
-    """The forward of the owner's class as a function of (owner, ...), traced, with the calls replaced."""
-    graph = _trace(owner)
-    counts: dict[str, int] = {}
-    for node in list(graph.nodes):
-        if node.op not in ("call_function", "call_method"):
-            continue
-        name = base_name(node.target) if node.op == "call_function" else node.target.rstrip("_")
-        if name not in {n for n, _ in edits}:
-            continue
-        ordinal = counts.get(name, 0)
-        counts[name] = ordinal + 1
-        child = edits.get((name, ordinal))
-        if child is not None:
-            with graph.inserting_after(node):
-                new = graph.call_module(child, (node.args[0] if node.args else node.kwargs["input"],))
-            node.replace_all_uses_with(new)
-            graph.erase_node(node)
-    return type(fx.GraphModule(owner, graph)).forward
-
-
-class _OwnTracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return True
-
-
-def _trace(owner: nn.Module) -> fx.Graph:
-    before = set(vars(owner))
-    try:
-        return _OwnTracer().trace(owner)
-    finally:
-        for name in set(vars(owner)) - before:  # constants that the tracer stores
-            delattr(owner, name)
-
-
-def traces(owner: nn.Module, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> bool:
-    """Whether fx traces the owner's own forward into code that is the same in both modes and gives the same numbers.
-
-    A traced default argument is no longer None, so forwards with defaults are left to the mode, as are those that hold
-    constants, and instances whose forward something else has replaced.
-    """
-    if "forward" in vars(owner) or keywords or isinstance(owner, fx.GraphModule):
-        return False
-    plain = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = list(inspect.signature(type(owner).forward).parameters.values())[1:]
-    if any(p.default is not inspect.Parameter.empty or p.kind is not plain for p in parameters):
-        return False
-    training, codes = owner.training, []
-    try:
-        for mode in (True, False):
-            owner.training = mode
-            graph = _trace(owner)
-            if any(n.op == "get_attr" and not hasattr(owner, str(n.target).split(".")[0]) for n in graph.nodes):
-                return False
-            codes.append(graph.python_code("self").src)
-        if codes[0] != codes[1]:
-            return False
-        return _agrees(owner, arguments)
-    except Exception:
-        return False  # what fx cannot trace may fail in any way; the mode takes it
-    finally:
-        owner.training = training
-
-
-def _agrees(owner: nn.Module, arguments: tuple[Any, ...]) -> bool:
-    traced = edited_forward(owner, {})
-    results = []
-    for forward in (types.MethodType(type(owner).forward, owner), types.MethodType(traced, owner)):
-        torch.manual_seed(0)
-        with torch.no_grad():
-            results.append(forward(*(a.clone() if isinstance(a, Tensor) else a for a in arguments)))
-    first, second = results
-    return isinstance(first, Tensor) and isinstance(second, Tensor) and torch.equal(first, second)

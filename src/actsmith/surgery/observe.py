@@ -85,6 +85,7 @@ class Call:
         channel_dim: the dimension of the units: 1 behind a convolution, else -1.
         channels: how many there are.
         old: the activation as a function of its input.
+        mutates: it changed its input in place.
     """
 
     place: Place
@@ -98,6 +99,7 @@ class Call:
     fed: bool = False
     channel_dim: int = -1
     channels: int | None = None
+    mutates: bool = False
 
     @property
     def squashes(self) -> bool:
@@ -159,11 +161,12 @@ class Observer:
         self.judge = judge
         self.before, self.after = before, after
         self.calls: dict[Place, Call] = {}
+        self.shown: dict[tuple[str, str], int] = {}  # (owner, function's name) -> the most calls in one run of it
         self.nested = nested
         self.keep_arguments = keep_arguments
         self.arguments: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
         self._stack: list[_Frame] = []
-        self._inside: list[Place] = []
+        self._inside: list[tuple[Place, Tensor, int]] = []  # the calls that run, their inputs and those's versions
         self._paused = False
         self._channel_dim: int | None = None
         self._outputs: Any = _outputs() if follow else None
@@ -270,6 +273,7 @@ class Observer:
         frame = self._stack[-1]
         place = Place("function", frame.path, name, frame.counts.get(name, 0))
         frame.counts[name] = place.ordinal + 1
+        self.shown[frame.path, name] = max(self.shown.get((frame.path, name), 0), place.ordinal + 1)
         if not isinstance(x, Tensor) or not x.is_floating_point():
             return function(*arguments, **keywords)
         what = self._what(function, name, arguments, keywords)
@@ -308,11 +312,12 @@ class Observer:
         self.calls[place].count += 1
         if self.before is not None:
             self._quietly(self.before, place, x)
-        self._inside.append(place)
+        self._inside.append((place, x, _version(x)))
 
     def _finish(self, place: Place, y: Any) -> None:
-        if self._inside and self._inside[-1] == place:
-            self._inside.pop()
+        if self._inside and self._inside[-1][0] == place:
+            _, x, version = self._inside.pop()
+            self.calls[place].mutates |= _version(x) != version
         if not isinstance(y, Tensor):
             return
         if self._outputs is not None:
@@ -375,6 +380,10 @@ def _stored(value: Callable[..., Any]) -> Recognised | None:
     if module.startswith("torch") and name and name not in FUNCTIONS:
         return None
     return recognise(value)
+
+
+def _version(x: Tensor) -> int:
+    return 0 if x.is_inference() else x._version
 
 
 def _compiled(module: nn.Module) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from actsmith.errors import ActsmithError, LawError
 from actsmith.surgery.observe import Observer, Place
@@ -131,7 +132,7 @@ class _Watch:
         self.wanted = wanted
         self.strict = strict
         self.statistics: dict[Place, Statistics] = {}
-        self.outputs: list[tuple[Place, Tensor]] | None = [] if gradients else None
+        self.outputs: list[tuple[Place, GradientEdge]] | None = [] if gradients else None
         self.forced: list[str] = []
         if wanted is None:
             self.observer = observing(model, before=self._before, after=self._after, follow=True)
@@ -163,12 +164,12 @@ class _Watch:
         if place in self.statistics and y.is_floating_point():
             self.statistics[place].see_output(y, self.observer.calls[place].channel_dim)
             if self.outputs is not None and y.requires_grad:
-                self.outputs.append((place, y))
+                self.outputs.append((place, get_gradient_edge(y)))  # of y as it is here; it may change in place later
 
     def backward(self, loss: Tensor) -> None:
         outputs = self.outputs or []
         if outputs:
-            grads = torch.autograd.grad(loss, [y for _, y in outputs], allow_unused=True)
+            grads = torch.autograd.grad(loss, [edge for _, edge in outputs], allow_unused=True)
             for (place, _), g in zip(outputs, grads, strict=True):
                 if g is not None:
                     self.statistics[place].see_gradient(g)

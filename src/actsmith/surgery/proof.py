@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from math import inf
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from actsmith.errors import ActsmithError
-from actsmith.surgery.observe import Observer
+from actsmith.surgery.blend import evaluate
+from actsmith.surgery.observe import Observer, Place
+from actsmith.surgery.recompute import gradients_kept, refuse_recomputed
 from actsmith.surgery.running import run_example, untouched
 from actsmith.surgery.sites import observing
 from actsmith.surgery.swaps import Change
@@ -31,19 +36,27 @@ def observe_example(model: nn.Module, example: Any) -> tuple[Observer, dict[str,
     return observer, counts
 
 
-def prove(model: nn.Module, changed: Sequence[Change], before: dict[str, dict[str, int]], example: Any) -> None:
+def prove(
+    model: nn.Module,
+    changed: Sequence[Change],
+    before: dict[str, dict[str, int]],
+    example: Any,
+    mutating: Collection[Place] = (),
+) -> None:
     """Run the example in both modes and write the counts into the changes.
 
     The calls are counted in the new modules' own forward, not by hooks: torch's encoder layer leaves its fused path
     where a hook hangs, and the proof would not see what it does without one.
 
     Raises:
-        ActsmithError: a new activation ran another number of times than the old one, or none of them ran.
+        ActsmithError: a new activation ran another number of times than the old one, none of them ran, the model
+            relies on an activation's changing its input in place, as those in `mutating` do, or checkpointing runs a
+            call again in the backward pass where it cannot be redirected.
     """
     for change in changed:
         change.ran = {}
     for mode, training in MODES.items():
-        with untouched(model, training), _counting([c.module for c in changed]) as counts:
+        with untouched(model, training), _counting(changed) as counts:
             _run(model, example, mode)
         for change, count in zip(changed, counts, strict=True):
             assert change.ran is not None
@@ -61,11 +74,81 @@ def prove(model: nn.Module, changed: Sequence[Change], before: dict[str, dict[st
             "replace_: the example runs none of the chosen sites, so nothing could be proven and the model was "
             "restored; give an example that reaches them"
         )
+    _prove_without_mutation(model, [c for c in changed if c.site.place in mutating], example)
+    _prove_backward(model, [c for c in changed if c.method == "mode"], example)
 
 
-def _run(model: nn.Module, example: Any, mode: str) -> None:
+def _prove_backward(model: nn.Module, redirected: Sequence[Change], example: Any) -> None:
+    # An optimiser may hang on such a hook, so a backward pass would take a step: it is left.
+    if not redirected or any(p._post_accumulate_grad_hooks for p in model.parameters()):
+        return
+    with untouched(model, training=True, grad=True), gradients_kept(model):
+        refuse_recomputed(model, redirected, _tensors(_run(model, example, "train")))
+
+
+def _prove_without_mutation(model: nn.Module, mutating: Sequence[Change], example: Any) -> None:
+    """Old activations that changed their inputs in place must serve as well where they only return their result.
+
+    Both are run behind the new sites, in evaluation mode. A model that discards the result, or reads the changed input
+    under another name, gives something else the second time.
+    """
+    if not mutating:
+        return
+
+    def outputs(in_place: Sequence[Change]) -> list[Tensor]:
+        forwards = [(c.module, _old_behind(c, c in in_place)) for c in mutating]
+        with untouched(model, training=False), _forwards(forwards):
+            return [t.clone() for t in _tensors(_run(model, example, "eval"))]
+
+    wanted = outputs(mutating)
+    noise = _distance(wanted, outputs(mutating))
+    if _distance(wanted, outputs([])) <= noise:
+        return
+    relied = [c for c in mutating if _distance(wanted, outputs([d for d in mutating if d is not c])) > noise]
+    shown = ", ".join(c.site.path for c in (relied or mutating)[:5])
+    raise ActsmithError(
+        f"replace_: {type(model).__name__} relies on {shown} changing its input in place: it discards the result, or "
+        "reads the changed input under another name; a new activation leaves its input as it is, so the model was "
+        "restored. Use the result (x = act(x)) in the forward, or leave these sites out with where="
+    )
+
+
+def _old_behind(change: Change, in_place: bool) -> Callable[[Tensor], Tensor]:
+    def forward(x: Tensor) -> Tensor:
+        y = evaluate(change.old, x.clone(), training=False)
+        return x.copy_(y) if in_place else y
+
+    return forward
+
+
+def _tensors(output: Any) -> list[Tensor]:
+    """Those in a model's output: itself, or in nested dictionaries, lists, tuples and dataclasses."""
+    if isinstance(output, Tensor):
+        return [output]
+    if isinstance(output, Mapping):
+        return [t for value in output.values() for t in _tensors(value)]
+    if isinstance(output, list | tuple):
+        return [t for value in output for t in _tensors(value)]
+    if is_dataclass(output):
+        return [t for f in fields(output) for t in _tensors(getattr(output, f.name))]
+    return []
+
+
+def _distance(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
+    """The largest difference; infinite where the shapes, or what is finite, differ."""
+    largest = 0.0
+    for a, b in zip(first, second, strict=True):
+        if a.shape != b.shape or not torch.equal(a.isfinite(), b.isfinite()):
+            return inf
+        kept = a.isfinite()
+        if kept.any():
+            largest = max(largest, float((a[kept].double() - b[kept].double()).abs().max()))
+    return largest
+
+
+def _run(model: nn.Module, example: Any, mode: str) -> Any:
     try:
-        run_example(model, example)
+        return run_example(model, example)
     except ActsmithError:
         raise
     except Exception as error:
@@ -76,23 +159,35 @@ def _run(model: nn.Module, example: Any, mode: str) -> None:
 
 
 @contextmanager
-def _counting(modules: Sequence[nn.Module]) -> Iterator[list[int]]:
-    counts = [0] * len(modules)
-    before = [vars(m).get("forward") for m in modules]
+def _counting(changed: Sequence[Change]) -> Iterator[list[int]]:
+    counts = [0] * len(changed)
 
     def counted(index: int, forward: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **keywords: Any) -> Any:
             counts[index] += 1
-            return forward(*arguments, **keywords)
+            try:
+                return forward(*arguments, **keywords)
+            except ActsmithError as error:
+                widths = "; with share='channel' every call must have as many units: leave the site out with where="
+                hint = widths if getattr(changed[index].module, "share", None) == "channel" else ""
+                raise ActsmithError(f"replace_: {changed[index].path}: {error}{hint}") from error
 
         return call
 
-    try:
-        for index, module in enumerate(modules):
-            vars(module)["forward"] = counted(index, module.forward)
+    with _forwards([(c.module, counted(i, c.module.forward)) for i, c in enumerate(changed)]):
         yield counts
+
+
+@contextmanager
+def _forwards(forwards: Sequence[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[None]:
+    """Each module with the forward beside it."""
+    before = [vars(m).get("forward") for m, _ in forwards]
+    try:
+        for module, forward in forwards:
+            vars(module)["forward"] = forward
+        yield
     finally:
-        for module, forward in zip(modules, before, strict=True):
+        for (module, _), old in zip(forwards, before, strict=True):
             vars(module).pop("forward", None)
-            if forward is not None:
-                vars(module)["forward"] = forward
+            if old is not None:
+                vars(module)["forward"] = old

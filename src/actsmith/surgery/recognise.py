@@ -46,21 +46,22 @@ class Recognised:
     unit_range: bool
 
 
-def recognise(function: Callable[[Tensor], Any], device: torch.device | None = None) -> Recognised | None:
+def recognise(function: Callable[[Tensor], Any], device: torch.device | str = "cpu") -> Recognised | None:
     """What `function` computes elementwise in float32; None where that is no activation."""
     x = torch.tensor(GRID, dtype=torch.float32, device=device)
     try:
         with torch.no_grad():
             y, back = function(x.clone()), function(x[::2].flip(0))
+            expected = ((y, x.shape), (back, x[::2].shape))
+            if not all(isinstance(v, Tensor) and v.shape == s and v.is_floating_point() for v, s in expected):
+                return None
+            y, back = y.double().cpu(), back.double().cpu()
     except Exception:
-        return None  # whatever it is, it is no function of one vector
-    expected = ((y, x.shape), (back, x[::2].shape))
-    if not all(isinstance(v, Tensor) and v.shape == s and v.is_floating_point() for v, s in expected):
-        return None
-    values = y.double().cpu().numpy()
+        return None  # whatever it is, it is no function of one vector, or it has no values (the meta device)
+    values = y.numpy()
     with np.errstate(invalid="ignore"):
         bend = np.abs(np.diff(values, 2)).max()
-        if not np.allclose(values[::2], back.flip(0).double().cpu().numpy(), rtol=1e-6, atol=1e-7, equal_nan=True):
+        if not np.allclose(values[::2], back.flip(0).numpy(), rtol=1e-6, atol=1e-7, equal_nan=True):
             return None
         if not (np.isfinite(values).all() and bend > 1e-5 * np.abs(values).max()):
             return None
@@ -80,7 +81,7 @@ def recognise_module(module: nn.Module) -> Recognised | None:
     if isinstance(module, nn.PReLU) and module.weight.numel() > 1:
         return Recognised("prelu", None, False)
     training = module.training
-    device = parameters[0].device if parameters else None
+    device = parameters[0].device if parameters else torch.device("cpu")  # not the default one, which may be meta
     try:
         module.training = False
         return recognise(module.forward, device)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Sequence
+from operator import index
 from typing import Any
 
 import torch
@@ -19,12 +20,13 @@ from actsmith.formula.catalogue import FormulaLike
 from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation, Share
 from actsmith.surgery.blend import Blend
-from actsmith.surgery.functional import InstanceForward, traces
-from actsmith.surgery.observe import Observer, stored_callables
+from actsmith.surgery.functional import InstanceForward
+from actsmith.surgery.observe import Observer, StoredCall, stored_callables
 from actsmith.surgery.proof import observe_example, prove
 from actsmith.surgery.running import example_for, untouched
 from actsmith.surgery.sites import LOOKED_FOR, Site, sites, sites_of
 from actsmith.surgery.swaps import SWAPS, Change, Swaps
+from actsmith.surgery.traced import traces
 from actsmith.surgery.where import Where, choose
 from actsmith.surgery.wrapped import refuse_wrapped
 
@@ -70,7 +72,8 @@ def replace_(
             cannot be found unless an example is given.
 
     Raises:
-        ActsmithError: no site found or chosen; a wrapped model; the proof fails (the model is then as before).
+        ActsmithError: no site found or chosen; a wrapped model; a function that writes into `out=`; the proof fails,
+            or the model relies on an activation that changes its input in place (the model is then as before).
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
@@ -88,18 +91,19 @@ def replace_(
         example = example_for(model, example)
         observer, before = observe_example(model, example)
     found = sites(model) if observer is None else sites_of(model, observer)
-    chosen, skipped = _possible(*choose(found, where, gates, squashes))
+    chosen, skipped = _possible(*choose(model, found, where, gates, squashes))
     _check(model, found, chosen, skipped, where)
-    schedule = Blend(blend) if isinstance(blend, int) else blend
+    schedule = blend if blend is None or isinstance(blend, Blend) else Blend(index(blend))
     swaps = Swaps(model, found=found, changed=(), skipped=skipped, restore=[], blend=schedule)
     try:
         swaps.changed = tuple(_apply(model, chosen, _maker(to, share), observer, swaps._restore))
+        if prove_it:
+            assert observer is not None
+            prove(model, swaps.changed, before, example, {p for p, call in observer.calls.items() if call.mutates})
         if swaps.blend is not None:
             _install(swaps.blend, swaps)
-        if prove_it:
-            prove(model, swaps.changed, before, example)
     except BaseException:
-        swaps.undo()
+        swaps._put_back()
         raise
     _remember(swaps)
     return swaps
@@ -201,6 +205,7 @@ def _apply(
         new = _settle(make(site), owner, model)
         if site.kind == "module":
             old: Any = getattr(owner, place.name)
+            new.train(old.training)
             paths = [site.path, *site.aliases]
             homes = [(model.get_submodule(p.rpartition(".")[0]), p.rpartition(".")[2]) for p in paths]
             for home, name in homes:
@@ -220,28 +225,40 @@ def _apply(
             edits.setdefault(place.owner, {})[place.name, place.ordinal] = child
             path = f"{place.owner}.{child}" if place.owner else child
             call = observer.calls[place].old
-            assert call is not None
+            assert isinstance(call, StoredCall)
+            _refuse_out(site, call)
             changed.append(Change(site, new, path, "function", call, ((owner, child),)))
         _leave_fused_paths(model, place.owner, restore)
     for path, calls in edits.items():
         assert observer is not None
-        method = _redirect(model, model.get_submodule(path), calls, observer.arguments.get(path), restore)
+        method = _redirect(model, path, calls, observer, restore)
         for change in changed:
             if change.method == "function" and change.site.place.owner == path:
                 change.method = method
     return changed
 
 
+def _refuse_out(site: Site, call: StoredCall) -> None:
+    if call.keywords.get("out") is not None:
+        raise ActsmithError(
+            f"replace_: {site.path} writes into a tensor of its caller's (out=), which a new activation would leave as "
+            "it is; leave it out with where=, or use the function's result instead of out="
+        )
+
+
 def _redirect(
     model: nn.Module,
-    owner: nn.Module,
+    path: str,
     calls: dict[tuple[str, int], str],
-    arguments: tuple[tuple[Any, ...], dict[str, Any]] | None,
+    observer: Observer,
     restore: list[Callable[[], None]],
 ) -> str:
+    owner = model.get_submodule(path)
+    arguments = observer.arguments.get(path)
     with untouched(model, training=False):
         traced = arguments is not None and traces(owner, *arguments)
-    forward = InstanceForward(owner, calls, "fx" if traced else "mode")
+    shown = {name: observer.shown.get((path, name), 0) for name, _ in calls}
+    forward = InstanceForward(owner, calls, "fx" if traced else "mode", shown)
     inner = vars(owner).get("forward")
 
     def back() -> None:

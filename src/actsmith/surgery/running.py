@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from actsmith.errors import ActsmithError
 
@@ -21,7 +22,7 @@ _TARGETS = ("label", "labels", "label_ids", "targets")
 def untouched(model: nn.Module, training: bool | None = None, grad: bool = False) -> Iterator[None]:
     """Run in evaluation or training mode (None: as is); afterwards modes, buffers and random state are as before."""
     modes = [(m, m.training) for m in model.modules()]
-    buffers = [(b, b.detach().clone()) for b in model.buffers()] if training else []
+    held = [(m, dict(m._buffers.items()), _contents(m)) for m in model.modules()]
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
     try:
         with torch.random.fork_rng(devices), torch.set_grad_enabled(grad):
@@ -31,9 +32,31 @@ def untouched(model: nn.Module, training: bool | None = None, grad: bool = False
     finally:
         for module, mode in modes:
             module.training = mode
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
+        for module, buffers, contents in held:
+            _put_back(module, buffers, contents)
+
+
+def _contents(module: nn.Module) -> dict[str, Tensor]:
+    return {n: b.detach().clone() for n, b in module._buffers.items() if b is not None and not is_lazy(b)}
+
+
+@torch.no_grad()
+def _put_back(module: nn.Module, buffers: Mapping[str, Tensor | None], contents: Mapping[str, Tensor]) -> None:
+    """Objects and values: a forward may put another tensor in a buffer's place, resize it or write into it.
+
+    In evaluation mode too, as the observers of quantisation do. What was not touched is not written, so that a graph
+    that holds it stays valid.
+    """
+    if isinstance(module._buffers, dict):  # that of a scripted module is not, and its buffers cannot be exchanged
+        module._buffers.clear()
+        module._buffers.update(buffers)
+    for name, before in contents.items():
+        buffer = module._buffers[name]
+        assert buffer is not None
+        if buffer.shape != before.shape:
+            buffer.resize_(before.shape)
+        if not buffer.is_meta and not torch.equal(buffer, before):
+            buffer.copy_(before)
 
 
 def run_example(model: nn.Module, example: Any, seed: int = 0) -> Any:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.optim import Optimizer
 
+from actsmith.errors import ActsmithError
 from actsmith.nn.activation import Activation
+from actsmith.surgery.functional import InstanceForward
 from actsmith.surgery.recognise import recognise_module
 from actsmith.surgery.sites import Site
 
@@ -90,6 +94,7 @@ class Swaps:
         self.blend = blend
         self._restore = list(restore)
         self._optimizers: list[tuple[Optimizer, dict[str, Any]]] = []
+        self._placed = {n: (p.dtype, p.device) for n, p in model.named_parameters() if p.is_floating_point()}
 
     @property
     def undone(self) -> bool:
@@ -123,23 +128,82 @@ class Swaps:
     def attach(self, optimizer: Optimizer, **options: Any) -> None:
         """Add the new parameters to a live optimiser, with zero weight decay; `undo` takes them out again.
 
-        Parameters that the optimiser has already are left as they are.
+        Parameters that the optimiser has already are left as they are. To be called, as `calibrate` and `undo` are,
+        before a learning-rate scheduler is built: schedulers as LambdaLR and OneCycleLR hold one entry per group that
+        they found, and fail in their next step. A warning says so where the optimiser has had a scheduler.
         """
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         new = [p for p in self.parameters() if id(p) not in held]
         if new:
+            if getattr(optimizer.step, "_wrapped_by_lr_sched", False):
+                warnings.warn(
+                    f"attach: this {type(optimizer).__name__} has a learning-rate scheduler, which does not know the "
+                    "new group and may fail in its next step; attach (and calibrate) first, then build the scheduler",
+                    stacklevel=2,
+                )
             optimizer.add_param_group({"params": new, "weight_decay": 0.0, **options})
             self._optimizers.append((optimizer, optimizer.param_groups[-1]))
 
     def undo(self) -> None:
-        """Put every old activation back; the model is bit for bit what it was. A second call does nothing."""
+        """Put every old activation back; the model is bit for bit what it was. A second call does nothing.
+
+        The old ones take on the mode (training or evaluation), dtype and device that the model was given meanwhile.
+
+        Raises:
+            ActsmithError: a later swap is in force, or a module or forward was put in the place of this one's; nothing
+                is changed then.
+        """
+        if self.undone:
+            return
+        self._refuse_unless_last()
         for optimizer, group in self._optimizers:
             optimizer.param_groups[:] = [g for g in optimizer.param_groups if g is not group]
             for parameter in group["params"]:
                 optimizer.state.pop(parameter, None)
         self._optimizers.clear()
+        for change in self.changed:
+            if isinstance(change.old, nn.Module):
+                self._bring_along(change, change.old)
+        self._put_back()
+
+    def _put_back(self) -> None:
         while self._restore:
             self._restore.pop()()
+
+    def _refuse_unless_last(self) -> None:
+        last = vars(self.model).get(SWAPS)
+        if isinstance(last, Swaps) and last is not self:
+            raise ActsmithError(
+                f"undo: a later swap of this model is in force, of {', '.join(c.path for c in last.changed)}; undo the "
+                "later one first"
+            )
+        for change in self.changed:
+            for home, name in change.homes:
+                if home._modules.get(name) is not change.module:
+                    raise ActsmithError(
+                        f"undo: {change.path} is a {type(home._modules.get(name)).__name__} that was put there after "
+                        f"the swap; expected the {type(change.module).__name__} of the swap; undo that change first"
+                    )
+                forward = vars(home).get("forward")
+                ours = isinstance(forward, InstanceForward) and name in forward.edits.values()
+                if change.method in ("fx", "mode") and not ours:
+                    raise ActsmithError(
+                        f"undo: the `forward` of the {type(home).__name__} that calls {change.path} was set after the "
+                        f"swap, to a {type(forward).__name__}; undo that change first"
+                    )
+
+    def _bring_along(self, change: Change, old: nn.Module) -> None:
+        """Give the old module the mode of the new one, and the dtype and device that the nearest parameter went to."""
+        old.train(change.module.training)
+        paths = {c.path for c in self.changed}
+        now = {n: p for n, p in self.model.named_parameters() if n.rpartition(".")[0] not in paths}
+        near = max((n for n in now if n in self._placed), key=lambda n: _common(n, change.path), default=None)
+        if near is not None:
+            dtype, device = self._placed[near]
+            old.to(
+                dtype=None if now[near].dtype == dtype else now[near].dtype,
+                device=None if now[near].device == device else now[near].device,
+            )
 
     def calibrate(self, batches: Iterable[Any], passes: int = 2) -> None:
         """See `actsmith.surgery.calibrate.calibrate`."""
@@ -174,6 +238,12 @@ class Swaps:
 
     def __repr__(self) -> str:
         return f"<Swaps: {len(self.changed)} of {len(self.found)} sites{', undone' if self.undone else ''}>"
+
+
+def _common(first: str, second: str) -> int:
+    """How many leading parts two paths share."""
+    pairs = zip(first.split("."), second.split("."), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _name(module: nn.Module) -> str:

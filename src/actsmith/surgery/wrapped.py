@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from actsmith.errors import ActsmithError
 
-__all__ = ["refuse_wrapped", "unwrapped"]
+__all__ = ["refuse_inference_mode", "refuse_wrapped", "unwrapped"]
 
 _ADVICE = {
     "OptimizedModule": "swap in the original (`model._orig_mod`), then call torch.compile again",
@@ -25,8 +26,9 @@ def refuse_wrapped(model: nn.Module) -> None:
     """Raise where a swap would not take effect, or not be trained or saved.
 
     Raises:
-        ActsmithError: says which wrapper, where, and what to do first.
+        ActsmithError: says which wrapper, where, and what to do first; or inference mode is on.
     """
+    refuse_inference_mode("replace_")
     for path, module in model.named_modules():
         where = f" at {path!r}" if path else ""
         for kind in type(module).__mro__:
@@ -38,6 +40,15 @@ def refuse_wrapped(model: nn.Module) -> None:
                 f"replace_: {name} was compiled in place by `.compile()`; swap before that, or reset with "
                 "`module._compiled_call_impl = None` and compile again afterwards"
             )
+
+
+def refuse_inference_mode(what: str) -> None:
+    """Raise where new parameters would be inference tensors, which autograd never takes."""
+    if torch.is_inference_mode_enabled():
+        raise ActsmithError(
+            f"{what}: got torch.inference_mode(), in which new parameters could never be trained; call it outside, or "
+            "under torch.no_grad()"
+        )
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

@@ -106,7 +106,8 @@ def _mean_ratio(f: Formula, psi: Formula, law: Law) -> Estimate:
         if best.error <= TOLERANCE * max(1.0, abs(best.value)):
             break
     if not _resolved(best):
-        raise NumericsError(f"E[psi'/f'] does not converge {_place(terms, law, rule, splits)} (error {best.error:.1e})")
+        size = f" (error {best.error:.1e})" if isfinite(best.error) else ""
+        raise NumericsError(f"E[psi'/f'] does not converge {_place(terms, law, rule, splits)}{size}")
     mass = _moving_mass(f, law)
     return Estimate(best.value / mass, best.error / mass)
 
@@ -138,7 +139,7 @@ def _place(terms: Array, law: Law, rule: Nodes, splits: tuple[float, ...]) -> st
     nearest = min(points, key=lambda point: abs(point - x))
     outside = not min(points) <= x <= max(points)
     if outside and abs(x - nearest) > law.quantile(0.75) - law.quantile(0.25):
-        return f"as x -> {'-' if x < nearest else ''}inf"
+        return f"in the {'left' if x < nearest else 'right'} tail"
     return f"near x = {nearest:.4g}"
 
 
