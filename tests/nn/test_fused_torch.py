@@ -169,3 +169,14 @@ def test_both_routes_train_alike() -> None:
             losses.append(loss.item())
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert acts.nn.backend is backend
+
+
+def test_models_of_different_formulas_compile_one_after_the_other() -> None:
+    """Their constants differ where the code is the same; Dynamo must not make inputs of them."""
+    torch._dynamo.reset()
+    x = torch.randn(6, 4)
+    for names in (["silu"], ["crrelu", "crrelu"], ["gelu", "mish"]):
+        layers = [layer for name in names for layer in (nn.Linear(4, 4), Activation(name))]
+        model = nn.Sequential(*layers)
+        compiled = torch.compile(model, backend="eager", fullgraph=True)
+        assert torch.allclose(compiled(x), model(x), atol=1e-6)

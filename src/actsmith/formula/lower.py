@@ -37,12 +37,20 @@ _PROBE = np.array(
 
 @dataclass(frozen=True)
 class Instruction:
-    """slot <- op(*slots), a constant, or a spline: the table's name, the slot, and the order of derivative as value."""
+    """slot <- op(*slots), a constant, or a spline: the table's name, the slot, and the order of derivative as value.
+
+    The value is kept as text: torch.compile would make an input of a number that differs from one program to the next.
+    """
 
     op: str
     args: tuple[int, ...] = ()
-    value: float = 0.0
+    number: str = "0.0"
     table: str = ""
+
+    @property
+    def value(self) -> float:
+        """The number."""
+        return float(self.number)
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,7 @@ class _Builder:
         self.products: dict[int, tuple[sp.Expr, list[int]]] = {}  # slot -> the product and its factors' slots
 
     def emit(self, op: str, *args: int, value: float = 0.0, table: str = "") -> int:
-        instruction = Instruction(op, args, value, table)
+        instruction = Instruction(op, args, repr(float(value)), table)
         slot = self.slots.get(instruction)
         if slot is None:
             self.instructions.append(instruction)
