@@ -206,6 +206,16 @@ def test_evaluation_between_steps_is_not_sampled() -> None:
         descent.step()
 
 
+def test_a_missing_sample_changes_nothing() -> None:
+    model = nn.Sequential(HermiteActivation("relu", 6))
+    descent = EntropyDescent(model, 1.0, keep="critical")
+    with torch.no_grad():
+        model[0].eps1.fill_(0.1)
+    with pytest.raises(ActsmithError, match="no activation was called in training mode"):
+        descent.step()
+    assert values(model).tolist() == pytest.approx([0.1, 0, 0, 0, 0, 0])
+
+
 def test_gradient_accumulation_pools_the_micro_batches() -> None:
     model = network()
     descent = EntropyDescent(model, 1.0, every=1, samples=1000)

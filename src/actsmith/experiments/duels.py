@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from actsmith.experiments.findings import Table
+from actsmith.experiments.findings import Table, Verdict
 from actsmith.experiments.statistics import holm, paired_difference, paired_p
 
-__all__ = ["Duel", "Verdict", "duel", "together"]
-
-Verdict = Literal["reproduced", "partly reproduced", "not reproduced", "not resolved"]
+__all__ = ["Duel", "duel", "together"]
 
 LEVEL = 0.05
 

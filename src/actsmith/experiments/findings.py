@@ -14,7 +14,10 @@ from actsmith.experiments.folder import RunFolder
 from actsmith.experiments.problem import Metric
 from actsmith.experiments.statistics import effect_size, holm, interval, paired_difference, paired_p
 
-__all__ = ["Claim", "Curves", "Findings", "Row", "Series", "Table", "comparison", "scores"]
+__all__ = ["Claim", "Curves", "Findings", "Row", "Series", "Table", "Verdict", "comparison", "scores"]
+
+Verdict = Literal["reproduced", "partly reproduced", "not reproduced", "not resolved"]
+"""What the intervals say of a statement."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ class Claim:
     """A statement of the paper and what became of it here."""
 
     statement: str
-    verdict: Literal["reproduced", "not reproduced", "partly reproduced", "not resolved", "out of reach here"]
+    verdict: Verdict | Literal["out of reach here"]
     evidence: str
 
 

@@ -220,27 +220,21 @@ class EntropyDescent:
 
     def _update(self) -> None:
         samples = [tap.disarm() for tap in self._taps]
-        for kept in self._kept:
-            kept.update()
-        with torch.autocast(self._parameters[0].device.type, enabled=False):
-            outputs = [_outputs(tap, x) for tap, x in zip(self._taps, samples, strict=True)]
-            self._descend(outputs, sum(x is not None for x in samples))
-
-    def _descend(self, outputs: list[Tensor], called: int) -> None:
-        """From the sampled outputs, with their graphs, to the gradients held until the next update.
-
-        Args:
-            outputs: z of every tap.
-            called: how many taps have a sample in this process.
-        """
-        sums = [sums_of(z.detach()) for z in outputs]
-        *sums, everywhere = self._summed([*sums, torch.tensor([float(called)]).to(sums[0])])
-        if not float(everywhere):
+        called = torch.tensor([float(sum(x is not None for x in samples))], device=self._parameters[0].device)
+        if not float(self._summed([called])[0]):  # in no process
             raise ActsmithError(
                 "entropy descent: a sample was due and no activation was called in training mode since the last step; "
                 "call the model before step(), with a batch that is not empty; create EntropyDescent before "
                 "torch.compile first runs the model, and anew after its activations were exchanged"
             )
+        for kept in self._kept:
+            kept.update()
+        with torch.autocast(self._parameters[0].device.type, enabled=False):
+            self._descend([_outputs(tap, x) for tap, x in zip(self._taps, samples, strict=True)])
+
+    def _descend(self, outputs: list[Tensor]) -> None:
+        """From the sampled outputs, with their graphs, to the gradients held until the next update."""
+        sums = self._summed([sums_of(z.detach()) for z in outputs])
         u_std = [standardised(z.detach(), s) for z, s in zip(outputs, sums, strict=True)]
         fresh = self._summed([counts_of(u) for u, _ in u_std])
         totals = {id(p): torch.zeros_like(p, dtype=torch.float64) for p in self._parameters}

@@ -130,7 +130,7 @@ def _scale(axis: Any, q: Array, mass: Array) -> None:
 def plot_correction(found: Correction, file: Path | IO[str]) -> None:
     """The shape psi, and f with so much of it, in both signs, that the difference shows."""
     low, high = _window(found.law)
-    kinks = found.f.kinks  # psi has no others, and finding that out may take seconds
+    kinks = (*found.f.kinks, *found.law.breakpoints)  # those of f and of the law's density are all that psi has
     psi, base = (_curve(f, kinks, low, high) for f in (Formula(found.psi), found.f))
     height, span = np.nanquantile(np.abs(psi[1]), 0.95), np.ptp(base[1][np.isfinite(base[1])])  # psi may have a pole
     eps = _one_digit(0.15 * span / height) if height > 0 and span > 0 else 0.01

@@ -22,9 +22,10 @@ from actsmith.errors import ActsmithError
 from actsmith.surgery.observe import base_name
 from actsmith.surgery.traced import Code, Edits, edited_graph
 
-__all__ = ["InstanceForward"]
+__all__ = ["MODULE_CALL", "InstanceForward"]
 
-_MODULE_CALL = nn.Module._call_impl.__code__
+MODULE_CALL = nn.Module._call_impl.__code__
+"""The frame through which every call of a module goes."""
 
 
 class InstanceForward:
@@ -133,7 +134,7 @@ class _Redirect(TorchFunctionMode):
         """Whether the nearest module on the call stack is the owner: a child is entered through `Module._call_impl`."""
         frame: types.FrameType | None = sys._getframe(2)
         while frame is not None:
-            if frame.f_code is _MODULE_CALL:
+            if frame.f_code is MODULE_CALL:
                 return False
             if frame.f_code is _REDIRECTED:
                 return frame.f_locals["instance"] is self.instance

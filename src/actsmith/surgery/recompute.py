@@ -18,12 +18,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from actsmith.errors import ActsmithError
+from actsmith.surgery.functional import MODULE_CALL
 from actsmith.surgery.observe import base_name
 from actsmith.surgery.swaps import Change
 
 __all__ = ["backward_once", "gradients_kept", "refuse_recomputed"]
-
-_MODULE_CALL = nn.Module._call_impl.__code__
 
 
 def refuse_recomputed(model: nn.Module, changed: Sequence[Change], output: Sequence[Tensor]) -> None:
@@ -98,7 +97,7 @@ class _Watch(TorchFunctionMode):
         frame: types.FrameType | None = sys._getframe(2)
         owned = False
         while frame is not None and frame.f_code is not _BACKWARD:
-            if frame.f_code is _MODULE_CALL:
+            if frame.f_code is MODULE_CALL:
                 return set()
             modules = [v for v in frame.f_locals.values() if isinstance(v, nn.Module)]
             found = {self.paths[id(m), name] for m in modules if (id(m), name) in self.paths}

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from actsmith.experiments.checkpoint import Checkpoint
 from actsmith.experiments.experiment import Experiment, Report, describe
-from actsmith.experiments.findings import Claim, Table
+from actsmith.experiments.findings import Claim, Table, Verdict
 from actsmith.experiments.folder import RunFolder
 from actsmith.experiments.loop import Runtime, fit
 from actsmith.experiments.problem import Metric, Problem
@@ -43,8 +43,6 @@ __all__ = [
     "ACCURACY", "CORRECTIONS_OF_RELU", "SOURCE", "Duel", "Measured", "Suggestion", "contest", "counted", "crrelu",
     "measured_laws", "out_of_reach", "probed_inputs", "verdict",
 ]  # fmt: skip
-
-Verdict = Literal["reproduced", "partly reproduced", "not reproduced", "not resolved"]
 
 SOURCE = "Sun et al., A Method on Searching Better Activation Functions, ICLR 2025, arXiv:2405.12954"
 CORRECTIONS_OF_RELU = ("prelu", "elu", "celu", "gelu", "silu", "mish")

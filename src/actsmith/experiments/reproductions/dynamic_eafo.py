@@ -30,9 +30,9 @@ import torch
 from numpy.typing import NDArray
 
 from actsmith.experiments.adaptive import EntropyWatch, Kan, VariedMlp
-from actsmith.experiments.duels import Verdict, duel, together
+from actsmith.experiments.duels import duel, together
 from actsmith.experiments.experiment import Experiment, ModelConfig, ProblemConfig
-from actsmith.experiments.findings import Claim, Curves, Findings, Series, Table, comparison, records
+from actsmith.experiments.findings import Claim, Curves, Findings, Series, Table, Verdict, comparison, records
 from actsmith.experiments.folder import RunFolder
 from actsmith.experiments.functions import VALUE, Polynomial, PolynomialConfig
 from actsmith.experiments.images import Images

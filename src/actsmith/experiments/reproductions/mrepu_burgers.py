@@ -16,9 +16,9 @@ from statistics import fmean, median
 
 import numpy as np
 
-from actsmith.experiments.duels import Verdict, duel, together
+from actsmith.experiments.duels import duel, together
 from actsmith.experiments.experiment import Experiment
-from actsmith.experiments.findings import Claim, Curves, Findings, Series, Table, comparison, records
+from actsmith.experiments.findings import Claim, Curves, Findings, Series, Table, Verdict, comparison, records
 from actsmith.experiments.folder import RunFolder
 from actsmith.experiments.loop import LBFGS_ITERATIONS, Recipe
 from actsmith.experiments.pde import ERROR, TIMES, Pinn, PinnMlp

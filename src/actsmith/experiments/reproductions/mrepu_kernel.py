@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from actsmith.experiments.duels import Verdict
-from actsmith.experiments.findings import Claim, Curves, Findings, Series
+from actsmith.experiments.findings import Claim, Curves, Findings, Series, Verdict
 from actsmith.experiments.folder import RunFolder
 from actsmith.experiments.kernels import Balance, Depth, Record, Sizes, Starts, survived
 from actsmith.experiments.reproduce import Part, Preset, Reproduction

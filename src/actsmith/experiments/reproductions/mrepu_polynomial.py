@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from actsmith.experiments.duels import Verdict, duel, together
+from actsmith.experiments.duels import duel, together
 from actsmith.experiments.experiment import Experiment
-from actsmith.experiments.findings import Claim, Curves, Findings, Series, Table, comparison
+from actsmith.experiments.findings import Claim, Curves, Findings, Series, Table, Verdict, comparison
 from actsmith.experiments.folder import RunFolder
 from actsmith.experiments.functions import OUTSIDE, VALUE, Polynomial, PolynomialConfig, random_polynomial
 from actsmith.experiments.loop import Recipe

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from actsmith.errors import ActsmithError
-from actsmith.experiments.duels import Duel, Verdict, duel
+from actsmith.experiments.duels import Duel, duel
 from actsmith.experiments.experiment import Experiment, ModelConfig, Report
-from actsmith.experiments.findings import Claim, Curves, Findings, Row, Series, Table, comparison, records
+from actsmith.experiments.findings import Claim, Curves, Findings, Row, Series, Table, Verdict, comparison, records
 from actsmith.experiments.folder import RunFolder
 from actsmith.experiments.images import Images
 from actsmith.experiments.loop import Recipe, Runtime
