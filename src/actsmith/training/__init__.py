@@ -1,0 +1,1 @@
+"""One network, many seeds: what is learned (`Problem`), how long (`Recipe`), and `fit`."""

@@ -1,0 +1,100 @@
+"""What the loop trains: one network as Accelerate prepares it, or a stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from actsmith.training.adamw import StackedAdamW, groups
+from actsmith.training.problem import Problem
+from actsmith.training.recipe import Recipe
+from actsmith.training.runtime import Runtime
+from actsmith.training.stack import Form, Stack
+
+__all__ = ["Alone", "SideBySide"]
+
+T = TypeVar("T")
+
+
+class Alone:
+    """One network, on one process or several.
+
+    Attributes:
+        module: the network itself; `model` is what Accelerate made of it.
+        optimiser: holds the state of AdamW.
+    """
+
+    def __init__(self, model: nn.Module, rate: float, recipe: Recipe, runtime: Runtime) -> None:
+        self.rates, self.runtime = [rate], runtime
+        self.module = model.to(runtime.device)
+        adam = torch.optim.AdamW(groups(model, recipe.weight_decay), lr=rate, fused=True)
+        self.model, self.optimiser = runtime.accelerator.prepare(model, adam)
+
+    def train(self) -> None:
+        self.model.train()
+
+    def losses(self, problem: Problem, batch: Any) -> Tensor:
+        """(1,)."""
+        return problem.loss(self.model, batch).reshape(1)
+
+    def step(self, factor: float, clip: float | None) -> None:
+        """One update; the gradients are cleared."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rates[0] * factor
+        if clip is not None:
+            self.runtime.accelerator.clip_grad_norm_(self.model.parameters(), clip)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+
+    def gathered(self, function: Callable[[nn.Module], T]) -> list[T]:
+        """What the function says of each net, in evaluation mode."""
+        self.module.eval()
+        try:
+            return [function(self.module)]
+        finally:
+            self.module.train()
+
+    def finish(self) -> None:
+        """Leave the module as one gets it: Accelerate wraps its forward for mixed precision."""
+        self.module.eval()
+        unwrapped = self.runtime.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        assert unwrapped is self.module
+
+
+class SideBySide:
+    """A stack on one device; the models have its values when it is finished."""
+
+    def __init__(
+        self, models: Sequence[nn.Module], rates: Sequence[float], recipe: Recipe, runtime: Runtime, form: Form
+    ) -> None:
+        self.rates, self.runtime, self.models = list(rates), runtime, list(models)
+        self.stack = Stack(models, form).to(runtime.device)
+        self.module = self.stack.module
+        self.optimiser = StackedAdamW(self.stack, rates, recipe.weight_decay)
+
+    def train(self) -> None:
+        self.stack.train()
+
+    def losses(self, problem: Problem, batch: Any) -> Tensor:
+        """(nets,)."""
+        with self.runtime.accelerator.autocast():
+            return self.stack.losses(problem, batch)
+
+    def step(self, factor: float, clip: float | None) -> None:
+        """One update of every net; the gradients are cleared."""
+        if clip is not None:
+            self.optimiser.clip(clip)
+        self.optimiser.step(factor)
+
+    def gathered(self, function: Callable[[nn.Module], T]) -> list[T]:
+        """What the function says of each net, in evaluation mode."""
+        return [function(self.stack.net(i).eval()) for i in range(self.stack.nets)]
+
+    def finish(self) -> None:
+        """Write the values back into the models."""
+        self.stack.write(self.models)
+        for model in self.models:
+            model.eval()

@@ -1,0 +1,102 @@
+"""Where trainings run: Accelerate's view of this process among the others, and how many threads a step may use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from actsmith.errors import ActsmithError
+
+__all__ = ["Device", "Precision", "Runtime", "seed_step", "threads_for"]
+
+Device = Literal["auto", "cpu"]
+Precision = Literal["no", "bf16", "fp16"]
+FEW_OUTPUTS = 1 << 17
+"""Numbers in one layer's output, all nets together, below which a second thread costs more than it saves."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The devices of a run.
+
+    Attributes:
+        accelerator: prepares models, sums over processes.
+        checkpoint_seconds: least time between two checkpoints.
+    """
+
+    accelerator: Any
+    checkpoint_seconds: float = 20.0
+
+    @classmethod
+    def create(cls, device: Device = "auto", precision: Precision = "no") -> Runtime:
+        """The runtime of this process; under `accelerate launch` or torchrun, one of several.
+
+        Raises:
+            ActsmithError: accelerate is missing.
+        """
+        try:
+            from accelerate import Accelerator
+        except ImportError:
+            raise ActsmithError("training: accelerate is missing; pip install 'actsmith[search]'") from None
+        return cls(Accelerator(cpu=device == "cpu", mixed_precision=precision))
+
+    @property
+    def device(self) -> torch.device:
+        """Of this process."""
+        found: torch.device = self.accelerator.device
+        return found
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes the results."""
+        return bool(self.accelerator.is_main_process)
+
+    @property
+    def rank(self) -> int:
+        return int(self.accelerator.process_index)
+
+    @property
+    def world(self) -> int:
+        """Number of processes."""
+        return int(self.accelerator.num_processes)
+
+    @property
+    def scales(self) -> bool:
+        """Whether gradients are scaled (float16)."""
+        return str(self.accelerator.mixed_precision) == "fp16"
+
+
+@contextmanager
+def threads_for(outputs: int | None) -> Iterator[None]:
+    """One thread where a layer's outputs are few; None leaves the threads alone."""
+    before = torch.get_num_threads()
+    if outputs is not None and outputs < FEW_OUTPUTS:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def seed_step(device: torch.device, *numbers: int) -> None:
+    """Seed what a step draws from, the CPU's generator and the device's, by one seed from several numbers.
+
+    torch.manual_seed would besides, at each call, queue a call stack for every kind of device that is not in use: a
+    quarter of a small network's step.
+    """
+    value = mixed(*numbers)
+    torch.default_generator.manual_seed(value)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(value)
+
+
+def mixed(*numbers: int) -> int:
+    """One seed from several numbers (the odd multiplier of splitmix64)."""
+    value = 0
+    for number in numbers:
+        value = ((value ^ number) * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**63
+    return value
