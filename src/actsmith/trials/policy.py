@@ -1,0 +1,104 @@
+"""What comes next: a pure function of what was tried, so that a killed run goes on where it was.
+
+    tune    every learning rate with the tuning seeds, scored on the validation split
+    score   at its best rate, with the scoring seeds (others than those that tuned), the same for every activation
+
+A round is all the trials of such a stage, whether they are done or not: what is stacked together depends on the round
+alone, never on where a run was interrupted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from actsmith.errors import ActsmithError
+from actsmith.formula.formula import Formula
+from actsmith.training.problem import Metric
+from actsmith.trials.trial import Outcome, Trial
+
+__all__ = ["TuneThenScore"]
+
+
+@dataclass(frozen=True)
+class TuneThenScore:
+    """The rules that every activation of a table is tried by.
+
+    Attributes:
+        task, context: of the trials.
+        metric: chooses the rate, on the validation split.
+        rates: the grid; a single rate is not tuned.
+        seeds, tuning_seeds: of the scored trainings, and of those that choose the rate.
+        length, examples: the shares of the epochs and of the examples that a tuning run sees.
+        tune_stage: what the tuning trials are called.
+
+    Raises:
+        ActsmithError: no rate, or seeds that tune and score.
+    """
+
+    task: str
+    context: str
+    metric: Metric
+    rates: tuple[float, ...]
+    seeds: tuple[int, ...]
+    tuning_seeds: tuple[int, ...] = (1000, 1001)
+    length: float = 1.0
+    examples: float = 1.0
+    tune_stage: str = "tune"
+
+    def __post_init__(self) -> None:
+        if not self.rates or not all(math.isfinite(r) and r > 0 for r in self.rates):
+            raise ActsmithError(f"{self.task}: rates: got {self.rates}; expected positive numbers")
+        if set(self.seeds) & set(self.tuning_seeds):
+            raise ActsmithError(
+                f"{self.task}: seeds: got {self.seeds}; expected none of {self.tuning_seeds}, which tune"
+            )
+
+    def next(self, formula: Formula, history: Mapping[str, Outcome]) -> tuple[Trial, ...]:
+        """The round of the activation that is not finished, whole; nothing where all is done."""
+        for stage in (self.tuning(formula), self.scoring(formula, history)):
+            if any(trial.key not in history for trial in stage):
+                return stage
+        return ()
+
+    def tuning(self, formula: Formula) -> tuple[Trial, ...]:
+        """The trials that choose the rate; none where there is one rate."""
+        if len(self.rates) == 1:
+            return ()
+        return tuple(
+            Trial(
+                self.task, formula, self.tune_stage, rate, seed, self.length, self.examples, context=self.context
+            )
+            for rate in self.rates
+            for seed in self.tuning_seeds
+        )  # fmt: skip
+
+    def scoring(self, formula: Formula, history: Mapping[str, Outcome]) -> tuple[Trial, ...]:
+        """The trials that are scored; none before the rate is chosen."""
+        rate = self.rate(formula, history)
+        if rate is None:
+            return ()
+        return tuple(
+            Trial(self.task, formula, "score", rate, seed, test=True, context=self.context) for seed in self.seeds
+        )
+
+    def rate(self, formula: Formula, history: Mapping[str, Outcome]) -> float | None:
+        """The rate with the best mean validation score; of equal ones the lower loss, then the lower rate; where every
+        one diverges, the lowest. None before all of them were tried."""
+        if len(self.rates) == 1:
+            return self.rates[0]
+        trials = self.tuning(formula)
+        if any(trial.key not in history for trial in trials):
+            return None
+
+        def merit(rate: float) -> tuple[float, float, float]:
+            own = [history[trial.key] for trial in trials if trial.rate == rate]
+            loss = Metric("loss", "lower").merit([o.score("loss") for o in own])
+            return self.metric.merit([o.score(self.metric) for o in own]), loss, -rate
+
+        return max(self.rates, key=merit)
+
+    def at_edge(self, rate: float) -> bool:
+        """Whether a rate is an end of its grid: a better one may lie beyond."""
+        return len(self.rates) > 1 and rate in (min(self.rates), max(self.rates))
