@@ -6,6 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
+from collections.abc import Iterable
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,21 +18,28 @@ import actsmith
 ROOT = Path(actsmith.__file__).parent
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 600, 70
 
+GROUND = ("errors", "names", "files", "progress")
 LAYERS = (
-    "errors",
-    "progress",
+    *GROUND,
     "formula",
     "theory",
     "nn",
     "surgery",
-    "experiments",
+    "training",
+    "tasks",
+    "trials",
+    "experiments",  # until papers/ has taken its place
     "search",
+    "papers",
     "report",
+    "app",
     "benchmarks",
     "cli",
 )
 """In the order of the data flow: a module imports from its own layer and from those before it."""
 
+CIRCLES = {("actsmith.experiments.image_folders", "actsmith.experiments.images")}
+"""Imports (from, to) that close a circle, until experiments/ goes."""
 
 HEAVY = ("torch", "sympy", "numpy", "scipy", "pandas", "matplotlib", "transformers", "sklearn")
 
@@ -57,12 +67,25 @@ def layer(module: str) -> str | None:
     return "cli" if parts[1] == "__main__" else parts[1]
 
 
-def imports(module: str) -> set[str]:
-    """Everything a module imports, inside functions too, relative imports resolved."""
+def only_typed(tree: ast.Module) -> set[ast.AST]:
+    """What stands under `if TYPE_CHECKING:`."""
+    found: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            found |= {inner for statement in node.body for inner in ast.walk(statement)}
+    return found
+
+
+def imports(module: str, *, typed: bool = True) -> set[str]:
+    """Everything a module imports, inside functions too, relative imports resolved; what type checkers alone import
+    counts where `typed`."""
     file = modules()[module]
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     found: set[str] = set()
+    left_out = set() if typed else only_typed(syntax(file))
     for node in ast.walk(syntax(file)):
+        if node in left_out:
+            continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -120,6 +143,56 @@ def test_nothing_imports_the_command_line_but_main() -> None:
             assert not in_layers(imports(module), ("cli",)), module
 
 
+def imported_modules(module: str) -> set[str]:
+    """The modules of the package that `module` imports by name, wherever in it; a package only where it is named."""
+    found = set()
+    for name in imports(module, typed=False):
+        parts = name.split(".")
+        prefixes = (".".join(parts[:k]) for k in range(len(parts), 0, -1))
+        home = next((prefix for prefix in prefixes if prefix in modules()), None)
+        # `from actsmith.nn import init` is an import of actsmith.nn.init, which the package does not have to know.
+        deeper = any(other.startswith(f"{name}.") and other in modules() for other in imports(module, typed=False))
+        if home not in (None, module, "actsmith") and not deeper:
+            found.add(home)
+    return found
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """The names on a circle of the graph, [] where there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        names: Iterable[str] = error.args[1]
+        return list(names)
+    return []
+
+
+def test_no_import_circles() -> None:
+    graph = {name: {to for to in imported_modules(name) if (name, to) not in CIRCLES} for name in modules()}
+    assert sum(map(len, graph.values())) > 500
+    assert not circle(graph), " imports ".join(circle(graph)[::-1])
+
+
+def test_a_circle_through_a_function_would_be_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = tmp_path / "first.py", tmp_path / "second.py"
+    first.write_text("from actsmith.second import b\n")
+    second.write_text("def b():\n    from actsmith import first\n    return first\n")
+    known = {"actsmith": ROOT / "__init__.py", "actsmith.first": first, "actsmith.second": second}
+    monkeypatch.setattr(sys.modules[__name__], "modules", lambda: known)
+    graph = {name: imported_modules(name) for name in ("actsmith.first", "actsmith.second")}
+    assert graph == {"actsmith.first": {"actsmith.second"}, "actsmith.second": {"actsmith.first"}}
+    assert circle(graph)
+    second.write_text("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from actsmith import first\n")
+    syntax.cache_clear()
+    assert not circle({name: imported_modules(name) for name in ("actsmith.first", "actsmith.second")})
+
+
+def test_the_papers_are_read_by_nobody_but_the_surface() -> None:
+    for module in modules():
+        if layer(module) not in (None, "papers", "report", "app", "cli"):
+            assert not in_layers(imports(module), ("papers",)), module
+
+
 @pytest.mark.parametrize("module", [m for m in modules() if layer(m) in ("formula", "theory")])
 def test_formula_and_theory_touch_torch_inside_functions_at_most(module: str) -> None:
     for node in syntax(modules()[module]).body:
@@ -137,10 +210,10 @@ def test_theory_never_imports_torch() -> None:
 def test_importing_the_package_loads_nothing_heavy() -> None:
     loaded = loaded_after("import actsmith")
     assert not heavy(loaded)
-    assert not in_layers(loaded, LAYERS[2:])
+    assert not in_layers(loaded, LAYERS[len(GROUND) :])
 
 
-@pytest.mark.parametrize("own", LAYERS[2:])
+@pytest.mark.parametrize("own", LAYERS[len(GROUND) :])
 def test_a_layer_loads_no_later_layer(own: str) -> None:
     names = [name for name in modules() if layer(name) == own and not name.endswith("__main__")]
     if not names:
@@ -161,6 +234,65 @@ def test_the_public_names_resolve() -> None:
             missing.append(f"{name}: {error}")
     assert not missing
     assert set(actsmith.__all__) <= set(dir(actsmith))
+
+
+def test_type_checkers_see_what_the_program_sees() -> None:
+    typed = {}
+    for node in only_typed(syntax(ROOT / "__init__.py")):
+        if isinstance(node, ast.ImportFrom) and node.module != "actsmith":
+            for alias in node.names:
+                assert alias.asname == alias.name  # a re-export
+                typed[alias.name] = node.module
+    assert typed == {name: f"actsmith.{home}" for name, home in actsmith._HOME.items()}
+    assert (ROOT / "py.typed").is_file()
+
+
+@pytest.mark.parametrize(("old", "new"), list(actsmith._RENAMED.items()))
+def test_an_old_name_warns_and_works(old: str, new: str) -> None:
+    with pytest.warns(DeprecationWarning, match=rf"actsmith\.{old} is now actsmith\.{new};"):
+        found = getattr(actsmith, old)
+    assert found is getattr(actsmith, new)
+    assert old not in dir(actsmith)
+
+
+def test_search_is_an_ordinary_function() -> None:
+    """Also after the folder of the same name was imported."""
+    code = """
+        import inspect, pickle, pydoc
+        import actsmith as acts
+        from actsmith.search import run
+        import actsmith.search.run as again
+        from actsmith import search
+        import actsmith.search
+        assert acts.search is search is run.search is again.search, acts.search
+        assert inspect.isfunction(acts.search)
+        assert "start" in inspect.signature(acts.search).parameters
+        assert "start" in pydoc.render_doc(acts.search)
+        assert pickle.loads(pickle.dumps(acts.search)) is acts.search
+        assert actsmith.search.run is run
+    """
+    loaded_after(textwrap.dedent(code))
+
+
+@pytest.mark.slow
+def test_mypy_knows_every_public_name(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    names = [name for name in actsmith.__all__ if name != "__version__"]
+    shown = [f"reveal_type(acts.{name})" for name in names]
+    file = tmp_path / "user.py"
+    file.write_text(
+        "\n".join(["import actsmith as acts", *shown, 'reveal_type(acts.entropy("relu"))', "acts.typo", ""])
+    )
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(file)]
+    out = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False, cwd=tmp_path).stdout
+    revealed = [line for line in out.splitlines() if "Revealed type" in line and "user.py" in line]
+    assert len(revealed) == len(shown) + 1, out
+    assert not [line for line in revealed if '"Any"' in line]
+    assert 'actsmith.theory.entropy.Entropy"' in revealed[-1]
+    assert any("def (" in line and "SearchResult" in line for line in revealed)
+    errors = [line for line in out.splitlines() if "user.py" in line and "error:" in line]
+    assert len(errors) == 1, errors
+    assert "has no attribute" in errors[0]
 
 
 def test_an_unknown_public_name_is_an_attribute_error() -> None:

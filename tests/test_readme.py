@@ -17,10 +17,9 @@ def test_the_fifteen_lines_run(capsys):
 
 
 def test_every_verb_of_the_command_line_is_described():
-    from actsmith.cli import _parser
+    from actsmith.cli import verbs
 
-    (verbs,) = [a.choices for a in _parser()._actions if a.dest == "verb"]
-    for verb in verbs:
+    for verb in verbs():
         assert f"`actsmith {verb}" in README.read_text()
 
 

@@ -1,4 +1,11 @@
-"""The errors a user can meet: one base class, few subclasses."""
+"""The errors a user can meet: one base class, few subclasses, and the one about an extra that is not installed."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__all__ = ["ActsmithError", "FormulaError", "LawError", "NumericsError", "missing_extra", "require"]
 
 
 class ActsmithError(ValueError):
@@ -15,3 +22,36 @@ class LawError(ActsmithError):
 
 class NumericsError(ActsmithError):
     """A number that could not be computed to the accuracy asked for."""
+
+
+_PACKAGES = {"sklearn": "scikit-learn", "PIL": "pillow"}
+"""The package that a module comes from, where it has another name."""
+
+
+def require(module: str, extra: str, where: str) -> Any:
+    """A module of an extra, imported now.
+
+    Args:
+        module: its dotted name, as in "PIL.Image".
+        extra: the extra of Actsmith that installs it.
+        where: what needs it: the head of the message.
+
+    Raises:
+        ActsmithError: it is not installed; one line with the pip command.
+
+    Example:
+        >>> require("no_such_module", "vision", "images")
+        Traceback (most recent call last):
+        ...
+        actsmith.errors.ActsmithError: images: no_such_module is missing; pip install 'actsmith[vision]'
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise missing_extra(where, error.name or module, extra) from None
+
+
+def missing_extra(where: str, module: str, extra: str) -> ActsmithError:
+    """The error to raise where `module` is needed, is not installed, and `extra` would install it."""
+    top = module.partition(".")[0]
+    return ActsmithError(f"{where}: {_PACKAGES.get(top, top)} is missing; pip install 'actsmith[{extra}]'")

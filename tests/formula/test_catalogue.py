@@ -12,7 +12,7 @@ from torch.nn import functional
 from transformers.activations import ACT2FN, XIELUActivation
 
 from actsmith.errors import FormulaError
-from actsmith.formula.catalogue import CATALOGUE, get, resolve
+from actsmith.formula.catalogue import CATALOGUE, get_activation, resolve
 from actsmith.formula.formula import Formula, Param
 from actsmith.formula.lower import torch_ops
 
@@ -159,26 +159,26 @@ def test_declaration_is_complete(name: str) -> None:
 
 
 def test_get_sets_parameters_and_lists_near_matches() -> None:
-    assert get("crrelu", eps=-0.3).params["eps"] == Param(-0.3, learn=True)
-    assert get("crrelu", eps=Param(0.1)).params["eps"] == Param(0.1)
+    assert get_activation("crrelu", eps=-0.3).params["eps"] == Param(-0.3, learn=True)
+    assert get_activation("crrelu", eps=Param(0.1)).params["eps"] == Param(0.1)
     with pytest.raises(FormulaError, match="did you mean gelu"):
-        get("gellu")
+        get_activation("gellu")
     with pytest.raises(FormulaError, match="actsmith list"):
-        get("zzzzzzz")
+        get_activation("zzzzzzz")
     with pytest.raises(FormulaError, match=r"no parameter 'epz'; it has: eps"):
-        get("crrelu", epz=1.0)
+        get_activation("crrelu", epz=1.0)
     with pytest.raises(FormulaError, match="outside its range"):
-        get("elu", alpha=-1.0)
+        get_activation("elu", alpha=-1.0)
 
 
 def test_resolve_takes_formula_name_and_text() -> None:
-    f = get("gelu")
+    f = get_activation("gelu")
     assert resolve(f) is f
     assert resolve("gelu") == f
     assert resolve("x*normal_cdf(x)") == f
     assert resolve("elu", alpha=2.0).params["alpha"].value == 2
     assert resolve("a*x", a=Param(2.0, learn=True)).params["a"].learn
-    assert resolve("x") == get("identity")
+    assert resolve("x") == get_activation("identity")
     with pytest.raises(FormulaError, match="did you mean"):
         resolve("rellu")
 
@@ -188,7 +188,7 @@ def test_resolve_takes_formula_name_and_text() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_value_and_three_derivatives_agree_with_the_definition(name: str) -> None:
-    jet = get(name).jet(POINTS, 3)
+    jet = get_activation(name).jet(POINTS, 3)
     expected = np.array([[float(truth(name, x, order)) for x in POINTS] for order in range(4)])
     np.testing.assert_allclose(jet, expected, rtol=1e-11, atol=1e-25)
 
@@ -212,18 +212,18 @@ ROUNDED |= {"softplus": 3e-9}  # torch switches to x above 20
 def test_value_agrees_with_torch_and_transformers(name: str) -> None:
     x = torch.linspace(-12.0, 25.0, 373, dtype=torch.float64)
     tolerance = ROUNDED.get(name, 1e-13)
-    torch.testing.assert_close(get(name)(x), TORCH[name](x).detach(), rtol=tolerance, atol=tolerance * 1e-2)
+    torch.testing.assert_close(get_activation(name)(x), TORCH[name](x).detach(), rtol=tolerance, atol=tolerance * 1e-2)
 
 
 def test_selu_constants_are_the_exact_ones() -> None:
-    params = get("selu").params
+    params = get_activation("selu").params
     assert params["alpha"].value == pytest.approx(float(SELU_ALPHA), rel=1e-15)
     assert params["scale"].value == pytest.approx(float(SELU_SCALE), rel=1e-15)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_float32_lowering_is_finite_and_close_up_to_1e4(name: str) -> None:
-    formula = get(name)
+    formula = get_activation(name)
     outputs = formula._program(2).run([torch.from_numpy(GRID)], torch_ops())
     # Factors up to 1e4 stand before numbers that float32 flushes to zero below 1.2e-38.
     floor = 1e4 * float(np.finfo(np.float32).tiny)
@@ -240,7 +240,7 @@ def test_float32_lowering_is_finite_and_close_up_to_1e4(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_log_derivative_where_the_derivative_underflows(name: str) -> None:
     points = np.array([-1000.0, -300, -50, 50, 300, 1000])
-    got = get(name).log_abs_derivative(points)
+    got = get_activation(name).log_abs_derivative(points)
     for x, value in zip(points, got, strict=True):
         if name in ("erf", "laplace") or (name == "serf" and abs(x) > 50):
             continue  # erf(300) has 39,000 nines; the closed forms are tested below
@@ -255,9 +255,13 @@ def test_log_derivative_where_the_derivative_underflows(name: str) -> None:
 
 def test_log_derivative_of_gaussian_tails_in_closed_form() -> None:
     x = np.array([-1000.0, -300, -50, 50, 300, 1000])
-    np.testing.assert_allclose(get("erf").log_abs_derivative(x), math.log(2 / math.sqrt(math.pi)) - x**2, rtol=1e-14)
+    np.testing.assert_allclose(
+        get_activation("erf").log_abs_derivative(x), math.log(2 / math.sqrt(math.pi)) - x**2, rtol=1e-14
+    )
     u = (x - math.sqrt(0.5)) * math.sqrt(4 * math.pi)
-    np.testing.assert_allclose(get("laplace").log_abs_derivative(x), math.log(math.sqrt(2)) - u**2 / 2, rtol=1e-14)
+    np.testing.assert_allclose(
+        get_activation("laplace").log_abs_derivative(x), math.log(math.sqrt(2)) - u**2 / 2, rtol=1e-14
+    )
 
 
 # ----------------------------------------------------------------------------------------------- kinks and smoothness
@@ -273,7 +277,7 @@ def one_sided(name: str, kink: float, order: int, side: int) -> float:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_kinks_and_smoothness_are_those_of_the_definition(name: str) -> None:
-    formula = get(name)
+    formula = get_activation(name)
     assert formula.kinks == KINKS.get(name, ())
     if not formula.kinks:
         assert formula.smoothness is None
@@ -288,9 +292,9 @@ def test_kinks_and_smoothness_are_those_of_the_definition(name: str) -> None:
 
 
 def test_smoothness_depends_on_the_parameters() -> None:
-    assert [get("elu", alpha=a).smoothness for a in (1.0, 2.0)] == [1, 0]
-    assert [get("celu", alpha=a).smoothness for a in (1.0, 2.0)] == [1, 1]
-    assert [get("repu", p=p).smoothness for p in (1, 2, 3)] == [0, 1, 2]
-    assert [get("mrepu", p=p).smoothness for p in (1, 2, 3)] == [0, 1, 2]
-    assert get("leaky_relu", slope=1.0).smoothness is None
-    assert get("xielu", eps=-1e-6).smoothness == -1
+    assert [get_activation("elu", alpha=a).smoothness for a in (1.0, 2.0)] == [1, 0]
+    assert [get_activation("celu", alpha=a).smoothness for a in (1.0, 2.0)] == [1, 1]
+    assert [get_activation("repu", p=p).smoothness for p in (1, 2, 3)] == [0, 1, 2]
+    assert [get_activation("mrepu", p=p).smoothness for p in (1, 2, 3)] == [0, 1, 2]
+    assert get_activation("leaky_relu", slope=1.0).smoothness is None
+    assert get_activation("xielu", eps=-1e-6).smoothness == -1

@@ -10,7 +10,7 @@ import sympy as sp
 import torch
 
 from actsmith.errors import FormulaError
-from actsmith.formula.catalogue import CATALOGUE, get
+from actsmith.formula.catalogue import CATALOGUE, get_activation
 from actsmith.formula.formula import Formula, Param
 from actsmith.formula.lower import torch_ops
 from actsmith.formula.parse import X
@@ -64,7 +64,7 @@ def test_what_is_neither_text_nor_expression_is_refused() -> None:
 
 
 def test_formulas_are_immutable() -> None:
-    f = get("crrelu")
+    f = get_activation("crrelu")
     with pytest.raises(AttributeError, match="immutable"):
         f.name = "other"
     with pytest.raises(AttributeError, match="immutable"):
@@ -107,7 +107,7 @@ def test_forms_that_overflow_are_computed_in_the_form_that_does_not() -> None:
 
 
 def test_calling_keeps_the_kind_of_its_argument() -> None:
-    f = get("silu")
+    f = get_activation("silu")
     assert isinstance(f(1.0), float)
     assert f(np.ones((2, 3))).shape == (2, 3)
     assert f(np.float32(1)) == f(1.0)
@@ -122,14 +122,14 @@ def test_calling_keeps_the_kind_of_its_argument() -> None:
 def test_calling_does_not_touch_its_argument() -> None:
     x = np.linspace(-1, 1, 5)
     before = x.copy()
-    result = get("identity")(x)
+    result = get_activation("identity")(x)
     result[:] = 7
     np.testing.assert_array_equal(x, before)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_derivative_is_the_slope(name: str) -> None:
-    f = get(name)
+    f = get_activation(name)
     h = 1e-6
     away = GRID[np.min(np.abs(GRID[:, None] - np.array([*f.kinks, np.inf])), axis=1) > 2 * h]
     slope = (f(away + h) - f(away - h)) / (2 * h)
@@ -156,14 +156,14 @@ def test_derivatives_that_would_not_end_are_refused() -> None:
 
 
 def test_derivatives_with_a_free_exponent_are_finite_at_the_kink() -> None:
-    expression = get("mrepu").derivative().expr.subs({sp.Symbol("p", real=True): sp.Integer(2)})
+    expression = get_activation("mrepu").derivative().expr.subs({sp.Symbol("p", real=True): sp.Integer(2)})
     assert Formula(expression)(-1.0) == 0
 
 
 def test_algebraic_derivatives_do_not_cancel() -> None:
     x = np.float32(1e4)
     for name, slope in [("softsign", 1 / (1 + 1e4) ** 2), ("isru", (1 + 1e8) ** -1.5)]:
-        outputs = get(name)._program(1).run([torch.tensor([x])], torch_ops())
+        outputs = get_activation(name)._program(1).run([torch.tensor([x])], torch_ops())
         assert float(outputs[1]) == pytest.approx(slope, rel=1e-6)
 
 
@@ -172,7 +172,7 @@ def test_algebraic_derivatives_do_not_cancel() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_copy_is_equal(name: str) -> None:
-    f = get(name)
+    f = get_activation(name)
     f.jet(0.5, 1)
     for again in (
         Formula.from_dict(json.loads(json.dumps(f.to_dict()))),
@@ -197,7 +197,7 @@ def test_equality_is_of_the_mathematics() -> None:
 
 
 def test_at_changes_values_and_keeps_the_rest() -> None:
-    f = get("crrelu")
+    f = get_activation("crrelu")
     g = f.at(eps=-0.5)
     assert g.params["eps"] == Param(-0.5, learn=True)
     assert g.name == "crrelu"
@@ -205,15 +205,15 @@ def test_at_changes_values_and_keeps_the_rest() -> None:
     assert g(1.0) == pytest.approx(1 - 0.5 * np.exp(-0.5))
     assert f.at(eps=Param(1.0, low=0.0)).params["eps"] == Param(1.0, low=0.0)
     with pytest.raises(FormulaError, match="outside its range"):
-        get("repu").at(p=0.5)
+        get_activation("repu").at(p=0.5)
     with pytest.raises(FormulaError, match="relu has no parameter 'a'; it has: none"):
-        get("relu").at(a=1.0)
+        get_activation("relu").at(a=1.0)
 
 
 def test_renamed_and_default_name() -> None:
     assert Formula("max(0, x)").name == "relu(x)"
-    assert get("relu").renamed("rectifier").name == "rectifier"
-    assert repr(get("elu")) == "Formula('where(x, x, alpha*expm1(x))', params={'alpha': 1.0}, name='elu')"
+    assert get_activation("relu").renamed("rectifier").name == "rectifier"
+    assert repr(get_activation("elu")) == "Formula('where(x, x, alpha*expm1(x))', params={'alpha': 1.0}, name='elu')"
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_renamed_and_default_name() -> None:
     ],
 )
 def test_latex(name: str, expected: list[str]) -> None:
-    latex = get(name).latex()
+    latex = get_activation(name).latex()
     assert latex.count("{") == latex.count("}")
     for part in expected:
         assert part in latex

@@ -9,7 +9,7 @@ import sympy as sp
 
 from actsmith.errors import FormulaError
 from actsmith.formula import pieces
-from actsmith.formula.catalogue import CATALOGUE, get
+from actsmith.formula.catalogue import CATALOGUE, get_activation
 from actsmith.formula.formula import Formula
 from actsmith.formula.lower import lower
 from actsmith.formula.parse import X
@@ -64,7 +64,7 @@ def test_rational_kinks_are_exact() -> None:
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_pieces_tile_the_line_and_equal_the_formula(name: str) -> None:
-    formula = get(name)
+    formula = get_activation(name)
     parts = formula.pieces
     assert parts[0].low == -sp.oo
     assert parts[-1].high == sp.oo

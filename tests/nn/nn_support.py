@@ -16,7 +16,7 @@ FUNCTIONS = ("tanh", "sigmoid", "softplus", "relu", "erf", "sin", "cos", "atan",
 
 def learnable(name: str) -> acts.Formula:
     """The catalogue's formula with every parameter learnable and off the ends of its range."""
-    f = acts.get(name)
+    f = acts.get_activation(name)
     params = {}
     for n, p in f.params.items():
         margin = min(0.01, (p.high - p.low) / 10)

@@ -23,7 +23,7 @@ def inputs(f: acts.Formula, count: int) -> tuple[torch.Tensor, ...]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_value_is_the_formulas(name: str) -> None:
-    f = acts.get(name)
+    f = acts.get_activation(name)
     x = np.linspace(-20, 20, 401)
     # Parameters are float32, so exact only up to their rounding.
     np.testing.assert_allclose(
@@ -50,7 +50,7 @@ def test_second_derivatives(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_derivatives_up_to_the_third_are_the_jet(name: str) -> None:
-    f = acts.get(name)
+    f = acts.get_activation(name)
     points = smooth_points(f, 25)
     jet = f.jet(points, 3)
     x = tensor(points)
@@ -75,7 +75,7 @@ def test_channel_parameters(shape: tuple[int, ...], channel_dim: int) -> None:
 
     y = call(x, eps)
     for c in range(channels):
-        expected = acts.get("crrelu", eps=eps[c].item())(x.select(channel_dim, c).detach().numpy())
+        expected = acts.get_activation("crrelu", eps=eps[c].item())(x.select(channel_dim, c).detach().numpy())
         np.testing.assert_allclose(y.select(channel_dim, c).detach().numpy(), expected, rtol=1e-12)
     assert grad(y.sum(), eps)[0].shape == (channels,)
     small = tuple(slice(0, min(n, 2)) if i != channel_dim % len(shape) else slice(None) for i, n in enumerate(shape))

@@ -35,7 +35,7 @@ def test_copies_and_files(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_state_is_the_learnable_parameters(name: str) -> None:
     act = Activation(name)
-    assert list(act.state_dict()) == [n for n, p in acts.get(name).params.items() if p.learn]
+    assert list(act.state_dict()) == [n for n, p in acts.get_activation(name).params.items() if p.learn]
     assert all(p.shape == () and p.dtype == torch.float32 for p in act.parameters())
     model = nn.Sequential(nn.Linear(2, 2), act)
     assert set(model.state_dict()) == {"0.weight", "0.bias", *(f"1.{n}" for n in act.state_dict())}
@@ -51,12 +51,12 @@ def test_text() -> None:
 
 def test_formula_reads_the_parameters_back() -> None:
     act = CRReLU(0.05)
-    assert act.formula == acts.get("crrelu", eps=0.05)
+    assert act.formula == acts.get_activation("crrelu", eps=0.05)
     with torch.no_grad():
         act.eps.fill_(-0.3)
-    assert act.formula == acts.get("crrelu", eps=-0.3)
+    assert act.formula == acts.get_activation("crrelu", eps=-0.3)
     assert act.double().formula.params["eps"].value == pytest.approx(-0.3, abs=1e-7)
-    assert Activation("relu").formula == acts.get("relu")
+    assert Activation("relu").formula == acts.get_activation("relu")
     with pytest.raises(ActsmithError, match="4 channels have a formula each"):
         _ = Activation("crrelu", share="channel", channels=4).formula
 
@@ -139,7 +139,7 @@ def test_on_meta_and_back() -> None:
         act = CRReLU(0.05)
     assert "eps=? (learned)" in repr(act)
     act.to_empty(device="cpu").reset_parameters()
-    assert act.formula == acts.get("crrelu", eps=0.05)
+    assert act.formula == acts.get_activation("crrelu", eps=0.05)
     channels = Activation("crrelu", share="channel", channels=3)
     with torch.no_grad():
         channels.eps.fill_(7.0)

@@ -30,7 +30,7 @@ def value_and_gradient(function, x: Tensor) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("name", NAMES)
 def test_error_is_at_most_that_of_plain_torch(name: str, dtype: torch.dtype) -> None:
-    f = acts.get(name)
+    f = acts.get_activation(name)
     act = Activation(f)
     program = family(f).value.program
     x = torch.linspace(-6, 6, 401).to(dtype)
@@ -65,7 +65,7 @@ def test_halves_are_the_rounded_float32_result(name: str, dtype: torch.dtype) ->
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("name", NAMES)
 def test_gradient_is_finite_where_the_true_one_is(name: str, dtype: torch.dtype) -> None:
-    f = acts.get(name)
+    f = acts.get_activation(name)
     size = np.concatenate([np.logspace(-8, 4, 241), [0.0], np.linspace(0.5, 120, 240)])
     x = torch.tensor(np.concatenate([-size, size, f.kinks])).to(dtype)
     true = f.jet(x.double().numpy(), 1)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated
 
 @pytest.mark.parametrize("name", NAMES)
 def test_functional_transforms_are_the_jet(name: str) -> None:
-    f = acts.get(name)
+    f = acts.get_activation(name)
     points = smooth_points(f, 9)
     jet = f.jet(points, 2)
     act = Activation(f).double().requires_grad_(False)
@@ -97,7 +97,7 @@ def test_compile_of_a_model_has_no_graph_break() -> None:
 
 
 def test_compile_with_inductor() -> None:
-    assert_compiles(acts.get("crrelu"), "inductor")
+    assert_compiles(acts.get_activation("crrelu"), "inductor")
 
 
 @pytest.mark.slow

@@ -201,12 +201,12 @@ def test_third_order_shares_one_kernel_per_node() -> None:
         y = Activation("gelu")(x)
         for _ in range(3):
             (y,) = torch.autograd.grad(y.sum(), x, create_graph=True)
-    expected = acts.get("gelu").jet(x.detach().numpy(), 3)[3]
+    expected = acts.get_activation("gelu").jet(x.detach().numpy(), 3)[3]
     assert torch.allclose(y.detach(), torch.as_tensor(expected), rtol=1e-12)
 
 
 def test_splines() -> None:
-    f = acts.worst(acts.Empirical(torch.randn(4000, generator=torch.Generator().manual_seed(0)).numpy()))
+    f = acts.worst_activation(acts.Empirical(torch.randn(4000, generator=torch.Generator().manual_seed(0)).numpy()))
     try:
         pairs = both(f, torch.linspace(-4, 4, 333, dtype=torch.float64))
     except FormulaError:

@@ -118,5 +118,5 @@ def test_errors() -> None:
         KANLinear(2, 2, order=(0, 1, 3))
     with pytest.raises(ActsmithError, match=r"expected \(..., 3\)"):
         KANLinear(3, 2)(torch.randn(5, 4))
-    assert isinstance(KANLinear(1, 1, acts.get("crrelu")).base, acts.nn.Activation)
-    assert [n for n, _ in KANLinear(1, 1, acts.get("crrelu")).named_parameters()] == ["weight"]
+    assert isinstance(KANLinear(1, 1, acts.get_activation("crrelu")).base, acts.nn.Activation)
+    assert [n for n, _ in KANLinear(1, 1, acts.get_activation("crrelu")).named_parameters()] == ["weight"]

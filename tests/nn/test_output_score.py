@@ -73,7 +73,7 @@ def test_the_error_falls_with_the_samples() -> None:
 @pytest.mark.parametrize("name", ["relu", "gelu", "tanh", "identity"])
 def test_the_entropy(name: str) -> None:
     x = np.random.default_rng(3).standard_normal(300_000)
-    z = torch.from_numpy(np.asarray(acts.get(name)(x)))[None]
+    z = torch.from_numpy(np.asarray(acts.get_activation(name)(x)))[None]
     u, _ = standardised(z, sums_of(z))
     exact = acts.entropy(name, "normal", tau=TAU).smoothed
     assert float(entropy_of(counts_of(u))) == pytest.approx(float(exact), abs=5e-3)

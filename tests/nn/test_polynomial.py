@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from actsmith.errors import ActsmithError
-from actsmith.formula.catalogue import get
+from actsmith.formula.catalogue import get_activation
 from actsmith.nn.polynomial import polynomial_network
 
 KINDS = [("repu", p) for p in (2, 3, 4, 5)] + [("mrepu", p) for p in (1, 2, 3, 4)]
@@ -27,7 +27,9 @@ def test_random_polynomials(name, p, variables, degree):
     coefficients = {e: rng.normal() for e in exponents}
     low = rng.uniform(-2, 1, variables)
     high = low + rng.uniform(0.5, 2, variables)
-    net = polynomial_network(coefficients, get(name, p=p), list(zip(low.tolist(), high.tolist(), strict=True)))
+    net = polynomial_network(
+        coefficients, get_activation(name, p=p), list(zip(low.tolist(), high.tolist(), strict=True))
+    )
     x = np.concatenate([rng.uniform(low, high, (300, variables)), [low, high]])
     expected = value(coefficients, x)
     with torch.no_grad():
@@ -56,8 +58,8 @@ def test_depth_is_the_logarithm_of_the_degree():
     ("coefficients", "activation", "domain"),
     [
         ({(1,): 1.0}, "relu", (-1.0, 1.0)),
-        ({(1,): 1.0}, get("repu", p=1), (-1.0, 1.0)),
-        ({(1,): 1.0}, get("mrepu", p=1.5), (-1.0, 1.0)),
+        ({(1,): 1.0}, get_activation("repu", p=1), (-1.0, 1.0)),
+        ({(1,): 1.0}, get_activation("mrepu", p=1.5), (-1.0, 1.0)),
         ({}, "repu", (-1.0, 1.0)),
         ({(1,): 1.0, (1, 2): 1.0}, "repu", (-1.0, 1.0)),
         ({(-1,): 1.0}, "repu", (-1.0, 1.0)),

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from actsmith.errors import ActsmithError
-from actsmith.formula.catalogue import get
+from actsmith.formula.catalogue import get_activation
 from actsmith.nn.simulate import kernel_against_depth, simulate
 from actsmith.theory.correlation import correlation_flow
 from actsmith.theory.criticality import criticality
 from actsmith.theory.kernel import kernel_flow, moments
 from actsmith.theory.recursions import vertex_flow
-from actsmith.theory.tuning import tune
+from actsmith.theory.tuning import critical_form
 
 WIDTH, NETS = 96, 400
 # Activation, K0, depth; RePU has no critical point and fluctuates beyond any perturbation after two layers.
@@ -29,7 +29,7 @@ CASES = {
 
 def run(name, width=WIDTH, nets=NETS, seed=3):
     K0, depth = CASES[name]
-    f = get(name)
+    f = get_activation(name)
     points = criticality(f).points
     C_W, C_b = (points[0].C_W, points[0].C_b) if points else (0.5, 0.0)
     return simulate(f, width, depth, C_W, C_b, nets, seed, K0=K0, rho0=0.5), K0
@@ -38,7 +38,7 @@ def run(name, width=WIDTH, nets=NETS, seed=3):
 @pytest.mark.parametrize("name", CASES)
 def test_against_the_recursions(name):
     s, K0 = run(name)
-    f = get(name)
+    f = get_activation(name)
     K = kernel_flow(f, K0, s.depth, s.C_W, s.C_b)
     expected = vertex_flow(f, K0, s.depth, s.C_W, s.C_b) / (WIDTH * K**2)
     after = slice(1, None)
@@ -64,7 +64,7 @@ def test_relu_fluctuates_exactly_as_known():
 
 
 def test_a_tuned_activation_is_critical_at_lecun_initialisation():
-    s = simulate(tune("tanh"), 192, 6, 1.0, 0.0, 60, seed=2)
+    s = simulate(critical_form("tanh"), 192, 6, 1.0, 0.0, 60, seed=2)
     assert np.all(np.abs(s.kernel - 1) <= 4.5 * s.kernel_error + 0.1)
     assert np.all(np.abs(s.gradient - 1) <= 4.5 * s.gradient_error + 0.1)
 

@@ -48,7 +48,7 @@ def test_it_is_the_natural_spline(name: str, route: str) -> None:
 def test_it_starts_near_its_base(name: str) -> None:
     x = torch.linspace(-4, 4, 2001)
     bound = {"relu": 0.045, "gelu": 0.0025, "tanh": 0.0025}[name]
-    assert float((SplineActivation(name)(x).detach() - acts.get(name)(x)).abs().max()) < bound
+    assert float((SplineActivation(name)(x).detach() - acts.get_activation(name)(x)).abs().max()) < bound
 
 
 def test_its_formula() -> None:

@@ -12,14 +12,14 @@ import pytest
 
 import actsmith.report
 from actsmith.errors import ActsmithError
-from actsmith.formula.catalogue import CATALOGUE, get
+from actsmith.formula.catalogue import CATALOGUE, get_activation
 from actsmith.formula.formula import Formula, Param
 from actsmith.report.analysis_figure import plot_laws, plot_shape, svg
 from actsmith.report.analysis_page import analysis_page
 from actsmith.report.html import inline_svg, write_page
 from actsmith.report.mathml import mathml
 from actsmith.theory.analysis import analyze
-from actsmith.theory.eafo import correction, worst
+from actsmith.theory.eafo import correction, worst_activation
 from actsmith.theory.laws import Empirical
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
@@ -200,7 +200,7 @@ def test_corner_cases_are_pages_with_reasons(formula, law, words):
 
 def test_a_measured_law_and_its_worst_activation():
     law = Empirical(np.random.default_rng(0).normal(size=2000))
-    page = analysis_page(analyze(worst(law), law))
+    page = analysis_page(analyze(worst_activation(law), law))
     assert "<mi>spline</mi>" in page
     assert (
         "psi(x), as a spline, because the law has no closed density" in Page(analysis_page(analyze("tanh", law))).text
@@ -242,7 +242,7 @@ def test_figures_of_one_page_share_no_id():
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_every_formula_is_well_formed_mathml(name):
-    f = get(name)
+    f = get_activation(name)
     for expression in (f.expr, f.derivative(1).expr):
         math = ElementTree.fromstring(mathml(expression))
         assert math.get("display") == "block"
@@ -250,12 +250,12 @@ def test_every_formula_is_well_formed_mathml(name):
 
 
 def test_mathml_is_written_as_people_write():
-    assert "".join(ElementTree.fromstring(mathml(get("relu").expr)).itertext()) == "max(0,x)"
-    words = "".join(ElementTree.fromstring(mathml(get("hardshrink").expr)).itertext())
+    assert "".join(ElementTree.fromstring(mathml(get_activation("relu").expr)).itertext()) == "max(0,x)"
+    words = "".join(ElementTree.fromstring(mathml(get_activation("hardshrink").expr)).itertext())
     assert words == "{xif \u2212lambd+|x|>00otherwise"
-    crrelu = mathml(get("crrelu").expr)
+    crrelu = mathml(get_activation("crrelu").expr)
     assert "<msup><mi>e</mi><mrow><mo>\u2212</mo>" in crrelu  # eps x exp(-x^2/2), not a quotient
-    assert "<mn>1.702</mn>" in mathml(get("quick_gelu").expr)
+    assert "<mn>1.702</mn>" in mathml(get_activation("quick_gelu").expr)
 
 
 @pytest.mark.parametrize("missing", ["matplotlib", "jinja2"])

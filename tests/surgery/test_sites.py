@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from actsmith.formula.catalogue import CATALOGUE, get
+from actsmith.formula.catalogue import CATALOGUE, get_activation
 from actsmith.nn import Activation
 from actsmith.surgery.recognise import GRID, NOT_ONE, recognise, recognise_module
 from actsmith.surgery.sites import sites
@@ -37,7 +37,7 @@ def test_torch_modules_are_recognised_by_value(module: nn.Module, name: str | No
 
 @pytest.mark.parametrize("name", [n for n in CATALOGUE if n not in NOT_ONE])
 def test_the_catalogue_is_recognised(name: str) -> None:
-    f = get(name)
+    f = get_activation(name)
     what = recognise(lambda x: f(x.double()).float())
     assert what is not None
     assert what.name is not None

@@ -18,8 +18,9 @@ from torch.nn import functional
 
 from actsmith.errors import ActsmithError
 from actsmith.surgery.blend import Blend
-from actsmith.surgery.calibrate import Moments, calibrate
+from actsmith.surgery.calibrate import Moments
 from actsmith.surgery.replace import replace_
+from actsmith.surgery.swaps import calibrate_
 
 X = torch.randn(500, 4, generator=torch.Generator().manual_seed(0))
 
@@ -177,7 +178,7 @@ def test_calibration_restores_mean_and_deviation_of_every_site() -> None:
     swaps = replace_(model, "crrelu", example=X)
     swaps.attach(optimizer)
     eps = [c.module.eps for c in swaps.changed]
-    assert calibrate(model, [X[:200], X[200:]]) is swaps
+    assert calibrate_(model, [X[:200], X[200:]]) is swaps
     assert model.training
     wanted = [(float(y.mean()), float(y.std())) for y in (first, second)]
     for got, want in zip(output_moments(model, [c.module for c in swaps.changed]), wanted, strict=True):
@@ -191,7 +192,7 @@ def test_calibration_restores_mean_and_deviation_of_every_site() -> None:
     swaps.undo()
     torch.testing.assert_close(model(X), model.c(second))
     with pytest.raises(ActsmithError, match="no swap of this model is in force"):
-        calibrate(model, X)
+        calibrate_(model, X)
 
 
 @pytest.mark.parametrize("taken", [0, 1])
@@ -223,13 +224,13 @@ def test_what_cannot_be_calibrated() -> None:
     model = Network()
     replace_(model, nn.Tanh(), example=X)
     with pytest.raises(ActsmithError, match=r"act is a Tanh; expected an actsmith\.nn\.Activation"):
-        calibrate(model, X)
+        calibrate_(model, X)
     model = Network()
     replace_(model, "crrelu", example=X)
     with pytest.raises(ActsmithError, match=r"no batch reached act, actsmith_gelu_0"):
-        calibrate(model, [])
+        calibrate_(model, [])
     with pytest.raises(ActsmithError, match="no swap"):
-        calibrate(copy.deepcopy(model), X)
+        calibrate_(copy.deepcopy(model), X)
 
 
 def test_an_output_that_is_not_finite_is_named() -> None:
@@ -242,7 +243,7 @@ def test_an_output_that_is_not_finite_is_named() -> None:
     assert "act.gain" not in model.state_dict()
     replace_(infinite := nn.Sequential(nn.ReLU(), nn.Identity()), "exp(1000*x)", where="0", example=X * 1e-3)
     with pytest.raises(ActsmithError, match=r"calibrate: 0: \d+ of 2000 outputs of the new"):
-        calibrate(infinite, X)
+        calibrate_(infinite, X)
 
 
 def test_inference_mode_is_refused() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from actsmith.errors import NumericsError
-from actsmith.formula.catalogue import get
+from actsmith.formula.catalogue import get_activation
 from actsmith.theory.correlation import correlation_flow, correlation_map, depth_scales, hermite_coefficients
 from actsmith.theory.kernel import moments
 
@@ -45,7 +45,7 @@ def test_hermite_against_quadrature(name):
 def test_against_gauss_hermite_in_two_dimensions(name):
     z, w = np.polynomial.hermite_e.hermegauss(150)
     w = w / w.sum()
-    f = get(name)
+    f = get_activation(name)
     for rho in (-0.7, 0.2, 0.6):
         second = rho * z[:, None] + math.sqrt(1 - rho * rho) * z[None, :]
         expected = float(w @ (f(math.sqrt(0.5) * z)[:, None] * f(math.sqrt(0.5) * second)) @ w)
@@ -71,7 +71,7 @@ def test_arc_cosine_golden_values():
 
 @pytest.mark.parametrize("name", ["tanh", "relu", "gelu"])
 def test_hermite_coefficients_carry_the_moments(name):
-    a = hermite_coefficients(get(name), 0.5)
+    a = hermite_coefficients(get_activation(name), 0.5)
     m = moments(name, 0.5)
     n = np.arange(a.size)
     assert a @ a == pytest.approx(float(m.g), rel=1e-4 if name == "relu" else 1e-12)

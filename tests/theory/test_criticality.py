@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from actsmith.errors import NumericsError
-from actsmith.formula.catalogue import CATALOGUE, get, resolve
+from actsmith.formula.catalogue import CATALOGUE, get_activation, resolve
 from actsmith.formula.formula import Formula, Param
 from actsmith.theory.criticality import UNIVERSALITY, criticality
 from actsmith.theory.kernel import kernel_flow, moments
@@ -79,7 +79,10 @@ def test_universality(expected, text):
 def test_scale_invariant_weights_are_exact():
     assert pytest.approx(2, rel=1e-15) == criticality("relu").points[0].C_W
     slope = 0.01
-    assert pytest.approx(2 / (1 + slope**2), rel=1e-14) == criticality(get("leaky_relu", slope=slope)).points[0].C_W
+    assert (
+        pytest.approx(2 / (1 + slope**2), rel=1e-14)
+        == criticality(get_activation("leaky_relu", slope=slope)).points[0].C_W
+    )
     assert [p.C_b for p in criticality("relu").points] == [0.0]
 
 
@@ -161,14 +164,14 @@ def test_elu_by_high_precision_quadrature():
 
 def test_repu_is_never_critical_at_one_ratio():
     for p in (2, 3, 4):
-        c = criticality(get("repu", p=p))
+        c = criticality(get_activation("repu", p=p))
         assert c.ratio == pytest.approx((2 * p - 1) / p, rel=1e-13)
         assert (c.points, c.universality) == ((), "none")
         assert "at every K" in c.verdict
 
 
 def test_mrepu_has_no_other_point_and_its_verdict_counts_layers():
-    c = criticality(get("mrepu", p=2))
+    c = criticality(get_activation("mrepu", p=2))
     assert [p.K for p in c.points] == [0.0]
     depths = [c.safe_depth(K0) for K0 in (1e-2, 1e-4)]
     assert 7 <= depths[0] <= 11

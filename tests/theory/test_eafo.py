@@ -17,7 +17,7 @@ SYMBOLIC_LAWS = ["normal", "normal:0.5,2", "logistic", "laplace", "student:3", "
 @pytest.mark.parametrize("law", [*SYMBOLIC_LAWS, "uniform:-2,1"])
 @pytest.mark.parametrize(("low", "high"), [(-1, 1), (0, 1), (-2.5, 0.5)])
 def test_worst_activation_has_the_largest_entropy_between_its_bounds(law, low, high):
-    f = acts.worst(law, low, high)
+    f = acts.worst_activation(law, low, high)
     found = acts.entropy(f, law)
     assert found.differential == pytest.approx(math.log(high - low), abs=1e-10)
     x = acts.resolve_law(law).quantile(np.linspace(0.01, 0.99, 50))
@@ -29,15 +29,19 @@ def test_any_admissible_perturbation_lowers_the_worst_activations_entropy(law):
     rng = np.random.default_rng(0)
     for _ in range(5):
         shift, width, size = rng.normal(), rng.uniform(0.5, 2), rng.uniform(0.05, 0.2) * rng.choice([-1, 1])
-        f = acts.Formula(acts.worst(law).bound + sp.Float(size) * sp.exp(-((X - shift) ** 2) / (2 * width**2)))
+        f = acts.Formula(
+            acts.worst_activation(law).bound + sp.Float(size) * sp.exp(-((X - shift) ** 2) / (2 * width**2))
+        )
         assert acts.entropy(f, law).differential < math.log(2) - 1e-6 or acts.analyze(f).monotone is False
 
 
 def test_worst_of_known_laws_is_the_known_function():
     x = np.linspace(-4, 4, 41)
-    np.testing.assert_allclose(acts.worst("logistic", 0, 1)(x), acts.get("sigmoid")(x), rtol=1e-14)
-    np.testing.assert_allclose(acts.worst(acts.Logistic.sech2(), -1, 1)(x), np.tanh(x), atol=1e-15)
-    np.testing.assert_allclose(acts.worst("normal")(x), acts.Formula("erf(x/sqrt(2))")(x), atol=1e-15)
+    np.testing.assert_allclose(
+        acts.worst_activation("logistic", 0, 1)(x), acts.get_activation("sigmoid")(x), rtol=1e-14
+    )
+    np.testing.assert_allclose(acts.worst_activation(acts.Logistic.sech2(), -1, 1)(x), np.tanh(x), atol=1e-15)
+    np.testing.assert_allclose(acts.worst_activation("normal")(x), acts.Formula("erf(x/sqrt(2))")(x), atol=1e-15)
 
 
 def test_relu_under_the_normal_law_gives_the_papers_correction_with_both_signs():
@@ -52,8 +56,8 @@ def test_relu_under_the_normal_law_gives_the_papers_correction_with_both_signs()
     assert c.entropy_rate.value == pytest.approx(2**-1.5, abs=1e-12)
     assert round(c.smoothed_rate, 6) == 0.394423
     published, descent = acts.improve("relu", sign="published"), acts.improve("relu")
-    assert published == acts.get("crrelu", eps=0.01)
-    assert descent == acts.get("crrelu", eps=-0.01)
+    assert published == acts.get_activation("crrelu", eps=0.01)
+    assert descent == acts.get_activation("crrelu", eps=-0.01)
     assert published.params["eps"].learn
 
 
@@ -81,7 +85,7 @@ def test_correction_satisfies_its_defining_equation(name, law):
 def test_closed_form_of_eta_agrees_with_the_direction(name, law):
     """eta is found through the inverse, the direction without it."""
     c = acts.correction(name, law)
-    f = acts.get(name)
+    f = acts.get_activation(name)
     for piece in c.pieces:
         if piece.eta is None:
             continue
@@ -122,11 +126,11 @@ def test_mixture_law_has_a_closed_form_correction():
         (lambda: acts.improve("tanh", step=20, exact=True), "breaks monotonicity near x ="),
         (lambda: acts.improve("relu", keep="depth"), "keep must be"),
         (lambda: acts.improve("relu", keep="critical", sign="published"), "neither a sign nor exact"),
-        (lambda: acts.flow("relu", order=2), "order"),
+        (lambda: acts.entropy_flow("relu", order=2), "order"),
         (lambda: acts.improve("relu", sign="up"), "sign must be"),
         (lambda: acts.improve("relu", step=-1), "step must be"),
-        (lambda: acts.worst("normal", 1, 1), "low < high"),
-        (lambda: acts.worst("student:2.5"), "whole df"),
+        (lambda: acts.worst_activation("normal", 1, 1), "low < high"),
+        (lambda: acts.worst_activation("student:2.5"), "whole df"),
     ],
 )
 def test_requests_that_cannot_be_met_say_why(call, message):
@@ -172,7 +176,7 @@ def test_tabulated_correction_of_samples_approaches_the_closed_one(name):
 
 def test_worst_activation_of_samples():
     law = acts.Empirical(np.random.default_rng(0).normal(size=100_000))
-    f = acts.worst(law, 0, 1)
+    f = acts.worst_activation(law, 0, 1)
     x = law.quantile(np.linspace(0.001, 0.999, 101))
     np.testing.assert_allclose(f(x), law.cdf(x), atol=1e-8)
     # the spline's knots are closer than the quadrature's nodes, which leaves 1e-9 where closed forms reach 1e-12
@@ -200,7 +204,7 @@ def test_exact_step_inverts_the_corrected_inverse(name, sign):
 @pytest.mark.parametrize("law", ["normal", "laplace"])
 @pytest.mark.parametrize("name", ["relu", "gelu", "mish"])
 def test_flow_lowers_the_entropy_step_by_step_and_keeps_criticality(name, law):
-    found = acts.flow(name, law, steps=6, keep="critical")
+    found = acts.entropy_flow(name, law, steps=6, keep="critical")
     levels = [point.entropy for point in found.history]
     assert levels == sorted(levels, reverse=True)
     assert len(set(levels)) == len(levels) > 2
@@ -212,7 +216,7 @@ def test_flow_lowers_the_entropy_step_by_step_and_keeps_criticality(name, law):
 
 
 def test_flow_without_conditions_and_its_short_form():
-    found = acts.flow("silu", steps=5)
+    found = acts.entropy_flow("silu", steps=5)
     short, residual = found.short(3)
     whole, nothing = found.short(7)
     assert 0 < residual < 1
@@ -242,11 +246,11 @@ def test_proposition_2():
 def test_prelu_against_relu(slope):
     """The paper's reviewers asked: under N(0, 1) every slope in (0, 1] raises the smoothed entropy above ReLU's."""
     relu = acts.entropy("relu").smoothed
-    prelu = acts.entropy(acts.get("prelu", slope=slope)).smoothed
+    prelu = acts.entropy(acts.get_activation("prelu", slope=slope)).smoothed
     assert prelu == pytest.approx(relu, abs=1e-9) if slope == 0 else prelu > relu
 
 
 def test_crrelu_is_never_shown_without_the_word_on_its_sign():
     for eps in (0.01, -0.2):
-        assert "raises the output entropy" in acts.analyze(acts.get("crrelu", eps=eps)).note
+        assert "raises the output entropy" in acts.analyze(acts.get_activation("crrelu", eps=eps)).note
     assert acts.analyze("relu").note is None

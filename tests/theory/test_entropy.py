@@ -96,7 +96,7 @@ def test_entropy_of_a_folding_activation_equals_mpmath():
 @pytest.mark.parametrize("law", ["normal", "laplace", "student:5"])
 @pytest.mark.parametrize("name", ["gelu", "silu", "tanh", "mish", "sin"])
 def test_entropy_agrees_with_samples(name, law):
-    f = acts.get(name)
+    f = acts.get_activation(name)
     if name == "gelu" and law != "normal":
         pytest.skip("the spacings estimator needs more samples than memory for the tail of gelu: log|f'| ~ -x^2/2")
     if (name, law) == ("sin", "student:5"):
@@ -116,7 +116,7 @@ def test_entropy_agrees_with_samples(name, law):
 @pytest.mark.parametrize("name", ["tanh", "sigmoid", "softplus", "elu", "arctan", "leaky_relu"])
 def test_change_of_entropy_is_the_mean_log_slope(name, law):
     """H(f(X)) - H(X) = E log|f'(X)| for monotone f, by Monte Carlo, within four standard errors."""
-    f, law = acts.get(name), acts.resolve_law(law)
+    f, law = acts.get_activation(name), acts.resolve_law(law)
     logs = f.log_abs_derivative(law.sample(100_000, seed=2))
     gain = acts.entropy(f, law).differential - law.entropy
     assert abs(logs.mean() - gain) < 4 * logs.std(ddof=1) / math.sqrt(len(logs))
@@ -126,7 +126,7 @@ def test_change_of_entropy_is_the_mean_log_slope(name, law):
 @pytest.mark.parametrize("tau", [0.1, 0.5])
 def test_smoothed_entropy_agrees_with_a_direct_integral(name, tau):
     """q_tau(u) by summing kernels over a dense plain grid in x, and the trapezoid rule in u: nothing shared."""
-    f = acts.get(name)
+    f = acts.get_activation(name)
     x = np.linspace(-10, 10, 8_001)
     w = stats.norm.pdf(x) * (x[1] - x[0])
     z = f(x)
@@ -147,7 +147,7 @@ def test_reference_values_under_the_standard_normal():
 
 @pytest.mark.parametrize("name", ["relu", "gelu", "tanh", "mrepu"])
 def test_smoothed_and_scale_free_entropy_do_not_see_scale_or_shift(name):
-    f = acts.get(name)
+    f = acts.get_activation(name)
     moved = acts.Formula(-7 * f.bound + 3)
     before, after = acts.entropy(f), acts.entropy(moved)
     assert after.smoothed == pytest.approx(before.smoothed, abs=1e-10)
@@ -164,7 +164,7 @@ def test_order_under_the_standard_normal():
 
 def test_variation_is_the_derivative_of_the_smoothed_entropy():
     """dJ/deps by the score against a central difference, and THEORY 1.5's 0.394423 for ReLU and psi_1."""
-    relu = acts.get("relu")
+    relu = acts.get_activation("relu")
     output = smoothed_output(relu, acts.Normal(), output_moments(relu, acts.Normal()), 0.1)
     h = 1e-4
     for text in ("x*exp(-x**2/2)", "exp(-x**2/2)", "x**2*exp(-x**2)"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from actsmith.errors import NumericsError
-from actsmith.formula.catalogue import CATALOGUE, get, resolve
+from actsmith.formula.catalogue import CATALOGUE, get_activation, resolve
 from actsmith.formula.formula import Formula
 from actsmith.formula.parse import X
 from actsmith.theory.expansion import ORDER, kernel_expansion, one_sided_series
@@ -86,7 +86,7 @@ def test_relu_at_every_scale():
 
 @pytest.mark.parametrize("p", [1, 2, 3, 4])
 def test_repu_moments(p):
-    m = moments(get("repu", p=p), WIDE)
+    m = moments(get_activation("repu", p=p), WIDE)
     double_factorial = math.prod(range(1, 2 * p, 2))
     close(m.g, double_factorial / 2 * WIDE**p, 1e-12)
     close(m.dg / m.perp, (2 * p - 1) / p, 1e-12)

@@ -295,7 +295,7 @@ def test_parse(text, law):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("norml", r"law: got 'norml'; expected one of normal\[:mean,std\], .*FILE.npy. Did you mean normal"),
+        ("norml", r"law: got 'norml'; expected one of normal\[:mean,std\], .*FILE.npy.*; did you mean normal"),
         ("", "law: got ''"),
         ("__import__('os')", 'law: got "__import__'),
         ("normal:1", r"got 1 numbers; expected 0 or 2 \(mean,std\)"),
@@ -464,7 +464,7 @@ def test_streaming_equals_all_at_once():
     assert stream.mean == pytest.approx(x.mean(), rel=1e-12)
     assert stream.std == pytest.approx(x.std(), rel=1e-10)
     assert (stream.low, stream.high) == (x.min(), x.max())
-    law, direct = stream.law(), Empirical(x)
+    law, direct = Empirical.from_bins(stream.bins()), Empirical(x)
     grid = np.linspace(4, 6, 40)
     np.testing.assert_allclose(law.pdf(grid), direct.pdf(grid), rtol=0.05)
 
@@ -479,7 +479,7 @@ def test_streaming_survives_a_misleading_start(first):
     assert stream.counts.sum() == stream.count == x.size + first.size
     assert stream.counts.size < 200_000
     if first[-1] < 1e6:
-        assert stream.law().quantile(0.5) == pytest.approx(3, abs=0.05)
+        assert Empirical.from_bins(stream.bins()).quantile(0.5) == pytest.approx(3, abs=0.05)
 
 
 def test_streaming_sees_an_atom_and_ignores_nothing():
@@ -488,6 +488,6 @@ def test_streaming_sees_an_atom_and_ignores_nothing():
     for seed in range(5):
         stream.update(np.maximum(Normal(1, 1).sample(2000, seed), 0).astype(np.float32))
     with pytest.raises(LawError, match=r"the value 0\.0 in 1[4-7]"):
-        stream.law()
+        Empirical.from_bins(stream.bins())
     with pytest.raises(LawError, match="got 1 of 3"):
         stream.update([0.0, 1.0, np.nan])

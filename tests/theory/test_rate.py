@@ -157,7 +157,7 @@ def test_psi_keeps_its_digits_in_the_tails():
 def test_rate_where_f_turns_at_a_kink_is_the_mean_score():
     """-E[psi s(Z)], THEORY 1.6: no fold, and psi vanishes at the kink. q(z) = p(z) + 2 p(2 z) for slopes 1 and -1/2."""
     psi = acts.Formula("x*exp(-x**2/2) + x**2*exp(-x**2)")
-    f = acts.get("prelu", slope=-0.5)
+    f = acts.get_activation("prelu", slope=-0.5)
 
     def score(z):
         near, far = stats.norm.pdf(z), 2 * stats.norm.pdf(2 * z)

@@ -24,10 +24,10 @@ def test_other_laws(law):
 
 
 def test_what_cannot_be_used_comes_last_with_its_reason():
-    found = acts.screen(["3", "log(x)", "relu(x)", "x +", "exp(exp(x))", acts.get("crrelu", eps=0.3)])
-    assert [s.text for s in found[:2]] == ["relu(x)", acts.get("crrelu").text]
+    found = acts.screen(["3", "log(x)", "relu(x)", "x +", "exp(exp(x))", acts.get_activation("crrelu", eps=0.3)])
+    assert [s.text for s in found[:2]] == ["relu(x)", acts.get_activation("crrelu").text]
     reasons = {s.text: s.reason for s in found[2:]}
     assert "constant" in reasons["3"]
     assert "not finite near x" in reasons["log(x)"]
     assert "not well formed" in reasons["x +"]
-    assert found[0].formula == acts.get("relu")
+    assert found[0].formula == acts.get_activation("relu")

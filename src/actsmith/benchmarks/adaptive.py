@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from actsmith.benchmarks.measure import Row, Say
+from actsmith.errors import missing_extra
 from actsmith.nn import EntropyDescent, HermiteActivation
 
 __all__ = ["Cost", "Kept", "descent_costs", "rows"]
@@ -140,7 +141,7 @@ def rows(quick: bool, say: Say) -> Iterator[Row]:
     try:
         costs = descent_costs(images=2, steps=3) if quick else descent_costs()
     except ModuleNotFoundError:
-        say("entropy descent: left out, timm is not installed (pip install 'actsmith[vision]')")
+        say(str(missing_extra("entropy descent: left out", "timm", "vision")))
         return
     for cost in costs:
         for kind, share, target in (("time", cost.time, TIME_TARGET), ("memory", cost.memory, MEMORY_TARGET)):

@@ -98,11 +98,11 @@ def left_out(peer: str, reason: str) -> str:
 
 def ours(name: str) -> dict[str, float]:
     """The moments at K = 1 and the times of a full criticality analysis and of tuning, caches of answers emptied."""
-    from actsmith.formula.catalogue import get
+    from actsmith.formula.catalogue import get_activation
     from actsmith.theory import criticality, expansion, kernel, tuning
     from actsmith.theory.correlation import correlation_map
 
-    f = get("gelu_tanh" if name == "gelu" else name)  # dks computes the tanh approximation
+    f = get_activation("gelu_tanh" if name == "gelu" else name)  # dks computes the tanh approximation
     m = kernel.moments(f, 1.0)
     exact = correlation_map(name, 1.0, 0.6)
 
@@ -148,12 +148,12 @@ def peers(python: str) -> dict[str, dict[str, dict[str, float]] | str]:
 
 def catalogue_times() -> list[tuple[float, str]]:
     """Seconds of a full criticality analysis of every catalogue entry, the slowest first."""
-    from actsmith.formula.catalogue import CATALOGUE, get
+    from actsmith.formula.catalogue import CATALOGUE, get_activation
     from actsmith.theory import criticality, expansion, kernel
 
     rows = []
     for name in CATALOGUE:
-        f = get(name)
+        f = get_activation(name)
 
         def analyse(f: Formula = f) -> None:
             for cache in (kernel._table, kernel.second_moment, expansion.kernel_expansion, criticality._criticality):

@@ -49,7 +49,7 @@ def random_formula(rng: random.Random, depth: int = 0) -> str:
 
 def _analysis(name: str) -> float:
     acts.analyze(name)  # what a process computes once
-    fresh = acts.Formula(acts.get(name).bound * 1.0000001)  # equal to no formula that is cached
+    fresh = acts.Formula(acts.get_activation(name).bound * 1.0000001)  # equal to no formula that is cached
     began = time.perf_counter()
     acts.analyze(fresh)
     return time.perf_counter() - began

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from actsmith.benchmarks.measure import Row, Say, interleaved, naive_crrelu
+from actsmith.errors import missing_extra
 from actsmith.nn import Activation
 
 WIDTH, HIDDEN, POINTS = 64, 5, 10_000
@@ -31,7 +32,7 @@ def rows(quick: bool, say: Say) -> Iterator[Row]:
         steps = {a: pinn_step(make, order) for a, make in ACTIVATIONS.items()}
         yield from interleaved(name, steps, repeats, targets=PINN_TARGETS if order == 2 else None)
     if find_spec("timm") is None:
-        say("ViT-Tiny: left out, timm is not installed (pip install 'actsmith[vision]')")
+        say(str(missing_extra("ViT-Tiny: left out", "timm", "vision")))
         return
     plain = {a: vit_step(ACTIVATIONS[a]) for a in VIT}
     yield from interleaved("ViT-Tiny step", plain, repeats, targets={"crrelu": 1.00})

@@ -6,15 +6,15 @@ x (1 + tanh u)/2. Where that differs from the form in the paper, a comment says 
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from actsmith.errors import FormulaError
 from actsmith.formula.formula import Formula, Param
+from actsmith.names import did_you_mean
 
-__all__ = ["CATALOGUE", "Entry", "FormulaLike", "get", "resolve"]
+__all__ = ["CATALOGUE", "Entry", "FormulaLike", "get_activation", "resolve"]
 
 FormulaLike = Formula | str
 """What stands wherever a formula is taken: a Formula, a catalogue name, or formula text."""
@@ -25,7 +25,7 @@ class Entry:
     """One activation of the catalogue.
 
     Attributes:
-        name: what `get` takes.
+        name: what `get_activation` takes.
         text: the equation, as formula text.
         source: who published it, with the arXiv number where there is one.
         params: the published value of each parameter, whether it is learned, and its valid range.
@@ -174,28 +174,39 @@ def _build(name: str) -> Formula:
     return Formula(entry.text, entry.params, name)
 
 
-def get(name: str, **params: float | Param) -> Formula:
-    """The catalogue's activation `name`, with other parameter values where given.
+def get_activation(name: str, **params: float | Param) -> Formula:
+    """The catalogue's activation `name`, in upper or lower case, with other parameter values where given.
 
-    >>> get("crrelu", eps=0.05).params["eps"].value
+    >>> get_activation("crrelu", eps=0.05).params["eps"].value
     0.05
 
     Raises:
         FormulaError: no such name (the message lists near matches), no such parameter, or a value out of range.
     """
-    if name not in CATALOGUE:
-        near = difflib.get_close_matches(name, CATALOGUE, n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else "; `actsmith list` shows all"
-        raise FormulaError(f"no activation named {name!r} in the catalogue{hint}")
-    return CATALOGUE[name].formula(**params)
+    entry = CATALOGUE.get(name) or CATALOGUE.get(name.lower())
+    if entry is None:
+        hint = did_you_mean(name, CATALOGUE) or "`actsmith list` shows all"
+        raise FormulaError(f"no activation named {name!r} in the catalogue; {hint}")
+    return entry.formula(**params)
+
+
+get = get_activation  # until experiments/ and search/ call it by its name
 
 
 def resolve(formula: FormulaLike, **params: float | Param) -> Formula:
-    """A Formula from whatever stands for one: a Formula, a catalogue name, or formula text with its parameters."""
+    """A Formula from whatever stands for one: a Formula, a catalogue name, or formula text, with these values of its
+    parameters.
+
+    Raises:
+        FormulaError: no such name, no such parameter, or a text that is no formula.
+
+    >>> resolve(get_activation("crrelu"), eps=0.5).params["eps"].value
+    0.5
+    """
     if isinstance(formula, Formula):
-        return formula
+        return formula.at(**params) if params else formula
     if formula in CATALOGUE:
-        return get(formula, **params)
+        return get_activation(formula, **params)
     if formula.isidentifier() and formula not in ("x", "pi", "e"):
-        return get(formula)
+        return get_activation(formula)
     return Formula(formula, params)

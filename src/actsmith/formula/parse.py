@@ -4,7 +4,6 @@ node types, names and operators listed here are turned into SymPy objects. Every
 from __future__ import annotations
 
 import ast
-import difflib
 import math
 import warnings
 from collections.abc import Collection
@@ -15,6 +14,7 @@ from actsmith.errors import FormulaError
 from actsmith.formula.primitives import FUNCTIONS, constant_value, where
 from actsmith.formula.size import MAX_SIZE, expression_size
 from actsmith.formula.spline import spline, table
+from actsmith.names import did_you_mean
 
 MAX_LENGTH, MAX_NESTING, MAX_POWER, MAX_DIGITS, MAX_CONSTANT = 2_000, 50, 100, 40, 700
 MAX_BITS = 3_000  # of an exact rational's numerator and denominator; Python prints no more than 4,300 digits
@@ -243,5 +243,5 @@ class _Reader:
 
 
 def _near(name: str, known: Collection[str]) -> str:
-    matches = difflib.get_close_matches(name, known, n=3)
-    return f" (did you mean {' or '.join(matches)}?)" if matches else ""
+    hint = did_you_mean(name, known)
+    return f" ({hint})" if hint else ""

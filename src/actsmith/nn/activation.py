@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from actsmith.errors import ActsmithError
-from actsmith.formula.catalogue import FormulaLike, get, resolve
+from actsmith.formula.catalogue import FormulaLike, get_activation, resolve
 from actsmith.formula.formula import Formula, Param
 from actsmith.nn.family import compute_dtype, family
 
@@ -157,17 +157,17 @@ class Activation(nn.Module):
 
 def CRReLU(eps: float = 0.01) -> Activation:
     """max(0, x) + eps x exp(-x^2/2), eps learnable. Sun et al., arXiv:2405.12954."""
-    return Activation(get("crrelu", eps=eps))
+    return Activation(get_activation("crrelu", eps=eps))
 
 
 def RePU(p: float = 2) -> Activation:
     """max(0, x)^p. Kim, Kang, arXiv:2408.02697."""
-    return Activation(get("repu", p=p))
+    return Activation(get_activation("repu", p=p))
 
 
 def MRePU(p: float = 2) -> Activation:
     """x max(0, 1 + x)^p. Kim, Kang, arXiv:2408.02697."""
-    return Activation(get("mrepu", p=p))
+    return Activation(get_activation("mrepu", p=p))
 
 
 def _parameter_shape(share: str, channels: int | None) -> tuple[int, ...]:

@@ -12,13 +12,15 @@ import hashlib
 import os
 import platform
 import shutil
-import stat
 import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
 
-__all__ = ["CannotCompile", "Library", "cache_folder", "library"]
+from actsmith.errors import ActsmithError
+from actsmith.files import cache_folder
+
+__all__ = ["CannotCompile", "Library", "library"]
 
 # Exact: infinities, NaN, signed zeros, subnormals and the order of operations stay as they are written. What is given
 # up is errno, and the floating-point exception flags, which a masked branch would set. Products and sums may fuse.
@@ -49,12 +51,6 @@ class Library:
             function.restype = ctypes.c_int
 
 
-def cache_folder() -> Path:
-    """Where compiled kernels are kept: actsmith/kernels in $XDG_CACHE_HOME, or else in ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "actsmith" / "kernels"
-
-
 def library(source: str, argument_types: list[type]) -> Library:
     """The library of a source, from the cache or compiled.
 
@@ -64,26 +60,15 @@ def library(source: str, argument_types: list[type]) -> Library:
     compiler, version, flags = _compiler()
     described = "\0".join([source, " ".join(flags), version, *platform.libc_ver(), _processor()])
     name = hashlib.sha256(described.encode()).hexdigest()[:32]
-    folder = _own(cache_folder())
+    try:
+        folder = cache_folder("kernels")
+    except ActsmithError as error:
+        raise CannotCompile(str(error)) from None
     path = folder / f"{name}.so"
     if path.is_file() and path.stat().st_uid == os.getuid():
         return Library(path, False, argument_types)
     _compile(compiler, flags, source, path)
     return Library(path, True, argument_types)
-
-
-def _own(folder: Path) -> Path:
-    """The folder, made where missing; others than its owner may not write there, since what is in it is run."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.stat()
-        if status.st_uid != os.getuid():
-            raise CannotCompile(f"the cache folder {folder} belongs to another user")
-        if stat.S_IMODE(status.st_mode) != 0o700:
-            folder.chmod(0o700)
-    except (OSError, RuntimeError) as error:
-        raise CannotCompile(f"the cache folder {folder} cannot be used: {error}") from None
-    return folder
 
 
 def _compile(compiler: str, flags: tuple[str, ...], source: str, path: Path) -> None:

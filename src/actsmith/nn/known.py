@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from actsmith.formula.catalogue import get
+from actsmith.formula.catalogue import get_activation
 from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation
 
@@ -15,12 +15,12 @@ __all__ = ["formula_of_call", "formula_of_module", "is_known"]
 
 
 def _gelu(approximate: str = "none") -> Formula:
-    return get("gelu_tanh" if approximate == "tanh" else "gelu")
+    return get_activation("gelu_tanh" if approximate == "tanh" else "gelu")
 
 
 def _leaky_relu(negative_slope: float = 0.01) -> Formula:
     if 0 <= negative_slope <= 1:
-        return get("leaky_relu", slope=negative_slope)
+        return get_activation("leaky_relu", slope=negative_slope)
     return Formula("where(x, x, slope*x)", {"slope": negative_slope}, "leaky_relu")
 
 
@@ -30,12 +30,12 @@ def _rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Formula:
 
 def _softplus(beta: float = 1.0, threshold: float = 20.0) -> Formula:
     del threshold  # beyond it the difference from x is below exp(-threshold)/beta
-    return get("softplus") if beta == 1 else Formula("softplus(beta*x)/beta", {"beta": beta}, "softplus")
+    return get_activation("softplus") if beta == 1 else Formula("softplus(beta*x)/beta", {"beta": beta}, "softplus")
 
 
 def _hardtanh(min_val: float = -1.0, max_val: float = 1.0) -> Formula:
     if (min_val, max_val) == (-1.0, 1.0):
-        return get("hardtanh")
+        return get_activation("hardtanh")
     return Formula("clip(x, low, high)", {"low": min_val, "high": max_val}, "hardtanh")
 
 
@@ -44,23 +44,23 @@ def _clamp(min: float | None = None, max: float | None = None) -> Formula:
         return Formula("clip(x, low, high)", {"low": min, "high": max})
     if min is not None:
         return Formula("max(x, low)", {"low": min})
-    return get("identity") if max is None else Formula("min(x, high)", {"high": max})
+    return get_activation("identity") if max is None else Formula("min(x, high)", {"high": max})
 
 
 def _elu(alpha: float = 1.0) -> Formula:
-    return get("elu", alpha=alpha)
+    return get_activation("elu", alpha=alpha)
 
 
 def _celu(alpha: float = 1.0) -> Formula:
-    return get("celu", alpha=alpha)
+    return get_activation("celu", alpha=alpha)
 
 
 def _softshrink(lambd: float = 0.5) -> Formula:
-    return get("softshrink", lambd=lambd)
+    return get_activation("softshrink", lambd=lambd)
 
 
 def _hardshrink(lambd: float = 0.5) -> Formula:
-    return get("hardshrink", lambd=lambd)
+    return get_activation("hardshrink", lambd=lambd)
 
 
 _WITH_ARGUMENTS: dict[str, tuple[tuple[str, ...], Callable[..., Formula]]] = {
@@ -105,7 +105,7 @@ def formula_of_call(name: str, arguments: Sequence[Any] = (), keywords: dict[str
     name = name.removesuffix("_").removeprefix("special_")
     name = "logsigmoid" if name == "log_sigmoid" else name
     if name in _CATALOGUE:
-        return get(name)
+        return get_activation(name)
     if name in _TEXT:
         return Formula(_TEXT[name], name=name if name == "tanhshrink" else None)
     if name not in _WITH_ARGUMENTS:
@@ -130,7 +130,7 @@ def formula_of_module(module: nn.Module) -> Formula | None:
     if isinstance(module, Activation):
         return module.formula if module.share != "channel" else module._family.formula
     if isinstance(module, nn.PReLU):
-        return get("prelu", slope=round(float(module.weight.detach().mean()), 12))
+        return get_activation("prelu", slope=round(float(module.weight.detach().mean()), 12))
     for kind, name in _MODULES.items():
         if isinstance(module, kind):
             names = _WITH_ARGUMENTS.get(name, ((), None))[0]

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from actsmith.errors import ActsmithError
-from actsmith.formula.catalogue import FormulaLike, get, resolve
+from actsmith.formula.catalogue import FormulaLike, get_activation, resolve
 from actsmith.nn.activation import Activation
 
 __all__ = ["polynomial_network"]
@@ -52,7 +52,7 @@ def polynomial_network(
 
     Args:
         coefficients: {(i, j, ...): c} for the sum of c x^i y^j ..., or an array with c at index [i, j, ...].
-        activation: "repu" or "mrepu" with a whole p: `get("repu", p=3)`. RePU needs p >= 2, MRePU p >= 1.
+        activation: "repu" or "mrepu" with a whole p: `get_activation("repu", p=3)`. RePU needs p >= 2, MRePU p >= 1.
         domain: the range of every variable, or one for all. Outside it MRePU networks are something else.
 
     Raises:
@@ -118,11 +118,11 @@ def _domain(domain: Sequence[tuple[float, float]] | tuple[float, float], variabl
 def _gadget(activation: FormulaLike) -> tuple[Gadget, FormulaLike]:
     formula = resolve(activation)
     p = formula.params["p"].value if "p" in formula.params else math.nan
-    kind = formula.name if formula.name in ("repu", "mrepu") and formula == get(formula.name, p=p) else ""
+    kind = formula.name if formula.name in ("repu", "mrepu") and formula == get_activation(formula.name, p=p) else ""
     if not kind or p != round(p) or p < (2 if kind == "repu" else 1):
         raise ActsmithError(
             f"polynomial network: got {formula.name} with p = {p:g}; expected repu with a whole p >= 2 or mrepu with a "
-            "whole p >= 1, as get('repu', p=3)"
+            "whole p >= 1, as get_activation('repu', p=3)"
         )
     return (_repu if kind == "repu" else _mrepu)(int(p)), formula
 

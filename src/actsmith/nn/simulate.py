@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from actsmith.errors import ActsmithError
-from actsmith.formula.catalogue import FormulaLike, get, resolve
+from actsmith.formula.catalogue import FormulaLike, get_activation, resolve
 from actsmith.formula.formula import Formula
 from actsmith.theory.criticality import criticality
 from actsmith.theory.kernel import kernel_flow
@@ -214,7 +214,7 @@ def kernel_against_depth(*, width: int = 512, depth: int = 20, nets: int = 20, s
     """K against depth for `RUNS`, each at its most usable critical point where it has one."""
     curves = []
     for name, params, K0, fixed in RUNS:
-        formula = get(name, **params)
+        formula = get_activation(name, **params)
         point = criticality(formula).points[0] if fixed is None else None
         C_W, C_b = (fixed or 1.0, 0.0) if point is None else (point.C_W, point.C_b)
         simulation = simulate(formula, width, depth, C_W, C_b, nets, seed, K0=K0)

@@ -5,7 +5,6 @@ Every number is the theory's own; what is undefined says why.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -13,7 +12,7 @@ from typing import Any
 
 import actsmith
 from actsmith.errors import ActsmithError
-from actsmith.experiments.folder import finite_or_none
+from actsmith.files import to_json
 from actsmith.formula.formula import Formula
 from actsmith.report.analysis_figure import DEPTH, Setting, plot_correction, plot_depth, plot_laws, plot_shape, svg
 from actsmith.report.html import inline_svg, render_page
@@ -107,7 +106,7 @@ def analysis_page(analysis: Analysis) -> str:
         parameters=_parameters(f),
         glance=glance,
         sections=[_shape_section(analysis), _entropy_section(analysis), change, _depth_section(analysis)],
-        record=json.dumps(finite_or_none(analysis.to_dict()), indent=1, allow_nan=False),
+        record=to_json(analysis.to_dict(), indent=1),
         version=actsmith.__version__,
     )
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from actsmith.errors import ActsmithError
+from actsmith.errors import require
 
 __all__ = ["BLACK", "BLUE", "CYCLE", "DASHES", "GREY", "ORANGE", "drawing", "logarithmic"]
 
@@ -32,12 +32,10 @@ _STYLE: Any = {
 @contextmanager
 def drawing(path: Path | IO[str], rows: int, columns: int, size: tuple[float, float], **options: Any) -> Iterator[Any]:
     """Axes (rows, columns) that are saved, to a file or a text buffer, on leaving."""
-    try:
-        import matplotlib as mpl
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ActsmithError("report: matplotlib is missing; pip install 'actsmith[search]'") from None
+    mpl = require("matplotlib", "report", "report")
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
     with mpl.rc_context(_STYLE):
         drawn = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(drawn)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from actsmith.experiments.findings import Findings, Row, Table
-from actsmith.experiments.folder import finite_or_none, write_atomically
 from actsmith.experiments.reproduce import Result
+from actsmith.files import plain, write_atomically
 from actsmith.report.curves import plot_curves, plot_table
 from actsmith.report.html import inline_svg, render_page
 
@@ -60,7 +60,7 @@ def _json(result: Result) -> dict[str, Any]:
     r = result.reproduction
     head = {"reproduction": r.name, "preset": result.preset, "command": result.command, "source": r.source}
     versions = json.loads((result.folder / "versions.json").read_text(encoding="utf-8"))
-    values: dict[str, Any] = finite_or_none({**head, "versions": versions, **dataclasses.asdict(result.findings)})
+    values: dict[str, Any] = plain({**head, "versions": versions, **dataclasses.asdict(result.findings)})
     return values
 
 

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from actsmith.errors import ActsmithError
-from actsmith.experiments.folder import write_atomically
+from actsmith.errors import ActsmithError, require
+from actsmith.files import write_atomically
 
 __all__ = ["inline_svg", "render_page", "write_page"]
 
@@ -21,12 +21,9 @@ def render_page(template: str, **values: Any) -> str:
     Raises:
         ActsmithError: jinja2 is missing.
     """
-    try:
-        from jinja2 import Environment, PackageLoader
-    except ImportError:
-        raise ActsmithError("report: jinja2 is missing; pip install 'actsmith[report]'") from None
-    environment = Environment(loader=PackageLoader("actsmith.report"), autoescape=True, trim_blocks=True)
-    return environment.get_template(template).render(**values)
+    jinja2 = require("jinja2", "report", "report")
+    environment = jinja2.Environment(loader=jinja2.PackageLoader("actsmith.report"), autoescape=True, trim_blocks=True)
+    return str(environment.get_template(template).render(**values))
 
 
 def inline_svg(text: str, name: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from actsmith.errors import ActsmithError
-from actsmith.experiments.folder import write_atomically
+from actsmith.files import write_atomically
 
 __all__ = ["results_markdown"]
 

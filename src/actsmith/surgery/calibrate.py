@@ -13,7 +13,7 @@ The formula becomes gain*f(x) + shift with both learnable, under the keys `<site
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import sqrt
@@ -27,11 +27,11 @@ from actsmith.formula.formula import Formula, Param
 from actsmith.formula.parse import parameter_symbol
 from actsmith.nn.activation import Activation, Share
 from actsmith.surgery.blend import evaluate
+from actsmith.surgery.change import Change
 from actsmith.surgery.running import as_batches, run_batch, untouched
-from actsmith.surgery.swaps import SWAPS, Change, Swaps
 from actsmith.surgery.wrapped import refuse_inference_mode
 
-__all__ = ["calibrate", "calibrate_swaps"]
+__all__ = ["Moments", "calibrate_changes"]
 
 HOOKS = (
     "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called",
@@ -65,74 +65,49 @@ class Moments:
         return sqrt(self.m2 / self.count) if self.count else 0.0
 
 
-def calibrate(model: nn.Module | Swaps, batches: Iterable[Any], passes: int = 2) -> Swaps:
-    """Give every swapped site the output mean and variance that it had before the swap, over the batches.
-
-    First the model runs with its old activations in force, to be measured, whatever the weight of a blend; then the new
-    ones are set in the order of the sites as the batches pass, and every further pass settles what the passes before it
-    left. Mean and variance are over all units of a site.
-
-    Args:
-        model: the model that `replace_` changed, or the `Swaps` it returned.
-        batches: as `probe` takes them; read once and kept.
-        passes: how many times to go through the batches with the new activations.
-
-    Raises:
-        ActsmithError: nothing was swapped in the model, a site is no `Activation`, no batch reached one, or an output
-            is not finite; or in `torch.inference_mode`, where the new parameters could not be trained.
-    """
-    swaps: Swaps | None = model if isinstance(model, Swaps) else vars(model).get(SWAPS)
-    if swaps is None or swaps.undone:
-        raise ActsmithError(
-            "calibrate: no swap of this model is in force; call it with the very model that replace_ changed, or with "
-            "what replace_ returned"
-        )
-    calibrate_swaps(swaps, batches, passes)
-    return swaps
-
-
-def calibrate_swaps(swaps: Swaps, batches: Iterable[Any], passes: int = 2) -> None:
-    """See `calibrate`."""
+def calibrate_changes(model: nn.Module, changed: Sequence[Change], batches: Iterable[Any], passes: int = 2) -> None:
+    """Give every change of the model the output mean and variance of the old activation there: see
+    `actsmith.calibrate_`."""
     refuse_inference_mode("calibrate")
-    for change in swaps.changed:
+    for change in changed:
         if not isinstance(change.module, Activation):
             raise ActsmithError(
                 f"calibrate: {change.path} is a {type(change.module).__name__}; expected an actsmith.nn.Activation, "
                 "whose formula takes a gain and a shift"
             )
     kept = list(as_batches(batches))
-    targets = [Moments() for _ in swaps.changed]
+    targets = [Moments() for _ in changed]
 
     def as_before(index: int) -> Callable[[nn.Module, Tensor], Tensor]:
         def hook(module: nn.Module, x: Tensor) -> Tensor:
-            y = evaluate(swaps.changed[index].old, x, module.training)
-            targets[index].update(_finite(y, "old", swaps.changed[index]))
+            y = evaluate(changed[index].old, x, module.training)
+            targets[index].update(_finite(y, "old", changed[index]))
             return y
 
         return hook
 
-    _through(swaps, kept, as_before)
-    missed = [c.path for c, t in zip(swaps.changed, targets, strict=True) if not t.count]
+    _through(model, changed, kept, as_before)
+    missed = [c.path for c, t in zip(changed, targets, strict=True) if not t.count]
     if missed:
         raise ActsmithError(f"calibrate: no batch reached {', '.join(missed)}; expected batches that run them")
-    for change in swaps.changed:
+    for change in changed:
         _add_gain(change)
     for number in range(passes):
-        _pass(swaps, kept, targets, settle=number == 0)
-    for optimizer, group in list(swaps._optimizers):
-        swaps.attach(optimizer, **{k: v for k, v in group.items() if k not in ("params", "weight_decay")})
+        _pass(model, changed, kept, targets, settle=number == 0)
 
 
-def _pass(swaps: Swaps, batches: list[Any], targets: list[Moments], settle: bool) -> None:
+def _pass(
+    model: nn.Module, changed: Sequence[Change], batches: list[Any], targets: list[Moments], settle: bool
+) -> None:
     """Measure f at every site, then set gain and shift; while `settle`, set them at each call too."""
-    raw = [Moments() for _ in swaps.changed]
+    raw = [Moments() for _ in changed]
 
     def calibrating(index: int) -> Callable[[nn.Module, Tensor], Tensor]:
         def hook(module: nn.Module, x: Tensor) -> Tensor:
-            plain = swaps.changed[index].plain
+            plain = changed[index].plain
             assert plain is not None
             y: Tensor = plain.forward(x)
-            raw[index].update(_finite(y, "new", swaps.changed[index]))
+            raw[index].update(_finite(y, "new", changed[index]))
             if settle:
                 _set(module, targets[index], raw[index])
             result: Tensor = module.forward(x)
@@ -140,8 +115,8 @@ def _pass(swaps: Swaps, batches: list[Any], targets: list[Moments], settle: bool
 
         return hook
 
-    _through(swaps, batches, calibrating)
-    for change, target, now in zip(swaps.changed, targets, raw, strict=True):
+    _through(model, changed, batches, calibrating)
+    for change, target, now in zip(changed, targets, raw, strict=True):
         _set(change.module, target, now)
 
 
@@ -161,20 +136,25 @@ def _set(module: nn.Module, target: Moments, now: Moments) -> None:
     _named(module, "shift").fill_(target.mean - gain * now.mean)
 
 
-def _through(swaps: Swaps, batches: list[Any], hook: Callable[[int], Callable[[nn.Module, Tensor], Tensor]]) -> None:
+def _through(
+    model: nn.Module,
+    changed: Sequence[Change],
+    batches: list[Any],
+    hook: Callable[[int], Callable[[nn.Module, Tensor], Tensor]],
+) -> None:
     """Run the batches in evaluation mode with the outputs of every site replaced by `hook(index)(module, input)`."""
-    with untouched(swaps.model, training=False), _hooked(swaps, hook):
+    with untouched(model, training=False), _hooked(changed, hook):
         for batch in batches:
-            run_batch(swaps.model, batch)
+            run_batch(model, batch)
 
 
 @contextmanager
-def _hooked(swaps: Swaps, hook: Callable[[int], Callable[[nn.Module, Tensor], Tensor]]) -> Iterator[None]:
+def _hooked(changed: Sequence[Change], hook: Callable[[int], Callable[[nn.Module, Tensor], Tensor]]) -> Iterator[None]:
     def output_of(index: int) -> Callable[..., Tensor]:
         inner = hook(index)
         return lambda module, arguments, _: inner(module, arguments[0])
 
-    handles = [c.module.register_forward_hook(output_of(i)) for i, c in enumerate(swaps.changed)]
+    handles = [c.module.register_forward_hook(output_of(i)) for i, c in enumerate(changed)]
     try:
         yield
     finally:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from actsmith.errors import ActsmithError
+from actsmith.errors import ActsmithError, require
+from actsmith.names import in_current_folder, named_object
 from actsmith.surgery.running import image_size
 
 __all__ = ["load_batches", "load_model"]
@@ -40,32 +39,22 @@ def load_model(name: str) -> nn.Module:
 
 
 def _timm(name: str) -> nn.Module:
-    if importlib.util.find_spec("timm") is None:
-        raise ActsmithError("model: timm is not installed; pip install 'actsmith[vision]'")
-    import timm
-
-    model: nn.Module = timm.create_model(name, pretrained=False)
+    model: nn.Module = require("timm", "vision", "model").create_model(name, pretrained=False)
     return model
 
 
 def _object(name: str) -> nn.Module:
-    module, _, attribute = name.partition(":")
-    found: Any = importlib.import_module(module)
-    for part in attribute.split("."):
-        found = getattr(found, part)
-    if not isinstance(found, nn.Module) and callable(found):
-        found = found()
+    with in_current_folder():
+        found = named_object(name, "model")
+        if not isinstance(found, nn.Module) and callable(found):
+            found = found()
     if not isinstance(found, nn.Module):
         raise ActsmithError(f"model {name!r} is a {type(found).__name__}; expected a torch.nn.Module")
     return found
 
 
 def _transformers(name: str) -> nn.Module:
-    if importlib.util.find_spec("transformers") is None:
-        raise ActsmithError("model: transformers is not installed; pip install 'actsmith[language]'")
-    from transformers import AutoModel
-
-    model: nn.Module = AutoModel.from_pretrained(name)
+    model: nn.Module = require("transformers", "language", "model").AutoModel.from_pretrained(name)
     return model
 
 

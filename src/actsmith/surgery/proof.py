@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from actsmith.errors import ActsmithError
 from actsmith.surgery.blend import evaluate
+from actsmith.surgery.change import Change
 from actsmith.surgery.observe import Observer, Place
 from actsmith.surgery.recompute import gradients_kept, refuse_recomputed
 from actsmith.surgery.running import run_example, untouched
 from actsmith.surgery.sites import observing
-from actsmith.surgery.swaps import Change
 
 __all__ = ["MODES", "observe_example", "prove"]
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from actsmith.errors import ActsmithError
-from actsmith.formula.catalogue import CATALOGUE, get
+from actsmith.formula.catalogue import CATALOGUE, get_activation
 from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation
 
@@ -95,7 +95,7 @@ def _by_values(values: tuple[float, ...]) -> Recognised:
     unit = bool(np.all((y >= 0) & (y <= 1)))
     for name, known in _table().items():
         if _close(known, y):
-            return Recognised(name, get(name), unit)
+            return Recognised(name, get_activation(name), unit)
     for name, formula in _families(y):
         with np.errstate(all="ignore"):
             if _close(formula(GRID), y):
@@ -106,7 +106,7 @@ def _by_values(values: tuple[float, ...]) -> Recognised:
 @cache
 def _table() -> dict[str, np.ndarray]:
     with np.errstate(all="ignore"):
-        return {name: get(name)(GRID) for name in CATALOGUE if name not in NOT_ONE}
+        return {name: get_activation(name)(GRID) for name in CATALOGUE if name not in NOT_ONE}
 
 
 def _close(known: np.ndarray, y: np.ndarray) -> bool:

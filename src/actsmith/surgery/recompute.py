@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from actsmith.errors import ActsmithError
+from actsmith.surgery.change import Change
 from actsmith.surgery.functional import MODULE_CALL
 from actsmith.surgery.observe import base_name
-from actsmith.surgery.swaps import Change
 
 __all__ = ["backward_once", "gradients_kept", "refuse_recomputed"]
 

@@ -84,7 +84,7 @@ class Statistics:
         try:
             if self.failure is not None:
                 raise LawError(self.failure)
-            law = self.input.law()
+            law = Empirical.from_bins(self.input.bins())
         except LawError as error:
             if strict:
                 raise LawError(f"probe: site {site.path!r}: {error}") from None

@@ -20,12 +20,13 @@ from actsmith.formula.catalogue import FormulaLike
 from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation, Share
 from actsmith.surgery.blend import Blend
+from actsmith.surgery.change import Change
 from actsmith.surgery.functional import InstanceForward
 from actsmith.surgery.observe import Observer, StoredCall, stored_callables
 from actsmith.surgery.proof import observe_example, prove
 from actsmith.surgery.running import example_for, untouched
 from actsmith.surgery.sites import LOOKED_FOR, Site, sites, sites_of
-from actsmith.surgery.swaps import SWAPS, Change, Swaps
+from actsmith.surgery.swaps import SWAPS, Swaps
 from actsmith.surgery.traced import traces
 from actsmith.surgery.where import Where, choose
 from actsmith.surgery.wrapped import refuse_wrapped
@@ -329,7 +330,7 @@ def _value_back(module: nn.Module, name: str, old: Any) -> Callable[[], None]:
 
 
 def _remember(swaps: Swaps) -> None:
-    """Let `calibrate(model, ...)` find the last swap of a model."""
+    """Let `calibrate_(model, ...)` find the last swap of a model."""
     held = vars(swaps.model)
     previous = held.get(SWAPS)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
+from actsmith.names import did_you_mean
 from actsmith.nn.activation import Activation
 from actsmith.surgery.observe import Call, Kind, Observer, Place, stored_callables
 from actsmith.surgery.recognise import Recognised, recognise_module
@@ -170,13 +171,10 @@ def _aliases(model: nn.Module) -> dict[str, tuple[str, ...]]:
 
 def named_module(model: nn.Module, path: str, what: str) -> nn.Module:
     """The module at `path`, with near matches where there is none."""
-    import difflib
-
     modules: dict[str, nn.Module] = dict(model.named_modules())
     if path not in modules:
-        near = difflib.get_close_matches(path, modules, n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ActsmithError(f"{what}: no module {path!r} in {type(model).__name__}{hint}")
+        hint = did_you_mean(path, modules)
+        raise ActsmithError(f"{what}: no module {path!r} in {type(model).__name__}{'; ' * bool(hint)}{hint}")
     return modules[path]
 
 

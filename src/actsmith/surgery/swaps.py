@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from actsmith.errors import ActsmithError
-from actsmith.nn.activation import Activation
+from actsmith.surgery.calibrate import calibrate_changes
+from actsmith.surgery.change import Change
 from actsmith.surgery.functional import InstanceForward
 from actsmith.surgery.recognise import recognise_module
 from actsmith.surgery.sites import Site
@@ -20,52 +20,10 @@ from actsmith.surgery.sites import Site
 if TYPE_CHECKING:
     from actsmith.surgery.blend import Blend
 
-__all__ = ["SWAPS", "Change", "Swaps"]
+__all__ = ["SWAPS", "Swaps", "calibrate_"]
 
 SWAPS = "_actsmith_swaps"
 """The attribute of a model that holds its last swap; copies and pickles of the model hold None there."""
-
-
-@dataclass
-class Change:
-    """One activation that was exchanged.
-
-    Attributes:
-        site: what was there.
-        module: what is there now.
-        path: the path of `module`, under which its parameters stand in `state_dict`.
-        method: "module" (a child replaced), "attribute" (a child in the attribute's place), "fx" or "mode" (a new child
-            that a call in the owner's forward was redirected to).
-        old: the old activation as a callable.
-        homes: the modules that hold `module`, and the name under which each does.
-        plain: the activation without gain and shift, after `calibrate`.
-        ran: calls in one forward pass, (before, after), in training and in evaluation mode; None when not proven.
-    """
-
-    site: Site
-    module: nn.Module
-    path: str
-    method: str
-    old: Callable[..., Any]
-    homes: tuple[tuple[nn.Module, str], ...] = ()
-    plain: Activation | None = None
-    ran: dict[str, tuple[int, int]] | None = None
-
-    @property
-    def proven(self) -> bool:
-        """It ran, and as often as the old one."""
-        return self.ran is not None and any(n for n, _ in self.ran.values())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {
-            "site": self.site.to_dict(),
-            "path": self.path,
-            "method": self.method,
-            "new": repr(self.module),
-            "ran": None if self.ran is None else {mode: list(n) for mode, n in self.ran.items()},
-            "proven": self.proven,
-        }
 
 
 class Swaps:
@@ -206,10 +164,10 @@ class Swaps:
             )
 
     def calibrate(self, batches: Iterable[Any], passes: int = 2) -> None:
-        """See `actsmith.surgery.calibrate.calibrate`."""
-        from actsmith.surgery.calibrate import calibrate_swaps
-
-        calibrate_swaps(self, batches, passes)
+        """See `calibrate_`."""
+        calibrate_changes(self.model, self.changed, batches, passes)
+        for optimizer, group in list(self._optimizers):
+            self.attach(optimizer, **{k: v for k, v in group.items() if k not in ("params", "weight_decay")})
 
     def report(self) -> str:
         """A table of what was changed, then of what was left out; calls are those of the new over those of the old."""
@@ -238,6 +196,32 @@ class Swaps:
 
     def __repr__(self) -> str:
         return f"<Swaps: {len(self.changed)} of {len(self.found)} sites{', undone' if self.undone else ''}>"
+
+
+def calibrate_(model: nn.Module | Swaps, batches: Iterable[Any], passes: int = 2) -> Swaps:
+    """Give every swapped site the output mean and variance that it had before the swap, over the batches.
+
+    First the model runs with its old activations in force, to be measured, whatever the weight of a blend; then the new
+    ones are set in the order of the sites as the batches pass, and every further pass settles what the passes before it
+    left. Mean and variance are over all units of a site.
+
+    Args:
+        model: the model that `replace_` changed, or the `Swaps` it returned.
+        batches: as `probe` takes them; read once and kept.
+        passes: how many times to go through the batches with the new activations.
+
+    Raises:
+        ActsmithError: nothing was swapped in the model, a site is no `Activation`, no batch reached one, or an output
+            is not finite; or in `torch.inference_mode`, where the new parameters could not be trained.
+    """
+    swaps: Swaps | None = model if isinstance(model, Swaps) else vars(model).get(SWAPS)
+    if swaps is None or swaps.undone:
+        raise ActsmithError(
+            "calibrate: no swap of this model is in force; call it with the very model that replace_ changed, or with "
+            "what replace_ returned"
+        )
+    swaps.calibrate(batches, passes)
+    return swaps
 
 
 def _common(first: str, second: str) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from actsmith.errors import ActsmithError
-from actsmith.formula.catalogue import FormulaLike, get, resolve
+from actsmith.formula.catalogue import FormulaLike, get_activation, resolve
 from actsmith.formula.formula import Formula
 from actsmith.theory.criticality import Criticality, criticality
 from actsmith.theory.entropy import DEFAULT_TAU, Entropy, entropy
@@ -74,12 +74,12 @@ class Analysis:
 
 
 def _note(f: Formula) -> str | None:
-    if f.expr == get("crrelu").expr:
+    if f.expr == get_activation("crrelu").expr:
         return (
             "The published start eps = +0.01 raises the output entropy under N(0, 1), by dH/deps = 2^(-3/2) = 0.353553 "
             "nats per unit of eps (given x > 0); the derivation of arXiv:2405.12954 descends, which is eps < 0."
         )
-    if f.expr == get("repu").expr and (p := f.params["p"].value) > 1:
+    if f.expr == get_activation("repu").expr and (p := f.params["p"].value) > 1:
         return (
             f"RePU: g(K) grows like K^p, so chi_par/chi_perp = (2p - 1)/p = {(2 * p - 1) / p:.6g} at every K and under "
             "every C_W and C_b: with gradients kept (chi_perp = 1) the kernel explodes or dies doubly exponentially, "

@@ -44,9 +44,9 @@ from actsmith.theory.law import Array, Law
 from actsmith.theory.laws import Normal, resolve_law
 from actsmith.theory.quadrature import nodes
 from actsmith.theory.smoothed import SmoothedOutput, smoothed_output
-from actsmith.theory.tuning import tune
+from actsmith.theory.tuning import critical_form
 
-__all__ = ["Flow", "Keep", "Step", "flow", "hermite_psi", "projected_ascent"]
+__all__ = ["Flow", "Keep", "Step", "entropy_flow", "hermite_psi", "projected_ascent"]
 
 Keep = Literal["nothing", "critical"]
 ORDER = 6
@@ -101,7 +101,7 @@ class Flow:
         return _shorten(self, terms)
 
 
-def flow(
+def entropy_flow(
     f: FormulaLike,
     law: Law | str = "normal",
     *,
@@ -125,14 +125,16 @@ def flow(
     Raises:
         ActsmithError: a bad argument, or f cannot be made critical at K = 1 by its scale and the family.
 
-    >>> flow("relu", steps=3).history[-1].entropy < flow("relu", steps=0).history[0].entropy
+    >>> entropy_flow("relu", steps=3).history[-1].entropy < entropy_flow("relu", steps=0).history[0].entropy
     True
     """
     f, law = resolve(f), resolve_law(law)
     if keep not in ("nothing", "critical"):
-        raise ActsmithError(f"flow: keep must be 'nothing' or 'critical', got {keep!r}")
+        raise ActsmithError(f"entropy_flow: keep must be 'nothing' or 'critical', got {keep!r}")
     if steps < 0 or not step > 0 or not 3 <= order <= 12:
-        raise ActsmithError(f"flow: expected steps >= 0, step > 0, 3 <= order <= 12; got {steps}, {step}, {order}")
+        raise ActsmithError(
+            f"entropy_flow: expected steps >= 0, step > 0, 3 <= order <= 12; got {steps}, {step}, {order}"
+        )
     family = _Family(f, order)
     conditions = _Conditions(family) if keep == "critical" else None
     eps = np.zeros(order + 1)
@@ -197,7 +199,7 @@ class _Family:
         member = _Member(self, eps)
         moments = output_moments(member, law)
         if moments is None:
-            raise NumericsError(f"flow: {self.base.name} has no finite variance under {law}")
+            raise NumericsError(f"entropy_flow: {self.base.name} has no finite variance under {law}")
         return smoothed_output(member, law, moments, DEFAULT_TAU)
 
     def formula(self, eps: Sequence[float] | Array, learn: bool = False) -> Formula:
@@ -279,16 +281,20 @@ def _start_critical(f: Formula, order: int) -> tuple[_Family, _Conditions, Array
     rough = _Family(f, order)
     slope = float(rough.weight @ rough.slope**2)
     if not (np.isfinite(slope) and slope > 0):
-        raise ActsmithError(f"flow: E f'^2 of {f.name} under N(0, 1) is {slope:.3g}; it cannot be made critical")
+        raise ActsmithError(
+            f"entropy_flow: E f'^2 of {f.name} under N(0, 1) is {slope:.3g}; it cannot be made critical"
+        )
     scale = sp.Rational(f"{1 / sqrt(slope):.15g}")
     for tuned in (False, True):
-        base = tune(f) if tuned else Formula(scale * f.expr, f.params, f"{float(scale):.4g}*{f.name}")
+        base = critical_form(f) if tuned else Formula(scale * f.expr, f.params, f"{float(scale):.4g}*{f.name}")
         family = _Family(base, order)
         conditions = _Conditions(family)
         eps = conditions.restore(np.zeros(order + 1))
         if eps is not None:
             return family, conditions, eps
-    raise ActsmithError(f"flow: no member of {f.name} + sum eps_k psi_k (k <= {order}) near it is critical at K = 1")
+    raise ActsmithError(
+        f"entropy_flow: no member of {f.name} + sum eps_k psi_k (k <= {order}) near it is critical at K = 1"
+    )
 
 
 def _descent(family: _Family, eps: Array, law: Law, conditions: _Conditions | None) -> Array:

@@ -38,13 +38,17 @@ def cdf_expression(law: Law, x: sp.Symbol) -> sp.Expr:
     if isinstance(law, Mixture):
         parts = zip(law.weights, law.laws, strict=True)
         return sp.Add(*(exact(w) * cdf_expression(part, x) for w, part in parts))
-    raise LawError(f"worst: the distribution function of {law.name} has no closed form; expected a symbolic law")
+    raise LawError(
+        f"worst_activation: the distribution function of {law.name} has no closed form; expected a symbolic law"
+    )
 
 
 def _student(law: StudentT, x: sp.Symbol) -> sp.Expr:
     """Whole df up to 30: with c = df/(df + u^2) the finite series of Abramowitz and Stegun 26.7.3 and 26.7.4."""
     if law.df != int(law.df) or law.df > 30:
-        raise LawError(f"worst: the distribution function of {law} has no closed form; expected a whole df up to 30")
+        raise LawError(
+            f"worst_activation: the distribution function of {law} has no closed form; expected a whole df up to 30"
+        )
     df = int(law.df)
     u = (x - exact(law.mean)) / exact(law.scale)
     root = sp.sqrt(1 + u**2 / df)  # 1/cos(theta), tan(theta) = u/sqrt(df)

@@ -43,7 +43,7 @@ from actsmith.formula.pieces import Piece
 from actsmith.formula.primitives import sigmoid, standardise, where
 from actsmith.formula.tidy import tidy
 from actsmith.theory import numeric
-from actsmith.theory.descent import Keep, flow, projected_ascent
+from actsmith.theory.descent import Keep, entropy_flow, projected_ascent
 from actsmith.theory.distribution import cdf_expression
 from actsmith.theory.distribution import exact as exact_rational
 from actsmith.theory.entropy import DEFAULT_TAU, output_moments
@@ -54,30 +54,33 @@ from actsmith.theory.quadrature import Estimate
 from actsmith.theory.rate import EntropyRates, entropy_rates
 from actsmith.theory.smoothed import smoothed_output
 
-__all__ = ["Correction", "Sign", "correction", "improve", "worst"]
+__all__ = ["Correction", "Sign", "correction", "improve", "worst_activation"]
 
 Sign = Literal["descend", "published"]
 Z = sp.Symbol("z", real=True)
 SIMPLIFIED = 60  # operations: SymPy simplifies a formula of this size in a fraction of a second, a mixture's in minutes
 
 
-def worst(law: Law | str = "normal", low: float = -1.0, high: float = 1.0) -> Formula:
+def worst_activation(law: Law | str = "normal", low: float = -1.0, high: float = 1.0) -> Formula:
     """WAFBC: low + (high - low) P(X <= x), whose output entropy is the largest between the bounds, log(high - low).
 
     Raises:
         ActsmithError: the bounds are not finite and increasing.
         LawError: a symbolic law whose distribution function has no closed form.
 
-    >>> worst("logistic", 0, 1)
+    >>> worst_activation("logistic", 0, 1)
     Formula('sigmoid(x)', name='worst(logistic(0,1))')
     """
     law = resolve_law(law)
     if not (isfinite(low) and isfinite(high) and low < high):
-        raise ActsmithError(f"worst: expected finite bounds low < high, got low={low}, high={high}")
+        raise ActsmithError(f"worst_activation: expected finite bounds low < high, got low={low}, high={high}")
     a, b = exact_rational(low), exact_rational(high)
     if law.density(X) is None:
         return Formula(numeric.cdf_spline(law, low, high), name=f"worst({law})")
     return Formula(a + (b - a) * cdf_expression(law, X), name=f"worst({law})")
+
+
+worst = worst_activation  # until experiments/ calls it by its name
 
 
 @dataclass(frozen=True)
@@ -405,12 +408,12 @@ def improve(
 
     To first order (the default) f - step d (`descend`) or f + step d (`published`), the coefficient eps = step * scale
     of the shape learnable; without a step eps is 0.01 in size. With `exact`, the corrected inverse y + step eta is
-    itself inverted, and the result is a spline on every monotone piece. With `keep="critical"`, one step of `flow`
-    (which descends), on whose result K = 1, C_W = 1, C_b = 0 is critical.
+    itself inverted, and the result is a spline on every monotone piece. With `keep="critical"`, one step of
+    `entropy_flow` (which descends), on whose result K = 1, C_W = 1, C_b = 0 is critical.
 
     Raises:
         ActsmithError: an unknown sign or keep, a step that is not finite and positive, a step that breaks monotonicity
-            (exact; the message says where and how far one may go); and what `correction` and `flow` raise.
+            (exact; the message says where and how far one may go); and what `correction` and `entropy_flow` raise.
 
     >>> improve("relu", "normal", sign="published").params["eps"].value
     0.01
@@ -419,7 +422,7 @@ def improve(
     if keep != "nothing":
         if sign != "descend" or exact:
             raise ActsmithError("improve: keep='critical' descends to first order; it takes neither a sign nor exact")
-        return flow(f, law, steps=1, step=step or 0.1, keep=keep).formula
+        return entropy_flow(f, law, steps=1, step=step or 0.1, keep=keep).formula
     found = correction(f, law)
     first_order = found.improved(step, sign)
     if not exact:

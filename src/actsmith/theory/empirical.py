@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import fft, optimize, special
 
 from actsmith.errors import LawError
-from actsmith.theory.histogram import FEWEST, NORMAL_IQR, WIDTH, Histogram
+from actsmith.theory.histogram import NORMAL_IQR, WIDTH, Bins, Histogram, check_count
 from actsmith.theory.law import Array, Law, at_probabilities, generator, invert
 
 # Kernels this many bandwidths away are below the smallest float64.
@@ -39,19 +39,6 @@ REACH = 39.0
 WINDOW = 150.0
 # Panels of 16 bandwidths: their nodes are 0.4 h apart at the default step.
 PANEL = 16.0
-
-
-@dataclass(frozen=True)
-class Bins:
-    """Counts of u = asinh((x - origin)/spread) in bins of width 1/1024, the first from first/1024."""
-
-    origin: float
-    spread: float
-    first: int
-    counts: Array
-    count: float
-    mean: float
-    std: float
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -88,7 +75,7 @@ class Empirical(Law):
     def __init__(self, samples: ArrayLike) -> None:
         histogram = Histogram()
         histogram.update(samples)
-        object.__setattr__(self, "__dict__", dict(vars(histogram.law())))
+        object.__setattr__(self, "__dict__", dict(vars(Empirical.from_bins(histogram.bins()))))
 
     @classmethod
     def from_histogram(cls, edges: ArrayLike, counts: ArrayLike) -> Empirical:
@@ -105,7 +92,7 @@ class Empirical(Law):
         if not (np.isfinite(c).all() and (c >= 0).all()):
             raise LawError("counts: got a negative or non-finite one; expected numbers of samples")
         n = float(c.sum())
-        _check_count(n)
+        check_count(n)
         if np.count_nonzero(c) < 2:
             raise LawError("counts: got all samples in one bin; expected a spread over several")
         below = np.concatenate([[0.0], np.cumsum(c)])
@@ -123,14 +110,14 @@ class Empirical(Law):
         return cls.from_bins(Bins(float(origin), float(spread), first, counted, n, mean, sqrt(variance)))
 
     @classmethod
-    def from_bins(cls, bins: Bins | Histogram) -> Empirical:
-        """The law of samples counted on the asinh scale, as a `Histogram` does.
+    def from_bins(cls, bins: Bins) -> Empirical:
+        """The law of samples counted on the asinh scale: `Histogram.bins()`.
 
         Raises:
             LawError: fewer than 100 counted, or all in one bin.
         """
         n, counts = bins.count, np.asarray(bins.counts, dtype=np.float64)
-        _check_count(n)
+        check_count(n)
         if np.count_nonzero(counts) < 2:
             near = f"within {WIDTH * bins.spread:.1e} of {bins.origin:.17g}"
             raise LawError(f"samples: got {n:.0f} numbers {near}; expected a spread")
@@ -379,8 +366,3 @@ def bandwidth(counts: Array, n: float, width: float) -> float:
         return max(sqrt(t) * length, width)
     except (StopIteration, ZeroDivisionError, OverflowError):
         return float(max(silverman, width))
-
-
-def _check_count(n: float) -> None:
-    if n < FEWEST:
-        raise LawError(f"samples: got {n:.0f}; expected at least {FEWEST} for a density")

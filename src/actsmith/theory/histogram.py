@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import sqrt
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from actsmith.errors import LawError
-
-if TYPE_CHECKING:
-    from actsmith.theory.empirical import Empirical
 
 Array = NDArray[np.float64]
 
@@ -26,6 +24,24 @@ LARGEST = 1e150
 _CHUNK = 1 << 16
 _WARM_UP = 256
 _CANDIDATES = 8
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Counts of u = asinh((x - origin)/spread) in bins of width 1/1024, the first from first/1024.
+
+    Attributes:
+        counts: (k,), whole numbers or shares of them.
+        count, mean, std: of the values themselves.
+    """
+
+    origin: float
+    spread: float
+    first: int
+    counts: NDArray[Any]
+    count: float
+    mean: float
+    std: float
 
 
 class Histogram:
@@ -102,19 +118,16 @@ class Histogram:
                 chunk += np.where(chunk == 0, 0.0, np.ldexp(noise, exponent - digits))
             self._add(chunk)
 
-    def law(self) -> Empirical:
-        """The smooth law of the values so far.
+    def bins(self) -> Bins:
+        """The counts so far, of which `Empirical.from_bins` makes the smooth law.
 
         Raises:
-            LawError: fewer than 100, all equal, or a value that repeats (an atom).
+            LawError: fewer than 100, all equal, or a value that repeats (an atom): there is no density.
         """
-        from actsmith.theory.empirical import Empirical
-
         self._flush()
-        if self.count < FEWEST:
-            raise LawError(f"samples: got {self.count}; expected at least {FEWEST} for a density")
+        check_count(self.count)
         self.check_atoms()
-        return Empirical.from_bins(self)
+        return Bins(self.origin, self.spread, self.first, self.counts, self.count, self.mean, self.std)
 
     def check_atoms(self) -> None:
         """Raise LawError if a value makes up over 1% of the values, and came ten times or more."""
@@ -190,6 +203,12 @@ class Histogram:
         part = np.bincount(index)
         start = low - self.first
         self.counts[start : start + part.size] += part
+
+
+def check_count(n: float) -> None:
+    """Raise LawError if n values are too few for a density."""
+    if n < FEWEST:
+        raise LawError(f"samples: got {n:.0f}; expected at least {FEWEST} for a density")
 
 
 def _rounded_digits(x: Any) -> int:

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from abc import abstractmethod
 from dataclasses import MISSING, dataclass, fields
@@ -22,6 +21,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from actsmith.errors import LawError
+from actsmith.names import did_you_mean
 from actsmith.theory.empirical import Empirical
 from actsmith.theory.histogram import Histogram
 from actsmith.theory.law import Array, Law, at_probabilities, decimal_text, exact, generator, require_number
@@ -423,9 +423,8 @@ def parse_law(text: str) -> Law:
     match = re.fullmatch(r"([A-Za-z_]\w*)\s*(?:[:(](.*?)\)?)?", text, flags=re.DOTALL)
     name = match[1].lower() if match else text
     if match is None or name not in _NAMED:
-        near = difflib.get_close_matches(name.lower(), _NAMED, n=2, cutoff=0.5)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise LawError(f"law: got {text[:80]!r}; expected one of {_FORMS}.{hint}")
+        hint = did_you_mean(name, _NAMED)
+        raise LawError(f"law: got {text[:80]!r}; expected one of {_FORMS}{'; ' * bool(hint)}{hint}")
     law, given = _NAMED[name], (match[2] or "").strip()
     arguments: list[float] = []
     for part in given.split(",") if given else []:

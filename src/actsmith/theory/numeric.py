@@ -36,7 +36,9 @@ def cdf_spline(law: Law, low: float, high: float) -> sp.Expr:
     expression = spline_expression(X, knots, values)
     slopes = Formula(expression).jet(np.linspace(ends[0], ends[1], 4 * CDF_KNOTS), 1)[1]
     if slopes.min() <= 0:
-        raise NumericsError(f"worst: {law} has a feature too narrow for {CDF_KNOTS:,} knots; expected a smoother law")
+        raise NumericsError(
+            f"worst_activation: {law} has a feature too narrow for {CDF_KNOTS:,} knots; expected a smoother law"
+        )
     return expression
 
 

@@ -37,7 +37,7 @@ from actsmith.formula.parse import X
 from actsmith.theory.kernel import STEPS, moments, table
 from actsmith.theory.quadrature import nodes
 
-__all__ = ["Tuning", "tune", "tuning"]
+__all__ = ["Tuning", "critical_form", "tuning"]
 
 Array = NDArray[np.float64]
 
@@ -76,24 +76,24 @@ class Tuning:
     error: float
 
 
-def tune(f: FormulaLike) -> Formula:
+def critical_form(f: FormulaLike) -> Formula:
     """c (f(a x + b) + d), for which C_W = 1, C_b = 0 is critical with K* = 1 (LeCun-normal weights, zero biases).
 
     Raises:
         FormulaError: there is no such transformation; the message says why.
 
     >>> from actsmith.theory.kernel import kernel_flow
-    >>> abs(float(kernel_flow(tune("gelu"), 1.0, 100, C_W=1.0)[-1]) - 1) < 1e-10
+    >>> abs(float(kernel_flow(critical_form("gelu"), 1.0, 100, C_W=1.0)[-1]) - 1) < 1e-10
     True
     """
     return tuning(f).formula
 
 
 def tuning(f: FormulaLike) -> Tuning:
-    """The formula of `tune` with its coefficients.
+    """The formula of `critical_form` with its coefficients.
 
     Raises:
-        FormulaError: see `tune`.
+        FormulaError: see `critical_form`.
     """
     formula = resolve(f)
     return _tuning(formula, formula.name)
@@ -104,7 +104,7 @@ def _tuning(formula: Formula, name: str) -> Tuning:
     _possible(formula)
     found = _nearest(formula)
     if found is None:
-        raise FormulaError(f"tune: {name} has no critical affine form: {_why_none(formula)}")
+        raise FormulaError(f"critical_form: {name} has no critical affine form: {_why_none(formula)}")
     rho, theta, sign = found
     a, b = _point(rho, theta)
     u, u2, slope, _, _ = _means(formula, a, b)
@@ -115,7 +115,8 @@ def _tuning(formula: Formula, name: str) -> Tuning:
     error = max(abs(float(v) - 1) for v in (m.g, m.dg, m.perp))
     if not error <= MET:
         raise FormulaError(
-            f"tune: {name} at a = {a:.6g}, b = {b:.6g} meets the conditions to {error:.1e} only; expected {MET:g}"
+            f"critical_form: {name} at a = {a:.6g}, b = {b:.6g} meets the conditions to {error:.1e} only; "
+            f"expected {MET:g}"
         )
     return Tuning(tuned, a, b, c, d, error)
 
@@ -128,15 +129,15 @@ def _transformed(formula: Formula, a: float, b: float, c: float, d: float) -> Fo
 
 def _possible(formula: Formula) -> None:
     if table(formula, STEPS[0]).jumps:
-        raise FormulaError(f"tune: {formula.name} jumps, so E f'^2 is infinite at every scale")
+        raise FormulaError(f"critical_form: {formula.name} jumps, so E f'^2 is infinite at every scale")
     s, d = _jet(formula, SEARCH)
     if not np.isfinite(s).all():
         where = SEARCH[int(np.argmin(np.isfinite(s)))]
         raise FormulaError(
-            f"tune: {formula.name} is not finite at x = {where:g}; expected a function on the whole line"
+            f"critical_form: {formula.name} is not finite at x = {where:g}; expected a function on the whole line"
         )
     if not d.any():
-        raise FormulaError(f"tune: {formula.name} is constant, so no gradient passes it")
+        raise FormulaError(f"critical_form: {formula.name} is constant, so no gradient passes it")
 
 
 def _jet(formula: Formula, x: Array) -> Array:

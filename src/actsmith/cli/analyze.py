@@ -1,0 +1,59 @@
+"""`actsmith analyze`: entropy, criticality and shape of one formula."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from actsmith.cli.common import formula_of, formula_options, json_option, law_option, print_json
+
+NAME = "analyze"
+HELP = "What a formula does to information (entropy) and to depth (criticality)."
+EXAMPLES = (
+    "analyze gelu",
+    'analyze "x*sigmoid(b*x)" --param b=1.5 --law laplace --json',
+    "analyze relu --html relu.html",
+)
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """The arguments."""
+    parser.add_argument("formula", metavar="FORMULA")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures")
+    formula_options(parser)
+    law_option(parser)
+    json_option(parser)
+
+
+def run(request: argparse.Namespace) -> None:
+    """Analyse it; print, and write the page where asked."""
+    from actsmith.theory.analysis import analyze
+
+    analysis = analyze(formula_of(request.formula, request), request.law)
+    if request.html:
+        from actsmith.report.analysis_page import analysis_page
+        from actsmith.report.html import write_page
+
+        write_page(request.html, analysis_page(analysis))
+        print(f"Page: {request.html}", file=sys.stderr)
+    if request.json:
+        return print_json(analysis.to_dict())
+    from actsmith.report.analysis_page import shape
+
+    f, e, c = analysis.formula, analysis.entropy, analysis.criticality
+    print(f"{f.name}:  f(x) = {f.text}")
+    for name, parameter in f.params.items():
+        print(f"  {name} = {parameter.value:g}{' (learned)' * parameter.learn}")
+    print(f"  {shape(analysis)}; kinks: {', '.join(f'{k:g}' for k in f.kinks) or 'none'}\n")
+    print(f"Entropy of f(X) in nats, X ~ {analysis.law}")
+    for name in ("differential", "mixed", "scale_free", "smoothed"):
+        value = getattr(e, name)
+        print(f"  {name:<13}{value:+.9f}" if value is not None else f"  {name:<13}undefined: {e.reasons[name]}")
+    print(f"\nCriticality: {c.universality}")
+    for point in c.points:
+        print(f"  K = {point.K:.9g}, C_W = {point.C_W:.9g}, C_b = {point.C_b:.9g}: {point.stability}")
+    print(f"  {c.verdict}")
+    if analysis.note:
+        print(f"\n{analysis.note}")
+    return None

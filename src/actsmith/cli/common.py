@@ -1,0 +1,123 @@
+"""What several verbs share: formulas from text, times, tables, JSON."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from actsmith.errors import ActsmithError
+from actsmith.files import to_json
+
+if TYPE_CHECKING:
+    from actsmith.formula.formula import Formula
+
+__all__ = [
+    "formula_of",
+    "formula_options",
+    "json_option",
+    "law_option",
+    "print_json",
+    "print_table",
+    "seconds",
+]
+
+FORMULAS = """\
+FORMULA is a name from `actsmith list` or text in x, such as "max(0, x) + eps*x*exp(-x**2/2)"; give its parameters
+with --param eps=0.01."""
+LAWS = """\
+LAW is normal, normal:MEAN,STD, laplace, logistic, student:DF, uniform:LOW,HIGH, or a .npy file of samples."""
+WIDE = 160  # columns of a table that is not printed on a terminal
+
+
+def formula_options(parser: argparse.ArgumentParser) -> None:
+    """--param and --learn, which `formula_of` reads."""
+    parser.description = f"{parser.description}\n\n{FORMULAS}"
+    parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter's value")
+    parser.add_argument("--learn", action="append", default=[], metavar="NAME", help="a parameter that is learned")
+
+
+def law_option(parser: argparse.ArgumentParser) -> None:
+    """--law."""
+    parser.description = f"{parser.description}\n\n{LAWS}"
+    parser.add_argument("--law", default="normal", help="law of the pre-activation (default: normal)")
+
+
+def json_option(parser: argparse.ArgumentParser) -> None:
+    """--json."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
+def formula_of(text: str, request: argparse.Namespace, *, several: bool = False) -> Formula:
+    """The formula that the request names, with --param and --learn applied.
+
+    Args:
+        text: a catalogue name or formula text.
+        request: has `param` and `learn`.
+        several: whether it is one of several, and takes of the parameters those that it has.
+
+    Raises:
+        ActsmithError: no such formula, a parameter that it does not have, or --param without a number.
+    """
+    from dataclasses import replace
+
+    from actsmith.formula.catalogue import resolve
+    from actsmith.formula.formula import Formula, Param
+
+    given = _parameters(request.param)
+    if text.isidentifier() and text not in ("x", "pi", "e"):  # a name
+        formula = resolve(text)
+        formula = resolve(formula, **{n: v for n, v in given.items() if n in formula.params or not several})
+    else:
+        formula = Formula(text, {name: Param(value) for name, value in given.items()})
+    learned = {name: replace(p, learn=p.learn or name in request.learn) for name, p in formula.params.items()}
+    return Formula(formula.expr, learned, formula.name)
+
+
+def _parameters(pairs: Sequence[str]) -> dict[str, float]:
+    given = {}
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        try:
+            given[name] = float(value)
+        except ValueError:
+            separator = ""
+        if not separator:
+            raise ActsmithError(f"--param: expected NAME=VALUE with a number, got {pair!r}")
+    return given
+
+
+def seconds(text: str | None, option: str = "--budget") -> float | None:
+    """A time such as 90s, 10m, 2h or 1d in seconds; a plain number is of seconds, None stays None.
+
+    Raises:
+        ActsmithError: it is none.
+
+    >>> seconds("1.5h")
+    5400.0
+    """
+    if text is None:
+        return None
+    scale = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}.get(text[-1:])
+    try:
+        return float(text if scale is None else text[:-1]) * (scale or 1.0)
+    except ValueError:
+        raise ActsmithError(f"{option}: expected a time such as 90s, 10m or 2h, got {text!r}") from None
+
+
+def print_json(record: dict[str, Any]) -> None:
+    """One line of JSON on standard output; a number that is not finite becomes null."""
+    print(to_json(record))
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table as wide as the terminal, or 160 columns where there is none."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*headings, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))  # Text: a name may hold brackets
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)

@@ -1,0 +1,33 @@
+"""`actsmith list`: the catalogue, as a table."""
+
+from __future__ import annotations
+
+import argparse
+
+from actsmith.cli.common import json_option, print_json, print_table
+
+NAME = "list"
+HELP = "The catalogue, as a table."
+EXAMPLES = (
+    "list",
+    "list --json",
+)
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """The arguments."""
+    json_option(parser)
+
+
+def run(request: argparse.Namespace) -> None:
+    """Print it."""
+    from actsmith.formula.catalogue import CATALOGUE
+
+    if request.json:
+        return print_json({"activations": [entry.to_dict() for entry in CATALOGUE.values()]})
+    rows = []
+    for entry in CATALOGUE.values():
+        parameters = ", ".join(f"{n}={p.value:g}{' (learned)' * p.learn}" for n, p in entry.params.items())
+        rows.append([entry.name, entry.text, parameters, entry.source])
+    print_table(["name", "f(x)", "parameters", "source"], rows)
+    return None

@@ -1,0 +1,56 @@
+"""`actsmith rank`: formulas by their output entropy."""
+
+from __future__ import annotations
+
+import argparse
+
+from actsmith.cli.common import formula_of, formula_options, json_option, law_option, print_json, print_table
+
+NAME = "rank"
+HELP = "Formulas in the order of their smoothed, scale-free output entropy, lowest first."
+EXAMPLES = (
+    "rank",
+    "rank relu gelu silu mish tanh",
+    'rank relu "x*sigmoid(b*x)" --param b=1.5 --law student:5',
+)
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """The arguments."""
+    parser.add_argument("formulas", nargs="*", metavar="FORMULA", help="what to rank (default: the whole catalogue)")
+    formula_options(parser)
+    law_option(parser)
+    json_option(parser)
+
+
+def run(request: argparse.Namespace) -> None:
+    """Rank them and print the table."""
+    from actsmith.formula.catalogue import CATALOGUE
+    from actsmith.theory.analysis import rank
+
+    texts = request.formulas or list(CATALOGUE)
+    analyses = rank([formula_of(text, request, several=len(texts) > 1) for text in texts], request.law)
+    rows = [
+        {
+            "name": a.formula.name,
+            "formula": a.formula.text,
+            "smoothed": a.entropy.smoothed,
+            "scale_free": a.entropy.scale_free,
+            "universality": a.criticality.universality,
+            "verdict": a.criticality.verdict,
+            "reasons": dict(a.entropy.reasons),
+            "note": a.note,
+        }
+        for a in analyses
+    ]
+    if request.json:
+        return print_json({"law": request.law, "order": "smoothed entropy, lowest first", "rows": rows})
+    shown = []
+    for a in analyses:
+        values = (a.entropy.smoothed, a.entropy.scale_free)
+        shown.append([a.formula.name, *("undefined" if v is None else f"{v:+.6f}" for v in values)])
+        shown[-1].append(a.criticality.universality)
+    print_table(["name", "smoothed", "scale-free", "universality"], shown)
+    for note in {a.note: None for a in analyses if a.note}:
+        print(f"\n{note}")
+    return None

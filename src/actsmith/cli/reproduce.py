@@ -1,0 +1,80 @@
+"""`actsmith reproduce`: a paper's experiment."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from actsmith.cli.common import json_option, print_json, print_table
+
+if TYPE_CHECKING:
+    from actsmith.experiments.reproduce import Reproduction
+
+NAME = "reproduce"
+HELP = "A paper's experiment, with error bars."
+EXAMPLES = (
+    "reproduce",
+    "reproduce mrepu-polynomial --preset smoke",
+    "reproduce crrelu-vision --preset small --data data --activation gelu",
+)
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """The arguments."""
+    parser.add_argument("name", nargs="?", metavar="NAME", help="which experiment (default: list them)")
+    parser.add_argument("--preset", default="small", choices=("smoke", "small", "paper"), help="size (default: small)")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder that holds the data sets")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder, gone on with (default: runs/NAME-PRESET)")
+    parser.add_argument("--pages", type=Path, metavar="DIR", help="where the page goes (default: the run folder)")
+    parser.add_argument("--activation", action="append", default=[], metavar="FORMULA", help="compare this one, too")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu"), help="where to train (default: auto)")
+    parser.add_argument("--precision", default="no", choices=("no", "bf16", "fp16"), help="mixed precision, or no")
+    json_option(parser)
+
+
+def run(request: argparse.Namespace) -> None:
+    """Run it, write its page, and print its claims."""
+    from actsmith.experiments.reproduce import reproduce, reproduction, reproduction_names
+
+    if request.name is None:
+        return _list_reproductions([reproduction(name) for name in reproduction_names()], as_json=request.json)
+    presets = reproduction(request.name).presets
+    if request.preset in presets:
+        print(f"{request.name}, preset {request.preset}: {presets[request.preset].cost}", file=sys.stderr)
+    from actsmith.experiments.loop import Runtime
+    from actsmith.progress import Progress
+    from actsmith.report.findings import render_findings
+
+    runtime = Runtime.create(request.device, request.precision)
+    with Progress() as progress:
+        result = reproduce(
+            request.name,
+            request.preset,
+            request.out,
+            data=request.data,
+            activations=request.activation,
+            report=progress if runtime.main else None,
+            runtime=runtime,
+        )
+    if not runtime.main:
+        return None
+    files = render_findings(result, request.pages)
+    if request.json:
+        return print_json(json.loads(next(f for f in files if f.name == "findings.json").read_text()))
+    print(result.findings.summary)
+    for claim in result.findings.claims:
+        print(f"\n{claim.verdict}: {claim.statement}\n  {claim.evidence}")
+    print(f"\nRun folder: {result.folder}  (page: {files[0].parent / 'README.md'})")
+    return None
+
+
+def _list_reproductions(found: Sequence[Reproduction], *, as_json: bool) -> None:
+    if as_json:
+        rows = [{"name": r.name, "title": r.title, "presets": {n: p.cost for n, p in r.presets.items()}} for r in found]
+        return print_json({"reproductions": rows})
+    print_table(["name", "what", "small preset"], [[r.name, r.title, r.presets["small"].cost] for r in found])
+    return None
