@@ -9,8 +9,10 @@ from actsmith.nn.init import InitReport, LayerInit, critical_init_
 from actsmith.nn.kan import KANLinear
 from actsmith.nn.polynomial import polynomial_network
 from actsmith.nn.spline_activation import SplineActivation
+from actsmith.nn.start import KAIMING, Start, start_of
 
 __all__ = [
+    "KAIMING",
     "Activation",
     "CRReLU",
     "EntropyDescent",
@@ -21,11 +23,13 @@ __all__ = [
     "MRePU",
     "RePU",
     "SplineActivation",
+    "Start",
     "backend",
     "cosine",
     "critical_init_",
     "hermite_formula",
     "lightning_callback",
     "polynomial_network",
+    "start_of",
     "trainer_callback",
 ]

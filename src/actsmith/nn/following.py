@@ -63,10 +63,12 @@ class Following:
         formula: the activation; None where none follows.
         several: names of the activations, where more than one follows.
         norm: the kind of normalisation between the layer and the activation, or "".
+        after_norm: the kind of normalisation that gives the layer its input, or "".
         gate: whether the activation's output multiplies another signal.
         residual: whether the output enters a residual sum before the activation.
         normalised_block: whether the layer is inside a residual block with a normalisation.
         reached: whether the model's forward pass calls the layer.
+        feeds: whether what comes from the layer goes on to another one.
     """
 
     path: str
@@ -74,10 +76,12 @@ class Following:
     formula: Formula | None = None
     several: tuple[str, ...] = ()
     norm: str = ""
+    after_norm: str = ""
     gate: bool = False
     residual: bool = False
     normalised_block: bool = False
     reached: bool = False
+    feeds: bool = False
 
 
 def activations_that_follow(model: nn.Module, example: Any = None) -> tuple[list[Following], str]:
@@ -138,14 +142,31 @@ def _is_norm(module: nn.Module) -> bool:
 def _follow(model: nn.Module, graph: fx.Graph, found: dict[str, Following]) -> None:
     modules = dict(model.named_modules())
     names = {id(m): f.path for f in found.values() for m in [f.module]}
-    blocks = _normalised_blocks(graph, modules)
+    before: dict[fx.Node, set[fx.Node]] = {}
     for node in graph.nodes:
-        module = modules.get(str(node.target)) if node.op == "call_module" else None
-        if module is not None and isinstance(module, _FOUND):
-            following = found[names[id(module)]]
-            following.reached = True
-            following.normalised_block |= node in blocks
-            _expressions(node, modules, following)
+        before[node] = {node}.union(*(before[n] for n in node.all_input_nodes))
+    blocks = _normalised_blocks(graph, modules, before)
+    layers = [n for n in graph.nodes if n.op == "call_module" and isinstance(modules.get(str(n.target)), _FOUND)]
+    for node in layers:
+        following = found[names[id(modules[str(node.target)])]]
+        following.reached = True
+        following.normalised_block |= node in blocks
+        following.feeds |= any(node in before[other] for other in layers if other is not node)
+        following.after_norm = following.after_norm or _norm_before(node, modules)
+        _expressions(node, modules, following)
+
+
+def _norm_before(node: fx.Node, modules: Mapping[str, nn.Module]) -> str:
+    """The kind of normalisation that gives a layer its input, moved or selected at most, or ""."""
+    source = node.args[0] if node.args else None
+    while isinstance(source, fx.Node):
+        module = modules[str(source.target)] if source.op == "call_module" else None
+        if norm := _norm_name(source, module):
+            return norm
+        if not isinstance(module, _MOVING_MODULES) and _name(source) not in _MOVES:
+            return ""
+        source = source.args[0] if source.args else None
+    return ""
 
 
 @dataclass
@@ -244,16 +265,16 @@ def _norm_name(node: fx.Node, module: nn.Module | None) -> str:
     return _name(node) if _name(node) in _NORM_FUNCTIONS else ""
 
 
-def _normalised_blocks(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> set[fx.Node]:
+def _normalised_blocks(
+    graph: fx.Graph, modules: Mapping[str, nn.Module], before: Mapping[fx.Node, set[fx.Node]]
+) -> set[fx.Node]:
     """The nodes on one branch alone of a sum of two branches of one signal, a normalisation on one or right after."""
 
     def normalises(node: fx.Node) -> bool:
         return bool(_norm_name(node, modules.get(str(node.target)) if node.op == "call_module" else None))
 
-    before: dict[fx.Node, set[fx.Node]] = {}
     inside: set[fx.Node] = set()
     for node in graph.nodes:
-        before[node] = {node}.union(*(before[n] for n in node.all_input_nodes))
         pair = [a for a in node.args if isinstance(a, fx.Node)]
         if _name(node) not in _SUMS or len(pair) != 2:
             continue
@@ -273,6 +294,7 @@ class _Watcher(TorchFunctionMode):
     Attributes:
         found: the layers by their paths; what is seen is written there.
         sources: tensor -> the layers that it comes from with no activation in between.
+        normed: tensor -> the kind of normalisation that it comes from, moved at most.
         waiting: the layers that no activation has followed since their last call.
         active: paths of the modules that are running, the innermost last.
         adding: paths of the modules whose own forward adds two tensors of one shape.
@@ -283,6 +305,7 @@ class _Watcher(TorchFunctionMode):
         super().__init__()
         self.found = found
         self.sources = WeakIdKeyDictionary()
+        self.normed = WeakIdKeyDictionary()
         self.waiting: set[str] = set()
         self.active: list[str] = []
         self.adding: set[str] = set()
@@ -300,6 +323,11 @@ class _Watcher(TorchFunctionMode):
         finally:
             self.silent -= 1
         self.mark(result, set() if formula else self.layers_of(args))
+        source = args[0] if args and isinstance(args[0], Tensor) else None
+        if isinstance(result, Tensor) and name in _NORM_FUNCTIONS:
+            self.normed[result] = name
+        elif isinstance(result, Tensor) and name in _MOVES and source is not None and source in self.normed:
+            self.normed[result] = self.normed[source]
         return result
 
     def see(self, name: str, formula: Formula | None, args: Any) -> None:
@@ -366,6 +394,10 @@ def _watch(model: nn.Module, example: Any, found: dict[str, Following]) -> None:
 def _entering(watcher: _Watcher, path: str, module: nn.Module) -> Any:
     def hook(_: nn.Module, args: Any) -> None:
         watcher.active.append(path)
+        if isinstance(module, _FOUND) and not watcher.silent:
+            watcher.found[path].after_norm = next((watcher.normed[a] for a in args[:1] if a in watcher.normed), "")
+            for other in watcher.layers_of(args):
+                watcher.found[other].feeds = True
         own = formula_of_module(module) if not watcher.silent else None
         if own is not None:
             watcher.activate(own, args[:1])
@@ -384,5 +416,7 @@ def _leaving(watcher: _Watcher, path: str, module: nn.Module) -> Any:
             watcher.mark(result, {path})
         elif is_known(module):
             watcher.mark(result, set())
+        elif _is_norm(module) and isinstance(result, Tensor):
+            watcher.normed[result] = type(module).__name__
 
     return hook

@@ -1,17 +1,19 @@
-"""Critical initialisation: W ~ N(0, C_W/fan_in), b ~ N(0, C_b) (THEORY: section 2; Roberts, Yaida, Hanin 2022).
+"""Critical initialisation of a whole model: W ~ N(0, C_W/fan_in), b ~ N(0, C_b) (Roberts, Yaida, Hanin 2022).
 
     report = critical_init_(model)
     print(report)
 
-Every Linear and Conv layer gets the C_W and C_b of a critical point of the activation that follows it.
+Every hidden Linear and Conv layer gets the C_W and C_b of a critical point of the activation that follows it, the
+readout the variance that gives logits of variance 1, and the report says what the inputs are to be multiplied by: the
+`Start` of the activation, in a model that is built already.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from math import inf, sqrt
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import inf, isfinite, isnan
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,63 +21,16 @@ from torch import Tensor, nn
 from actsmith.errors import ActsmithError
 from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula
+from actsmith.nn.draw import draw_bias, draw_weight
 from actsmith.nn.following import LAYERS, TRANSPOSED, Following, activations_that_follow
-from actsmith.theory.criticality import criticality
+from actsmith.nn.init_plan import Step, Wanted, other_owners, plan_layers
+from actsmith.nn.init_report import InitReport, LayerInit
+from actsmith.nn.start import Start, second_moment_at, start_of
 
-__all__ = ["InitReport", "LayerInit", "critical_init_", "init_"]
+__all__ = ["InitReport", "LayerInit", "critical_init_"]
 
-
-@dataclass(frozen=True)
-class LayerInit:
-    """What was done to one layer.
-
-    Attributes:
-        path: the layer's name in the model.
-        activation: name of the activation that it is critical for; None where there is none.
-        C_W: fan_in times the variance of a weight; None where the layer was left alone.
-        C_b: the variance of a bias; None where the layer was left alone or has none.
-        fan_in: how many inputs one output sums; 0 where that is not known, or differs from place to place.
-        drawn: whether the layer was drawn anew.
-        note: how, or why not.
-    """
-
-    path: str
-    activation: str | None
-    C_W: float | None
-    C_b: float | None
-    fan_in: int
-    drawn: bool
-    note: str
-
-
-@dataclass(frozen=True)
-class InitReport:
-    """One `LayerInit` per Linear, Conv and ConvTranspose layer, in the model's order; prints as a table.
-
-    Attributes:
-        layers: what was done to each.
-        found_by: "traced" (torch.fx), "watched" (one forward pass) or "given" (the caller named the activation).
-    """
-
-    layers: tuple[LayerInit, ...]
-    found_by: str
-
-    def __iter__(self) -> Iterator[LayerInit]:
-        return iter(self.layers)
-
-    def __len__(self) -> int:
-        return len(self.layers)
-
-    def __getitem__(self, index: int) -> LayerInit:
-        return self.layers[index]
-
-    def __str__(self) -> str:
-        rows = [["layer", "activation", "C_W", "C_b", "fan-in", ""]]
-        for r in self.layers:
-            numbers = ["-" if v is None else f"{v:.5g}" for v in (r.C_W, r.C_b)]
-            rows.append([r.path or "(itself)", r.activation or "-", *numbers, str(r.fan_in), r.note])
-        widths = [*(max(len(row[i]) for row in rows) for i in range(5)), 0]
-        return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+# A kernel beyond this, or beyond so many times where it started, explodes.
+WINDOW = 1000.0
 
 
 def critical_init_(
@@ -85,6 +40,9 @@ def critical_init_(
     C_b: float | None = None,
     generator: torch.Generator | None = None,
     *,
+    inputs: Literal["report", "weights"] = "report",
+    square: float | None = None,
+    K0: float | None = None,
     orthogonal: bool = False,
     residual: bool = False,
     strict: bool = True,
@@ -92,212 +50,202 @@ def critical_init_(
 ) -> InitReport:
     """Draw the Linear and Conv layers of `model`, each critical for the activation that follows it.
 
-    A layer that no activation follows (the readout) is drawn for the activation before it in the model's order, or with
-    C_W = 1, C_b = 0 where there is none. Layers inside residual blocks that hold a normalisation are left alone: there
-    the normalisation sets the scale, and the sum the depth. So are frozen layers, LoRA adapters, weights that a
-    parametrisation or a hook computes, and transposed convolutions. Two layers that share a weight get that of the
-    first. The report says so of each.
+    The readout, the last layer if no activation follows it, gets W ~ N(0, 1/(fan_in s)), b = 0, s the mean square of
+    what it reads at infinite width: logits of variance 1. Another layer that no activation follows is drawn for the
+    activation before it, or with C_W = 1, C_b = 0 where there is none. Left alone, as the report says of each, are
+    layers inside residual blocks that hold a normalisation (which sets the scale there, and the sum the depth), frozen
+    layers, LoRA adapters, computed weights and transposed convolutions. Two layers that share a weight get that of the
+    first. Parallel branches count as one after the other, in the model's order.
+
+    Critical also asks for inputs of the right size: `input_scale` of the report. Multiplying the inputs is what
+    Actsmith's experiments do. Adam's steps do not know the scale of a weight, so that a small scale inside the weights
+    of the first layer is soon trained away.
 
     Args:
         model: a layer or a model, compiled or not; changed in place.
-        f: the activation that follows every layer; None finds it for each layer by tracing.
-        C_W, C_b: the point for every layer, both or neither, in place of a critical one.
+        f: the activation that follows every hidden layer; None finds it for each layer by tracing.
+        C_W, C_b: the point for every layer, both or neither, in place of critical ones; nothing is asked of the inputs.
         generator: of the randomness.
+        inputs: "report": you multiply the inputs by the report's `input_scale`; "weights": the first layer's weights
+            are multiplied by it instead, and the inputs stay as they are.
+        square: the inputs' mean square; None measures it on the example, or takes 1 where there is none.
+        K0: the variance of the first pre-activation, in place of the activation's own. It is free where every K is
+            critical, and for a sine, whose frequencies it sets: a SIREN has 1/(9 fan_in).
         orthogonal: orthonormal rows (or columns, the fewer) in place of independent Gaussians, with the same variance.
         residual: draw normalised residual blocks too.
-        strict: refuse a model of which one activation has no critical point; False leaves those layers alone.
-        example: an input, for models that torch.fx cannot trace: one forward pass is watched in place of tracing.
+        strict: refuse a model of which one activation has no critical point, or where several activations follow a
+            layer; False draws the first to keep K = 1 (C_W = 1/E[f^2], C_b = 0) and leaves the second alone.
+        example: an input, to measure; and to watch in one forward pass, for models that torch.fx cannot trace.
 
     Raises:
         ActsmithError: an activation has no critical point, or several activations follow one layer (strict), no layer,
-            C_W or C_b is missing or negative, or the model cannot be traced. Nothing has been drawn then.
+            an argument is out of range, or the model cannot be traced. Nothing has been drawn then.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 2))
-        >>> print(critical_init_(model))
-        layer  activation  C_W     C_b      fan-in
-        0      gelu        1.9831  0.17292  8       critical at K* = 3.562
-        2      gelu        1.9831  0.17292  8       no activation follows: as for the one before
+        >>> report = critical_init_(model)
+        >>> [(r.C_W, r.C_b) for r in report]
+        [(1.983..., 0.172...), (0.585..., 0.0)]
+        >>> round(report.input_scale, 4)
+        1.3072
     """
+    _check(inputs, C_W=C_W, C_b=C_b, square=square, K0=K0)
+    given = None if f is None else resolve(f)
+    point = None if C_W is None or C_b is None else (C_W, C_b)
+    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+    found, how = _found(model, example, given is not None or point is not None)
+    if not found:
+        raise ActsmithError(f"critical_init_: {type(model).__name__} holds no Linear or Conv layer")
+    steps = plan_layers(found, Wanted(given, point, residual, strict), other_owners(model))
+    report = InitReport((), how)
+    if point is None:
+        if square is None and example is not None:
+            square = _measured(model, example, next((s.following.module for s in steps if s.plan.drawn), None))
+        report = _with_start(report, steps, K0, square or 1.0)
+    if report.start is not None and inputs == "weights":
+        report = _into_weights(report, steps)
+    _draw_all(steps, orthogonal, generator)
+    return replace(report, layers=tuple(s.plan for s in steps))
+
+
+def _check(inputs: str, *, C_W: float | None, C_b: float | None, **positive: float | None) -> None:
+    if inputs not in ("report", "weights"):
+        raise ActsmithError(f"critical_init_: inputs: got {inputs!r}; expected 'report' or 'weights'")
     if (C_W is None) != (C_b is None):
         raise ActsmithError(f"critical_init_: got C_W={C_W}, C_b={C_b}; expected both or neither")
     if C_W is not None and not (0 <= C_W < inf and 0 <= (C_b or 0.0) < inf):
         raise ActsmithError(f"critical_init_: got C_W={C_W}, C_b={C_b}; expected variances, 0 or more")
-    given = None if f is None else resolve(f)
-    point = None if C_W is None or C_b is None else (C_W, C_b)
-    known = given is not None or point is not None
-    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
-    found, how = _found(model, example, known)
-    if not found:
-        raise ActsmithError(f"critical_init_: {type(model).__name__} holds no Linear or Conv layer")
-    plans: list[LayerInit] = []
-    before: Formula | None = None
-    owners = _other_owners(model)
-    first: dict[int, LayerInit] = {}
-    for following in found:
-        formula = given or following.formula
-        plan = _plan(following, formula, before, point=point, known=known, residual=residual)
-        if isinstance(plan, str):
-            if strict:
-                raise ActsmithError(f"critical_init_: layer {following.path!r}: {plan}; strict=False leaves it alone")
-            plan = _alone(following, formula, plan)
-        weight = id(following.module.weight)
-        plan = _shared(plan, first.setdefault(weight, plan), owners.get(weight))
-        plans.append(plan)
-        before = formula if formula is not None and plan.drawn else before
-    _draw_all(found, plans, orthogonal, generator)
-    return InitReport(tuple(plans), "given" if known else how)
+    for name, value in positive.items():
+        if value is not None and not 0 < value < inf:
+            raise ActsmithError(f"critical_init_: {name}: got {value}; expected a positive number")
 
 
 def _found(model: nn.Module, example: Any, known: bool) -> tuple[list[Following], str]:
     try:
-        return activations_that_follow(model, example)
+        found, how = activations_that_follow(model, example)
     except ActsmithError:
         if not known:
             raise
         kinds = (*LAYERS, *TRANSPOSED)
-        return [Following(p, m, reached=True) for p, m in model.named_modules() if isinstance(m, kinds)], "given"
+        layers = [(p, m) for p, m in model.named_modules() if isinstance(m, kinds)]
+        found = [Following(p, m, reached=True, feeds=m is not layers[-1][1]) for p, m in layers]
+    return found, "given" if known else how
 
 
-def _plan(
-    following: Following,
-    formula: Formula | None,
-    before: Formula | None,
-    *,
-    point: tuple[float, float] | None,
-    known: bool,
-    residual: bool,
-) -> LayerInit | str:
-    """What to do with a layer; text where there is no answer, saying why."""
-    if alone := _why_alone(following, known, residual):
-        return _alone(following, formula, f"left alone: {alone}")
-    if isinstance(following.module.weight, nn.parameter.UninitializedParameter):
-        return "its shape is not known yet; run one batch through the model first"
-    if point is not None:
-        return _drawn(following, formula, *point, "at the given point")
-    if following.several and not known:
-        return f"several activations follow it ({', '.join(following.several)}); name one with f="
-    return _critical(following, formula, before)
+def _with_start(report: InitReport, steps: list[Step], K0: float | None, square: float) -> InitReport:
+    """The report with the first activation's start; the readouts' plans get their variance."""
+    hidden = [s for s in steps if s.formula is not None and s.plan.drawn]
+    if not hidden:
+        return report
+    first = hidden[0]
+    start = _start(hidden, K0)
+    explodes = _follow_kernel(steps, first, start)
+    if first.following.norm:
+        return report
+    readout = next((s.plan.C_W for s in steps if s.readout and s.plan.drawn and s.plan.C_W is not None), start.readout)
+    start = replace(start, readout=readout)
+    return replace(report, start=start, first=first.plan.path, square=square, explodes=explodes)
 
 
-def _why_alone(following: Following, known: bool, residual: bool) -> str:
-    if following.normalised_block and not residual:
-        return "inside a residual block with normalisation"
-    if not following.reached and not known:
-        return "the forward pass does not call it"
-    if any(part.lower().startswith("lora_") for part in following.path.split(".")):
-        return "a LoRA adapter starts as no change of its layer"
-    return _why_not_drawn(following.module)
+def _start(hidden: Sequence[Step], K0: float | None) -> Start:
+    """Of the first activation, over the layers up to the next normalisation; safe for every activation there."""
+    depth = next((i for i, s in enumerate(hidden) if i and (s.following.norm or s.following.after_norm)), len(hidden))
+    formulas = list(dict.fromkeys(s.formula for s in hidden[:depth] if s.formula is not None))
+    starts = [start_of(formula, depth, K0) for formula in formulas]
+    unstable = [s.K0 for s in starts if s.universality == "zero_unstable"]
+    if K0 is None and unstable and starts[0].universality != "half_stable" and min(unstable) < starts[0].K0:
+        return start_of(formulas[0], depth, min(unstable))
+    return starts[0]
 
 
-def _why_not_drawn(module: nn.Module) -> str:
-    if nn.utils.parametrize.is_parametrized(module):
-        return "its weight is parametrised"
-    if not isinstance(module.weight, nn.Parameter):
-        return "its weight is computed from other parameters, by a hook"
-    if isinstance(module, TRANSPOSED):
-        return "a transposed convolution sums more inputs at some places than at others"
-    return "" if module.weight.requires_grad else "frozen (its weight does not require a gradient)"
+def _follow_kernel(steps: Sequence[Step], first: Step, start: Start) -> str:
+    """Write the variance of the readouts from the mean square that arrives there; returns where the kernel explodes.
+
+    | symbol | meaning                                                               |
+    |--------|-----------------------------------------------------------------------|
+    | S      | mean square of what enters the next layer; None where it is not known |
+    | K      | variance of the layer's pre-activation: C_b + C_W S                   |
+    """
+    S: float | None = None
+    explodes = ""
+    for step in steps:
+        following, plan = step.following, step.plan
+        if not following.reached:
+            continue
+        if following.after_norm:
+            S = 1.0
+        if step is first:
+            S = (start.K0 - start.C_b) / start.C_W
+        if step.readout:
+            _write_readout(step, S)
+            continue
+        known = plan.drawn and not following.residual and not following.normalised_block
+        K = None if S is None or not known else (plan.C_b or 0.0) + (plan.C_W or 0.0) * S
+        K = 1.0 if following.norm else K
+        if K is not None and (isnan(K) or WINDOW * max(1.0, start.K0) < K):
+            explodes, K = explodes or plan.path, None
+        S = K if step.formula is None or K is None else _second_moment(step.formula, K)
+    return explodes
 
 
-def _other_owners(model: nn.Module) -> dict[int, str]:
-    """id of a parameter -> path of a module that holds it and is no Linear or Conv layer."""
-    holders = [(path, m) for path, m in model.named_modules() if not isinstance(m, LAYERS)]
-    return {id(p): path or "(itself)" for path, m in holders for p in m.parameters(recurse=False)}
+def _second_moment(formula: Formula, K: float) -> float | None:
+    try:
+        return second_moment_at(formula, K)
+    except ActsmithError:
+        return None
 
 
-def _shared(plan: LayerInit, first: LayerInit, owner: str | None) -> LayerInit:
-    """The plan of a layer whose weight an earlier layer has (`first`, itself if there is none), or another module."""
-    if not plan.drawn:
-        return plan
-    if not first.drawn:
-        note = f"left alone: its weight is tied to {first.path}, which is"
-        return replace(plan, C_W=None, C_b=None, drawn=False, note=note)
-    note = plan.note if first is plan else f"tied to {first.path}: its weight is drawn there"
-    return replace(plan, C_W=first.C_W, note=note + (f"; {owner} has the same weight, now drawn anew" if owner else ""))
+def _write_readout(step: Step, S: float | None) -> None:
+    if S is not None and isfinite(S) and S > 0 and step.plan.drawn:
+        note = f"readout: outputs of variance 1{step.plan.note.removeprefix('readout')}"
+        step.plan = replace(step.plan, C_W=1.0 / S, note=note)
 
 
-def _critical(following: Following, formula: Formula | None, before: Formula | None) -> LayerInit | str:
-    wanted = formula or before
-    if wanted is None:
-        return _drawn(following, None, 1.0, 0.0, "no activation: keeps the variance")
-    found = criticality(wanted)
-    if not found.points and following.gate and formula is not None:
-        return _alone(following, formula, f"left alone: {formula.name} gates another signal here")
-    if not found.points:
-        return f"{wanted.name} has no critical point. {found.verdict.rstrip('.')}"
-    point = found.points[0]
-    where = "every K" if point.kind == "scale_invariant" else f"K* = {point.K:.4g}"
-    note = f"critical at {where}" if formula is not None else "no activation follows: as for the one before"
-    if following.norm:
-        note += f"; {following.norm} in between sets the scale"
-    if following.residual:
-        note += "; enters a residual sum, where kernels add up"
-    return _drawn(following, wanted, point.C_W, point.C_b, note)
+@torch.no_grad()
+def _measured(model: nn.Module, example: Any, layer: nn.Module | None) -> float | None:
+    """The mean square of what enters `layer` in one forward pass; None where it is not called, or sees only zeros."""
+    if layer is None:
+        return None
+    seen: list[Tensor] = []
+    handle = layer.register_forward_pre_hook(lambda _, args: seen.append(args[0].double().square().mean()))
+    training = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        if isinstance(example, Mapping):
+            model(**example)
+        else:
+            model(*example) if isinstance(example, tuple) else model(example)
+    finally:
+        handle.remove()
+        for module, before in training.items():
+            module.training = before
+    square = float(seen[0]) if seen else 0.0
+    return square if 0 < square < inf else None
 
 
-def _drawn(following: Following, formula: Formula | None, C_W: float, C_b: float, note: str) -> LayerInit:
-    bias = getattr(following.module, "bias", None)
-    name = None if formula is None else formula.name
-    return LayerInit(following.path, name, C_W, None if bias is None else C_b, _fan_in(following.module), True, note)
+def _into_weights(report: InitReport, steps: Sequence[Step]) -> InitReport:
+    """The plan of the first layer with the input scale in its weights."""
+    assert report.start is not None
+    step = next(s for s in steps if s.plan.path == report.first)
+    sharing = [s.plan.path for s in steps if s.following.module.weight is step.following.module.weight]
+    if len(sharing) > 1 or "has the same weight" in step.plan.note:
+        raise ActsmithError(
+            f"critical_init_: layer {report.first!r}: its weight is shared, so that it cannot hold the input scale; "
+            "take inputs='report'"
+        )
+    scale = report.start.input_scale(report.square)
+    C_W = (step.plan.C_W or 0.0) * scale**2
+    step.plan = replace(step.plan, C_W=C_W, note=f"{step.plan.note}; holds the input scale {scale:.4g}")
+    return replace(report, in_weights=True)
 
 
-def _alone(following: Following, formula: Formula | None, note: str) -> LayerInit:
-    name = None if formula is None else formula.name
-    return LayerInit(following.path, name, None, None, _fan_in(following.module), False, note)
-
-
-def _fan_in(module: nn.Module) -> int:
-    """Inputs that one output sums: of a grouped convolution those of its group; 0 where there is no one number."""
-    weight = module.weight
-    assert isinstance(weight, Tensor)
-    unknown = isinstance(weight, nn.parameter.UninitializedParameter) or isinstance(module, TRANSPOSED)
-    return 0 if unknown else weight.numel() // max(len(weight), 1)
-
-
-def _draw_all(
-    found: list[Following], plans: list[LayerInit], orthogonal: bool, generator: torch.Generator | None
-) -> None:
+def _draw_all(steps: Sequence[Step], orthogonal: bool, generator: torch.Generator | None) -> None:
     done: set[int] = set()
-    for following, plan in zip(found, plans, strict=True):
-        weight = id(following.module.weight)
+    for step in steps:
+        module, plan = step.following.module, step.plan
         if not plan.drawn or plan.C_W is None:
             continue
-        if weight not in done:
-            _draw_weight(following.module, plan.C_W, orthogonal, generator)
-        _draw_bias(following.module, plan.C_b or 0.0, generator)
-        done.add(weight)
-
-
-@torch.no_grad()
-def _draw_weight(module: nn.Module, C_W: float, orthogonal: bool, generator: torch.Generator | None) -> None:
-    weight = module.weight
-    assert isinstance(weight, Tensor)
-    fan_in = _fan_in(module)
-    if weight.numel() and orthogonal:
-        # torch's has orthonormal rows (variance 1/fan_in) or, where there are more rows than that, columns (1/rows).
-        wide = torch.empty(len(weight), fan_in, dtype=torch.float32 if weight.itemsize < 4 else weight.dtype)
-        wide = nn.init.orthogonal_(wide.to(weight.device), generator=generator)
-        weight.copy_((wide * sqrt(C_W * max(1.0, len(weight) / fan_in))).reshape(weight.shape))
-    elif weight.numel():
-        weight.normal_(0.0, sqrt(C_W / fan_in), generator=generator)
-
-
-@torch.no_grad()
-def _draw_bias(module: nn.Module, C_b: float, generator: torch.Generator | None) -> None:
-    bias = module.bias
-    if isinstance(bias, Tensor):
-        bias.normal_(0.0, sqrt(C_b), generator=generator)
-
-
-def init_(module: nn.Module, C_W: float, C_b: float, generator: torch.Generator | None = None) -> nn.Module:
-    """W ~ N(0, C_W/fan_in), b ~ N(0, C_b) in every Linear and Conv layer of `module`; returns `module`."""
-    if not (0 <= C_W < inf and 0 <= C_b < inf):
-        raise ActsmithError(f"init_: got C_W={C_W}, C_b={C_b}; expected variances, 0 or more")
-    layers = [m for m in module.modules() if isinstance(m, LAYERS)]
-    if not layers:
-        raise ActsmithError(f"init_: {type(module).__name__} holds no Linear or Conv layer")
-    for layer in layers:
-        _draw_weight(layer, C_W, False, generator)
-        _draw_bias(layer, C_b, generator)
-    return module
+        if id(module.weight) not in done:
+            draw_weight(module, plan.C_W, orthogonal, generator)
+        draw_bias(module, plan.C_b or 0.0, generator)
+        done.add(id(module.weight))
