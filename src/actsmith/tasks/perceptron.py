@@ -1,6 +1,6 @@
 """Multilayer perceptrons, with what real networks put around an activation.
 
-    h_0 = scale x,   h_l = [h_{l-1} + 1/sqrt(depth)] dropout(f_l(norm(W_l h_{l-1} + b_l))),   out = W_out h_depth + b_out
+    h_0 = scale x,   h_l = [h_{l-1} + 1/sqrt(depth)] dropout(f_l(norm(W_l h_{l-1} + b_l))),  out = W_out h_depth + b_out
 
 [...] with residuals, for l > 1: the factor keeps the growth of the variance over all layers at about e.
 
@@ -70,7 +70,8 @@ class Mlp:
 
     def build(self, formula: Formula, seed: int, problem: Problem) -> Perceptron:
         """A perceptron whose draws `seed` decides alone; inputs of more than one dimension are flattened."""
-        network = Perceptron(self, formula, prod(problem.inputs), problem.outputs, self.start(formula), problem.square)
+        sizes = prod(problem.inputs), problem.outputs
+        network = Perceptron(self, formula, *sizes, start=self.start(formula), square=problem.square)
         network.draw(seed)
         return network
 
@@ -87,7 +88,7 @@ class Perceptron(nn.Module):
     """
 
     def __init__(
-        self, config: Mlp, formula: Formula, features: int, outputs: int, start: Start, square: float = 1.0
+        self, config: Mlp, formula: Formula, features: int, outputs: int, *, start: Start, square: float = 1.0
     ) -> None:
         super().__init__()
         self.config, self.formula, self.start, self.width = config, formula, start, config.width
@@ -204,4 +205,3 @@ class _Identity(nn.Identity):
 
 _NORMS: dict[str, type[nn.Module]] = {"none": _Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 _BATCHED: dict[str, type[nn.Module]] = {"none": _Identity, "batch": _BatchNorms, "layer": _LayerNorms}
-

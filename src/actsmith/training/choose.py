@@ -78,19 +78,15 @@ def choose(problem: Problem, models: Sequence[nn.Module], recipe: Recipe, runtim
 def _why_not(
     problem: Problem, models: Sequence[nn.Module], mode: str, recipe: Recipe, runtime: Runtime, *, random: bool
 ) -> str | None:
-    if len(models) < 2:
-        return "there is one net"
-    if recipe.lbfgs:
-        return "L-BFGS's line search would couple the nets"
-    if runtime.world > 1 or runtime.scales:
-        return "several processes, or float16"
-    if problem.alone:
-        return "its data are read ahead by worker processes"
-    if random:
-        return "the network draws random numbers: stacked it would draw others than alone"
-    if mode == "own" and not can_batch(models[0]):
-        return f"{type(models[0]).__name__} has no form of its own"
-    return None
+    reasons = {
+        "there is one net": len(models) < 2,
+        "L-BFGS's line search would couple the nets": recipe.lbfgs > 0,
+        "several processes, or float16": runtime.world > 1 or runtime.scales,
+        "its data are read ahead by worker processes": problem.alone,
+        "the network draws random numbers: stacked it would draw others than alone": random,
+        f"{type(models[0]).__name__} has no form of its own": mode == "own" and not can_batch(models[0]),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 def _timed(

@@ -139,6 +139,13 @@ class RunFolder:
 
     def _append(self, records: list[dict[str, Any]]) -> None:
         lines = "".join(to_json(record) + "\n" for record in records)
+        if self.lock:
+            self._write(lines)
+        for line in lines.splitlines():
+            record = json.loads(line)
+            self.results[record["key"]] = record
+
+    def _write(self, lines: str) -> None:
         descriptor = os.open(self.path / "results.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             rest = lines.encode()
@@ -147,9 +154,6 @@ class RunFolder:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        for line in lines.splitlines():
-            record = json.loads(line)
-            self.results[record["key"]] = record
 
     # -------------------------------------------------------------------------------------------------------- store
 
