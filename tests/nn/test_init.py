@@ -15,6 +15,7 @@ from actsmith.errors import ActsmithError
 from actsmith.nn.activation import Activation, CRReLU
 from actsmith.nn.init import critical_init_
 from actsmith.nn.known import formula_of_module
+from actsmith.nn.start import start_of
 from actsmith.theory.criticality import criticality
 
 
@@ -355,6 +356,103 @@ def test_frozen_layers_adapters_and_transposed_convolutions_are_left_alone():
         assert word in report[path].note
     report = critical_init_(nn.Sequential(nn.ConvTranspose2d(3, 4, 3), nn.GELU(), nn.Conv2d(4, 4, 1), nn.ReLU()))
     assert [(r.activation, r.drawn) for r in report] == [("gelu", False), ("relu", True)]
+
+
+def test_every_head_is_a_readout_and_what_feeds_on_is_not():
+    class Heads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.bottleneck, self.b = nn.Linear(8, 8), nn.Linear(8, 4), nn.Linear(4, 8)
+            self.policy, self.value = nn.Linear(8, 3), nn.Linear(8, 1)
+
+        def forward(self, x):
+            h = F.silu(self.b(self.bottleneck(F.silu(self.a(x)))))
+            return self.policy(h), self.value(h)
+
+    for model, example in (
+        (Heads(), None),
+        (untraceable(lambda s, x: s.heads(x)[0] + s.heads(x)[1]), torch.ones(2, 8)),
+    ):
+        if example is not None:
+            model.heads = Heads()
+        report = {r.path.removeprefix("heads."): r for r in critical_init_(model, example=example, strict=False)}
+        assert {p for p, r in report.items() if "readout" in r.note} == {"policy", "value"}
+        point = criticality("silu").points[0]
+        assert report["bottleneck"].C_W == report["a"].C_W == point.C_W
+        assert report["policy"].C_W == report["value"].C_W
+        # The bottleneck's output K0 enters b as it is: K = C_b + C_W K0 there.
+        K = point.C_b + point.C_W * point.K
+        assert pytest.approx(1 / float(acts.kernel_flow("silu", K, 1, 1.0)[1])) == report["policy"].C_W
+        assert report["policy"].C_b == 0
+
+
+def test_what_a_normalisation_gives_has_mean_square_one():
+    model = nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.LayerNorm(8), nn.Linear(8, 2))
+    forward = untraceable(lambda s, x: s.net(x))
+    forward.net = model
+    for net, options in ((model, {}), (forward, {"example": torch.randn(4, 8)})):
+        report = critical_init_(net, **options)
+        assert [r.C_W for r in report if "readout" in r.note] == [1.0]
+    report = critical_init_(nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.GELU(), nn.Linear(8, 2)))
+    assert pytest.approx(1 / float(acts.kernel_flow("gelu", 1.0, 1, 1.0)[1])) == report[1].C_W
+    assert report.start is report.K0 is report.input_scale is None
+    assert "ultiply" not in str(report)
+
+
+def test_the_kernel_goes_through_different_activations():
+    model = nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2))
+    gelu = criticality("gelu").points[0]
+    K = float(acts.kernel_flow("gelu", gelu.K, 1, 1.0)[1])  # tanh's C_W is 1
+    assert pytest.approx(1 / float(acts.kernel_flow("tanh", K, 1, 1.0)[1])) == critical_init_(model)[2].C_W
+
+
+def test_an_unstable_activation_further_on_asks_for_small_inputs():
+    mrepu = Activation("mrepu")
+    chain = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), *(m for _ in range(5) for m in (nn.Linear(8, 8), mrepu)))
+    report = critical_init_(chain)
+    assert report.K0 == start_of("mrepu", 6).K0
+    assert not report.explodes
+    report = critical_init_(chain, K0=4.0)
+    assert report.explodes in [r.path for r in report]
+    assert f"passes 1000 in layer '{report.explodes}'" in str(report)
+
+
+def test_the_inputs_are_measured_or_given():
+    model = nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 2))
+    x = 3 * torch.randn(50, 8, generator=generator())
+    square = x.double().square().mean().item()
+    unit = start_of("gelu", 1).input_scale()
+    measured = critical_init_(model, example=x)
+    assert measured.square == pytest.approx(square, rel=1e-6)
+    assert measured.input_scale == pytest.approx(unit / math.sqrt(square), rel=1e-6)
+    assert critical_init_(model, square=9.0, example=x).input_scale == pytest.approx(unit / 3)
+    assert critical_init_(model).input_scale == pytest.approx(unit)
+    assert critical_init_(model, example=torch.zeros(2, 8)).input_scale == pytest.approx(unit)
+    embedded = nn.Sequential(nn.Embedding(50, 8), model)
+    assert critical_init_(embedded, example=torch.arange(50)).square == pytest.approx(
+        embedded[0].weight.square().mean().item(), rel=1e-6
+    )
+
+
+def test_the_scale_in_the_weights():
+    model = nn.Sequential(nn.Linear(300, 200), nn.SiLU(), nn.Linear(200, 2))
+    report = critical_init_(model, inputs="weights", square=4.0, generator=generator())
+    start = start_of("silu", 1)
+    assert report.input_scale == 1
+    assert pytest.approx((start.K0 - start.C_b) / 4) == report[0].C_W
+    assert 300 * model[0].weight.var().item() == pytest.approx(report[0].C_W, rel=0.05)
+    assert "holds the input scale 1.316" in report[0].note
+    assert "Multiply" not in report.verdict
+    tied = nn.Sequential(nn.Linear(8, 8), nn.SiLU(), nn.Linear(8, 8), nn.SiLU())
+    tied[2].weight = tied[0].weight
+    with pytest.raises(ActsmithError, match="shared"):
+        critical_init_(tied, inputs="weights")
+
+
+@pytest.mark.parametrize("bad", [{"inputs": "no"}, {"square": 0.0}, {"K0": -1.0}, {"K0": 0.1}])
+def test_bad_inputs(bad):
+    with pytest.raises(ActsmithError, match=next(iter(bad))):
+        critical_init_(nn.Sequential(nn.Linear(4, 4), nn.GELU()), **bad)
 
 
 def test_compiled_models():

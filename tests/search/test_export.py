@@ -1,15 +1,18 @@
 """The exported file: needs torch alone, equals the formula, its gradient is finite, and no text of ours gets in."""
 
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from actsmith.errors import ActsmithError
-from actsmith.formula.catalogue import CATALOGUE, get
+from actsmith.formula.catalogue import CATALOGUE, get_activation
 from actsmith.formula.formula import Formula, Param
+from actsmith.nn.start import KAIMING, start_of
 from actsmith.search.export import to_torch_source
 
 X = torch.cat([torch.linspace(-30, 30, 401, dtype=torch.float64), torch.tensor([-1e4, -300.0, 0.0, 300.0, 1e4])])
@@ -30,7 +33,7 @@ def _module(source, folder, name="exported"):
 
 @pytest.mark.parametrize("name", list(CATALOGUE))
 def test_every_catalogue_entry(name, tmp_path):
-    formula = get(name)
+    formula = get_activation(name)
     module = _module(to_torch_source(formula, "Exported"), tmp_path).Exported().double()
     for parameter, value in zip(
         module.parameters(), [p.value for p in formula.params.values() if p.learn], strict=True
@@ -47,7 +50,7 @@ def test_every_catalogue_entry(name, tmp_path):
 @pytest.mark.parametrize("name", ["crrelu", "prelu", "elu", "gelu", "silu", "mish", "celu"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_low_precision_and_far_inputs(name, dtype, tmp_path):
-    module = _module(to_torch_source(get(name), "Exported"), tmp_path).Exported()
+    module = _module(to_torch_source(get_activation(name), "Exported"), tmp_path).Exported()
     x = X.clamp(-6e4, 6e4).to(dtype).requires_grad_()
     y = module(x)
     assert y.dtype == dtype
@@ -88,7 +91,7 @@ def test_a_range_is_kept_and_can_be_left_again(tmp_path):
 
 
 def test_in_a_process_that_has_torch_alone(tmp_path):
-    formula = get("crrelu", eps=-0.2)
+    formula = get_activation("crrelu", eps=-0.2)
     (tmp_path / "best.py").write_text(to_torch_source(formula, "Best", ["Origin: test."]))
     x = [-3.0, -0.5, 0.0, 0.7, 4.0]
     script = (
@@ -117,10 +120,43 @@ def test_no_text_gets_in(tmp_path):
     assert _module(source, tmp_path).Exported()(torch.ones(1)).item() == pytest.approx(1.1)
 
 
-@pytest.mark.parametrize("name", ["class", "1x", "a b", "nn", "x; import os", ""])
+def test_the_start_is_drawn_by_the_file(tmp_path):
+    start = start_of("silu", 2)
+    source = to_torch_source(get_activation("silu"), "Exported", start=start)
+    assert start.verdict in source
+    assert "for 2 hidden layers" in source
+    assert not re.search(r"actsmith\W", source.split('"""', 2)[2])
+    module = _module(source, tmp_path)
+    model = nn.Sequential(
+        nn.Conv1d(3, 200, 5),
+        module.Exported(),
+        nn.Flatten(),
+        nn.Linear(1200, 800),
+        module.Exported(),
+        nn.Linear(800, 600),
+    )
+    torch.manual_seed(0)
+    scale = module.init_(model, example_mean_square=4.0)
+    assert scale == pytest.approx(start.input_scale(4.0), rel=1e-12)
+    for layer, C_W in ((model[0], start.C_W), (model[3], start.C_W), (model[5], start.readout)):
+        assert layer.weight[0].numel() * layer.weight.var().item() == pytest.approx(C_W, rel=0.1)
+    assert model[3].bias.var().item() == pytest.approx(start.C_b, rel=0.2)
+    assert not model[5].bias.any()
+    x = 2 * torch.randn(64, 3, 10)
+    assert model(x * scale).var().item() == pytest.approx(1, rel=0.25)
+
+
+def test_another_start_is_noted(tmp_path):
+    source = to_torch_source(get_activation("relu"), "Exported", start="the network's own initialisation")
+    assert "Start: the network's own initialisation." in source
+    assert not hasattr(_module(source, tmp_path), "init_")
+    assert "He's start" in to_torch_source(get_activation("relu"), "Exported", start=KAIMING)
+
+
+@pytest.mark.parametrize("name", ["class", "1x", "a b", "nn", "init_", "x; import os", ""])
 def test_class_names(name):
     with pytest.raises(ActsmithError, match="expected a Python name"):
-        to_torch_source(get("relu"), name)
+        to_torch_source(get_activation("relu"), name)
 
 
 @pytest.mark.parametrize("name", ["forward", "training", "eps"])

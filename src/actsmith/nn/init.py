@@ -151,9 +151,11 @@ def _start(hidden: Sequence[Step], K0: float | None) -> Start:
     """Of the first activation, over the layers up to the next normalisation; safe for every activation there."""
     depth = next((i for i, s in enumerate(hidden) if i and (s.following.norm or s.following.after_norm)), len(hidden))
     formulas = list(dict.fromkeys(s.formula for s in hidden[:depth] if s.formula is not None))
-    starts = [start_of(formula, depth, K0) for formula in formulas]
+    if K0 is not None:
+        return start_of(formulas[0], depth, K0)
+    starts = [start_of(formula, depth) for formula in formulas]
     unstable = [s.K0 for s in starts if s.universality == "zero_unstable"]
-    if K0 is None and unstable and starts[0].universality != "half_stable" and min(unstable) < starts[0].K0:
+    if unstable and starts[0].universality != "half_stable" and min(unstable) < starts[0].K0:
         return start_of(formulas[0], depth, min(unstable))
     return starts[0]
 

@@ -88,7 +88,8 @@ class InitReport:
             )
         if self.explodes:
             say += f" The kernel passes 1000 in layer '{self.explodes}': normalise, stay shallow, or take a smaller K0."
-        return f"{self.start.holds} {say}"
+        name = next((r.activation for r in self.layers if r.path == self.first), None)
+        return f"{name}: {self.start.holds} {say}"
 
     def __iter__(self) -> Iterator[LayerInit]:
         return iter(self.layers)

@@ -2,7 +2,8 @@
 
 The file is printed from the lowered program of the expression tree, instruction by instruction, so it has the numerical
 care of `actsmith.formula.lower`; no text of the user enters it but letters, digits and plain punctuation in comments.
-Its gradient is the formula's own derivative, lowered in the same way: finite wherever the true one is.
+Its gradient is the formula's own derivative, lowered in the same way: finite wherever the true one is. Where the score
+was earned from a `Start`, the file can draw that start too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
 from actsmith.formula.lower import Program, lower, numpy_ops
 from actsmith.formula.parse import X, parameter_symbol
+from actsmith.nn.start import Start
 
 __all__ = ["to_torch_source"]
 
@@ -124,23 +126,46 @@ class {name}(nn.Module):
 {parameters}
     def forward(self, x):
         return _Function.apply({applied})
+{start}'''
+
+_START = '''
+
+def init_(model, example_mean_square=1.0):
+    """Draw the Linear and Conv layers of `model`, in their order, as those that earned the score were drawn.
+
+    Hidden layers W ~ N(0, C_W/fan_in), b ~ N(0, C_b); the last one W ~ N(0, readout/fan_in), b = 0. Multiply the
+    inputs, of mean square `example_mean_square`, by what it returns: the first pre-activation has variance K0 then.
+    """
+    C_W, C_b, K0, readout = {C_W!r}, {C_b!r}, {K0!r}, {readout!r}
+    layers = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))]
+    for layer in layers:
+        last = layer is layers[-1]
+        nn.init.normal_(layer.weight, 0.0, math.sqrt((readout if last else C_W) / layer.weight[0].numel()))
+        if layer.bias is not None:
+            nn.init.normal_(layer.bias, 0.0, 0.0 if last else math.sqrt(C_b))
+    return math.sqrt(max(K0 - C_b, 0.0) / (C_W * example_mean_square))
 '''
 
 
-def to_torch_source(formula: Formula, class_name: str, comments: Sequence[str] = ()) -> str:
+def to_torch_source(
+    formula: Formula, class_name: str, comments: Sequence[str] = (), start: Start | str | None = None
+) -> str:
     """Source of a module with one class, `class_name`, a torch module that computes the formula.
 
     Learnable parameters become `nn.Parameter`s that start at the formula's values and are used inside their range.
+    With a `Start` there is a function besides, `init_(model, example_mean_square=1.0)`, that draws it.
 
     Args:
         formula: the activation.
         class_name: a Python name.
         comments: lines for the file's docstring; what is not plain ASCII punctuation is left out.
+        start: where the training began that earned the score; a text, as in "the network's own initialisation", is
+            only noted.
 
     Raises:
         ActsmithError: `class_name` is no name that a class can have.
     """
-    reserved = {"torch", "math", "nn", "_Function", "_value", "_slopes", "_wide", *_HELPERS}
+    reserved = {"torch", "math", "nn", "init_", "_Function", "_value", "_slopes", "_wide", *_HELPERS}
     possible = class_name.isidentifier() and class_name.isascii() and not keyword.iskeyword(class_name)
     if not possible or class_name in reserved:
         raise ActsmithError(f"export: class name: got {class_name!r}; expected a Python name, as in MyActivation")
@@ -157,7 +182,8 @@ def to_torch_source(formula: Formula, class_name: str, comments: Sequence[str] =
     ranges = [(formula.params[name].low, formula.params[name].high) for name in learned]
     return _TEMPLATE.format(
         title=_plain(formula.name), equation=_equation(formula, learned),
-        comments="".join(f"{_plain(line)}\n" for line in comments), helpers=helpers,
+        comments="".join(f"{_plain(line)}\n" for line in (*comments, *_start_lines(start))), helpers=helpers,
+        start=_START.format(**start.to_dict()) if isinstance(start, Start) else "",
         arguments=", ".join(slots), value=value, slopes=slopes, wide=", ".join(f"_wide({s})" for s in slots),
         comma="," if len(slots) == 1 else "",
         returned=", ".join(f"slopes[{i}]{'.sum()' if i else ''}.to({s}.dtype)" for i, s in enumerate(slots)),
@@ -232,6 +258,17 @@ def _equation(formula: Formula, learned: Sequence[str]) -> str:
     return "".join(lines)
 
 
+def _start_lines(start: Start | str | None) -> list[str]:
+    if not isinstance(start, Start):
+        return [] if start is None else [f"Start: {start}."]
+    made_for = f" (for {start.depth} hidden layers)" if start.depth else ""
+    return [
+        f"Start, drawn by init_ below{made_for}: C_W = {start.C_W:.6g}, C_b = {start.C_b:.6g}, K0 = {start.K0:.6g}, "
+        f"readout = {start.readout:.6g}.",
+        start.verdict,
+    ]
+
+
 def _plain(text: str) -> str:
     """What can stand in a docstring whatever the text was."""
-    return re.sub(r"[^A-Za-z0-9 _.,:;+*/()=<>\[\]|^%-]", " ", text)
+    return re.sub(r"[^A-Za-z0-9 '_.,:;+*/()=<>\[\]|^%~-]", " ", text)
