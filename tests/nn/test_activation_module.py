@@ -77,6 +77,22 @@ def test_formula_text_with_parameters() -> None:
     assert torch.allclose(act(x), x * torch.sigmoid(1.5 * x) + 1)
 
 
+def test_values_are_taken_by_every_form_of_a_formula() -> None:
+    given = acts.get_activation("crrelu")
+    for formula in (given, "crrelu", "CRReLU", acts.Formula(given.expr, given.params)):
+        act = Activation(formula, params={"eps": 0.5})
+        assert act.eps.item() == 0.5
+        assert act.formula.params["eps"] == acts.Param(0.5, learn=True)
+    assert given.params["eps"].value == 0.01
+    assert not list(Activation(given, params={"eps": acts.Param(0.5)}).parameters())
+    assert Activation("formula*x", params={"formula": 2.0})(torch.ones(1)).item() == 2
+    for formula in (given, "crrelu", "relu"):
+        with pytest.raises(FormulaError, match=r"has no parameter 'epsilon'; it has: (eps|none)"):
+            Activation(formula, params={"epsilon": 0.5})
+    with pytest.raises(FormulaError, match="parameter epsilon does not occur"):
+        Activation("x*tanh(x)", params={"epsilon": 0.5})
+
+
 def test_a_range_holds_and_can_be_reentered() -> None:
     act = Activation("relu(x)**p", params={"p": acts.Param(1.5, learn=True, low=1.0, high=2.0)})
     x = torch.tensor([0.5, 2.0, 3.0])

@@ -54,6 +54,8 @@ CATALOGUE: dict[str, Entry] = {}
 
 
 def _declare(name: str, text: str, source: str, summary: str, **params: Param) -> None:
+    assert name.isidentifier(), name
+    assert name == name.lower(), name
     assert name not in CATALOGUE, name
     CATALOGUE[name] = Entry(name, text, source, params, summary)
 
@@ -174,7 +176,7 @@ def _build(name: str) -> Formula:
     return Formula(entry.text, entry.params, name)
 
 
-def get_activation(name: str, **params: float | Param) -> Formula:
+def get_activation(name: str, /, **params: float | Param) -> Formula:
     """The catalogue's activation `name`, in upper or lower case, with other parameter values where given.
 
     >>> get_activation("crrelu", eps=0.05).params["eps"].value
@@ -193,7 +195,7 @@ def get_activation(name: str, **params: float | Param) -> Formula:
 get = get_activation  # until experiments/ and search/ call it by its name
 
 
-def resolve(formula: FormulaLike, **params: float | Param) -> Formula:
+def resolve(formula: FormulaLike, /, **params: float | Param) -> Formula:
     """A Formula from whatever stands for one: a Formula, a catalogue name, or formula text, with these values of its
     parameters.
 
@@ -205,8 +207,6 @@ def resolve(formula: FormulaLike, **params: float | Param) -> Formula:
     """
     if isinstance(formula, Formula):
         return formula.at(**params) if params else formula
-    if formula in CATALOGUE:
-        return get_activation(formula, **params)
     if formula.isidentifier() and formula not in ("x", "pi", "e"):
-        return get_activation(formula)
+        return get_activation(formula, **params)
     return Formula(formula, params)

@@ -50,9 +50,10 @@ class Activation(nn.Module):
             `model.parameters()`, and appear under each module's name in `state_dict`, as tied weights do in torch.
         channels: C, for share="channel".
         channel_dim: the channels' dimension of the input: 1 for (N, C, ...), -1 for (..., C).
-        params: values of the parameters that formula text names.
+        params: values of the formula's parameters, in the place of those that it has; formula text needs them all.
 
     Raises:
+        FormulaError: no such formula, or a value for a parameter that it does not have.
         ActsmithError: an unknown `share`, channels missing or not wanted, a learnable parameter with a name that torch
             modules use; in the forward pass, an input that is not floating point or has other channels.
 
@@ -143,7 +144,7 @@ class Activation(nn.Module):
                 f"activation {self._family.formula.name}: got shape {tuple(x.shape)}; "
                 f"expected {self.channels} channels in dimension {dim}"
             )
-        return theta.reshape(-1, *[1] * (x.ndim - 1 - dim % x.ndim))
+        return theta.reshape(theta.shape[0], *[1] * (x.ndim - 1 - dim % x.ndim))
 
     def extra_repr(self) -> str:
         formula = self._family.formula

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from actsmith.errors import ActsmithError
+from actsmith.nn.hook import Hook
 from actsmith.nn.kept_critical import KeptCritical
 from actsmith.nn.output_score import (
     GRID,
@@ -39,7 +40,7 @@ __all__ = ["EntropyDescent", "cosine"]
 Schedule = Callable[[int], float]
 
 
-class EntropyDescent:
+class EntropyDescent(Hook):
     """Adds the gradient of the entropy of the activations' outputs to what the task's loss gives.
 
         descent = EntropyDescent(model, weight=1e-3)
@@ -158,6 +159,10 @@ class EntropyDescent:
             kept.project()
         self.steps += 1
         self._arm()
+
+    def before_step(self, step: int) -> None:
+        """As a hook of `actsmith.training`."""
+        self.step()
 
     def close(self) -> None:
         """Take the hooks off the model. Further steps are an error."""

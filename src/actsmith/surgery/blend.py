@@ -13,12 +13,13 @@ from torch.utils.hooks import RemovableHandle
 
 from actsmith.errors import ActsmithError
 from actsmith.nn.activation import Activation
+from actsmith.nn.hook import Hook
 
 __all__ = ["Blend"]
 
 
-class Blend:
-    """The schedule of a blend; the training loop calls `step()` after every optimiser step.
+class Blend(Hook):
+    """The schedule of a blend; the training loop calls `step()` after every optimiser step, or has it as a hook.
 
     w = t for "linear" and (1 - cos(pi t))/2 for "cosine", t = taken/steps. At w = 0 the model computes what it did
     before the swap, bit for bit; at w = 1 the old activations are let go. Meanwhile the old activations' own parameters
@@ -63,6 +64,10 @@ class Blend:
         """One step towards the new activations."""
         self.taken = min(self.taken + 1, self.steps)
         self._settle()
+
+    def before_step(self, step: int) -> None:
+        """As a hook of `actsmith.training`: the next forward pass is one step further."""
+        self.step()
 
     def state_dict(self) -> dict[str, Any]:
         """Where the schedule stands, for a checkpoint."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from actsmith.errors import ActsmithError, LawError
+from actsmith.nn.hook import Hook
 from actsmith.surgery.observe import Observer, Place
 from actsmith.surgery.recognise import Recognised, recognise_module
 from actsmith.surgery.record import Probe, Record, Statistics
@@ -77,8 +78,10 @@ def probe(
     return watched.result()
 
 
-class ProbeEvery:
+class ProbeEvery(Hook):
     """A callback for a training loop: every so many steps, probe the model on the same batches.
+
+    A hook of `actsmith.training`, too, and may be called from any other loop.
 
     Args:
         model, batches: as for `probe`; the batches are kept.
@@ -122,6 +125,18 @@ class ProbeEvery:
         self._calls += 1
         if step % self.every == 0:
             self.history.append((step, self.keep(probe(self.model, self.batches, **self.options))))
+
+    def before_step(self, step: int) -> None:
+        """As a hook: the model as it is after `step` steps of the optimiser."""
+        self(step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was kept so far."""
+        return {"calls": self._calls, "history": list(self.history)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a checkpoint stood."""
+        self._calls, self.history = state["calls"], list(state["history"])
 
 
 class _Watch:
