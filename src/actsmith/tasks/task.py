@@ -101,11 +101,11 @@ def start_of_model(model: ModelConfig, formula: Formula) -> Start | None:
 
 
 def describe(value: Any) -> Any:
-    """Plain JSON values of nested dataclasses and formulas; a dataclass says its class."""
+    """Plain JSON values of nested dataclasses and formulas; a dataclass says its class, and not what its repr hides."""
     if isinstance(value, Formula):
         return value.to_dict()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value) if f.repr}
         return {"kind": type(value).__name__, **fields}
     if isinstance(value, list | tuple):
         return [describe(v) for v in value]

@@ -6,11 +6,11 @@
 
     loss = mean over the interior of residual^2 + mean over start and walls of (u - given)^2
 
-| symbol   | meaning                                  | shape             |
-|----------|------------------------------------------|-------------------|
-| points   | x and t                                  | (nets, batch, 2)  |
-| u        | the network's value                      | (nets, batch)     |
-| u_x, u_t | its derivatives by autograd, u_xx too    | (nets, batch)     |
+| symbol   | meaning                                  | shape       |
+|----------|------------------------------------------|-------------|
+| points   | x and t                                  | (batch, 2)  |
+| u        | the network's value                      | (batch,)    |
+| u_x, u_t | its derivatives by autograd, u_xx too    | (batch,)    |
 
 The exact solution judges, and nothing else: training and the choice of learning rates see the loss alone.
 
@@ -32,11 +32,11 @@ from scipy.stats import qmc
 from torch import Tensor, nn
 
 from actsmith.errors import ActsmithError
-from actsmith.experiments.models import Mlp
-from actsmith.experiments.problem import Metric, Problem, Split
+from actsmith.training.problem import Metric, Problem, Split, digest_of
+from actsmith.training.stack import with_autograd
 
 __all__ = [
-    "EQUATIONS", "ERROR", "TIMES", "Derivatives", "Equation", "PhysicsInformed", "Pinn", "PinnMlp", "burgers_solution",
+    "EQUATIONS", "ERROR", "TIMES", "Derivatives", "Equation", "PhysicsInformed", "Pinn", "burgers_solution",
     "heat_solution",
 ]  # fmt: skip
 
@@ -48,6 +48,8 @@ GRID = (256, 101)
 """Values of x and of t at which the error is measured."""
 TIMES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """When the error is measured by itself, too."""
+LOSS = Metric("loss", "lower", log=True)
+"""At held-out points; by which choices are made."""
 ERROR = Metric("relative_l2", "lower", log=True)
 """||u - exact||/||exact|| over the grid: 1 is what u = 0 scores."""
 
@@ -84,7 +86,7 @@ def heat_solution(x: Array, t: Array) -> Array:
 
 @dataclass(frozen=True)
 class Derivatives:
-    """What an equation is made of, each (nets, batch)."""
+    """What an equation is made of, each (batch,)."""
 
     u: Tensor
     u_x: Tensor
@@ -126,8 +128,9 @@ class Pinn:
     interior: int = 1000
     border: int = 50
     seed: int = 0
+    metric = LOSS
 
-    def load(self, data: Path | None) -> Problem:
+    def load(self, data: Path | None) -> PhysicsInformed:
         """The problem; no data are needed.
 
         Raises:
@@ -138,20 +141,13 @@ class Pinn:
         return PhysicsInformed(EQUATIONS[self.equation], self)
 
 
-@dataclass(frozen=True)
-class PinnMlp(Mlp):
-    """`Mlp`s one after another, as L-BFGS needs them."""
-
-    stacked = False
-
-
 class PhysicsInformed(Problem):
     """Scores `loss` at held-out points; on the test split the distance to the exact solution too, over the whole grid
     (`relative_l2`, `max_error`) and at `TIMES` (`relative_l2_at_0.5`), and `curvature`, the root mean square of u_xx
     at the held-out points.
     """
 
-    metric = Metric("loss", "lower", log=True)
+    metric = LOSS
     inputs = (2,)
     outputs = 1
     square = 1 / 3
@@ -159,48 +155,50 @@ class PhysicsInformed(Problem):
     def __init__(self, equation: Equation, config: Pinn) -> None:
         self.equation, self.size = equation, config.interior
         self.train, self.held_out = (_Points.drawn(equation, config, split) for split in (0, 1))
+        self.named = repr(config)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the equation and all points."""
+        return digest_of(self.named, *(t for p in (self.train, self.held_out) for t in (p.interior, p.edge, p.given)))
 
     def batch(self, order: Tensor, device: torch.device) -> Tensor:
         return self.train.interior[order].to(device)
+
+    def inputs_of(self, batch: Tensor) -> Tensor:
+        return _seen(batch)
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
         return self.physics(model, batch, self.train)[0]
 
     def physics(self, model: nn.Module, points: Tensor, border: _Points) -> tuple[Tensor, Derivatives]:
-        """The loss (nets,) at interior points (nets, batch, 2), and what it is made of."""
-        found = _derivatives(model, points)
-        edge = border.edge.to(points.device).expand(len(points), -1, -1)
-        given = border.given.to(points.device)
-        misfit = _network(model, edge) - given
-        return self.equation.residual(found).square().mean(1) + misfit.square().mean(1), found
+        """The loss at interior points (batch, 2), and what it is made of."""
+        found = Derivatives(*with_autograd(_derivatives, model, points))
+        misfit = _network(model, border.edge.to(points)) - border.given.to(points)
+        return self.equation.residual(found).square().mean() + misfit.square().mean(), found
 
     def score(self, model: nn.Module, split: Split) -> dict[str, Tensor]:
-        nets = getattr(model, "nets", 1)
-        device = next(model.parameters()).device
-        points = self.held_out.interior.to(device).expand(nets, -1, -1)
+        parameter = next(model.parameters())
+        points = self.held_out.interior.to(parameter)
         with torch.enable_grad():
             loss, found = self.physics(model, points, self.held_out)
         scores = {"loss": loss.detach()}
         if split == "test":
-            scores |= self.errors(model, nets, device)
-            scores["curvature"] = found.u_xx.detach().square().mean(1).sqrt()
+            scores |= self.errors(model)
+            scores["curvature"] = found.u_xx.detach().square().mean().sqrt()
         return scores
 
     @torch.no_grad()
-    def errors(self, model: nn.Module, nets: int, device: torch.device) -> dict[str, Tensor]:
-        """Distances to the exact solution, each (nets,)."""
+    def errors(self, model: nn.Module) -> dict[str, Tensor]:
+        """Distances to the exact solution."""
         x, t = np.meshgrid(np.linspace(-1, 1, GRID[0]), np.linspace(0, 1, GRID[1]), indexing="ij")
         exact = torch.as_tensor(self.equation.exact(x, t))
-        points = torch.as_tensor(np.stack([x, t], -1), dtype=torch.float32).reshape(-1, 2).to(device)
-        u = _network(model, points.expand(nets, -1, -1)).double().cpu().reshape(nets, *GRID)
-        error = u - exact
-        scores = {
-            "relative_l2": torch.linalg.matrix_norm(error) / torch.linalg.matrix_norm(exact),
-            "max_error": error.abs().amax((1, 2)),
-        }
+        points = torch.as_tensor(np.stack([x, t], -1)).reshape(-1, 2).to(next(model.parameters()))
+        error = _network(model, points).double().cpu().reshape(GRID) - exact
+        scores = {"relative_l2": error.norm() / exact.norm(), "max_error": error.abs().amax()}
         for time in TIMES:
             at = round(time * (GRID[1] - 1))
-            scores[f"relative_l2_at_{time:g}"] = error[..., at].norm(dim=1) / exact[:, at].norm()
+            scores[f"relative_l2_at_{time:g}"] = error[:, at].norm() / exact[:, at].norm()
         return scores
 
 
@@ -224,15 +222,20 @@ class _Points:
         return cls(*(torch.as_tensor(a, dtype=torch.float32) for a in (inside, np.concatenate([start, *walls]), given)))
 
 
-def _network(model: nn.Module, points: Tensor) -> Tensor:
-    """u at points, (nets, batch). The network sees x and 2t - 1, both between -1 and 1."""
+def _seen(points: Tensor) -> Tensor:
+    """What the network sees of points: x and 2t - 1, both between -1 and 1."""
     x, t = points.unbind(-1)
-    u: Tensor = model(torch.stack([x, 2 * t - 1], -1))
+    return torch.stack([x, 2 * t - 1], -1)
+
+
+def _network(model: nn.Module, points: Tensor) -> Tensor:
+    """u at points (..., 2)."""
+    u: Tensor = model(_seen(points))
     return u.squeeze(-1)
 
 
-def _derivatives(model: nn.Module, points: Tensor) -> Derivatives:
-    """u and its derivatives, from which the loss can be differentiated."""
+def _derivatives(model: nn.Module, points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """u, u_x, u_t, u_xx at points (..., 2), from which the loss can be differentiated."""
     points = points.detach().requires_grad_()
     u = _network(model, points)
     (first,) = torch.autograd.grad(u.sum(), points, create_graph=True)
@@ -240,4 +243,4 @@ def _derivatives(model: nn.Module, points: Tensor) -> Derivatives:
     (second,) = torch.autograd.grad(u_x.sum(), points, create_graph=True, allow_unused=True)
     # A piecewise linear network has no second derivative to differentiate: it is zero wherever it exists.
     u_xx = torch.zeros_like(u) if second is None else second[..., 0]
-    return Derivatives(u, u_x, u_t, u_xx)
+    return u, u_x, u_t, u_xx

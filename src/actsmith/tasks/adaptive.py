@@ -4,36 +4,31 @@
     entropy   eps <- the gradient of weight sum over layers of J_0.1(f_l(X_l; eps_l))         (EAFO, arXiv:2405.12954)
     both      eps <- the sum
 
-| symbol | meaning                                                        | shape   |
-|--------|----------------------------------------------------------------|---------|
-| eps    | coefficients of the Hermite family, each layer's and net's own | (nets,) |
-| J_0.1  | smoothed entropy of a layer's outputs, in nats                 | (nets,) |
+| symbol | meaning                                                | one network | of a stack |
+|--------|--------------------------------------------------------|-------------|------------|
+| eps    | coefficients of the Hermite family, each layer's own   | ()          | (nets,)    |
+| J_0.1  | smoothed entropy of a layer's outputs, in nats         | a number    | (nets,)    |
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import isfinite, prod, sqrt
+from math import isfinite, prod
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from actsmith.errors import ActsmithError
-from actsmith.experiments.initial import initialisation
-from actsmith.experiments.loop import Watcher
-from actsmith.experiments.models import KAIMING, Single
-from actsmith.experiments.network import Stack
-from actsmith.experiments.problem import Problem
 from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation
 from actsmith.nn.entropy_descent import EntropyDescent
+from actsmith.nn.hook import Hook
 from actsmith.nn.kan import KANLinear
 from actsmith.nn.output_score import counts_of, entropy_of, standardised, sums_of
+from actsmith.training.problem import Problem
 
-__all__ = ["EntropyWatch", "Kan", "VariedMlp"]
+__all__ = ["EntropyWatch", "Kan"]
 
 DECIMALS = 4
 """Of a recorded entropy: a sample of 4096 leaves an error of about 0.01."""
@@ -44,9 +39,9 @@ class EntropyWatch:
     """Writes down the entropy of every activation's outputs; where it has a weight, or criticality is to be kept, an
     `EntropyDescent` sees to that.
 
-    Each record holds `looks`: a step, and the path of every activation -> J_0.1 of each net. They are taken from the
-    forward pass of that step, in training mode; step 0 is the untrained network. Scaled gradients (float16) are not
-    for it.
+    Each record holds `looks`: a step, and the path of every activation -> J_0.1. They are taken from the forward pass
+    of that step, in training mode; step 0 is the untrained network. Scaled gradients (float16) are not for it, nor are
+    stacks but in a model's own batched form.
 
     Attributes:
         weight: of the entropy in the loss: positive lowers it, negative raises it, 0 leaves it alone.
@@ -63,8 +58,9 @@ class EntropyWatch:
     samples: int = 4096
     look: int = 0
     acts = True
+    stacks = True
 
-    def build(self, model: nn.Module, problem: Problem) -> Watcher:
+    def build(self, model: nn.Module, problem: Problem) -> Hook:
         """One that starts with the model's training.
 
         Raises:
@@ -75,7 +71,9 @@ class EntropyWatch:
         return _EntropyWatcher(self, model)
 
 
-class _EntropyWatcher:
+class _EntropyWatcher(Hook):
+    stacks = True
+
     def __init__(self, config: EntropyWatch, model: nn.Module) -> None:
         self.looks = _Looks(model, config.look)
         self.descent: EntropyDescent | None = None
@@ -94,6 +92,11 @@ class _EntropyWatcher:
     def after_epoch(self, epoch: int) -> dict[str, Any] | None:
         return self.looks.collected()
 
+    def of_net(self, record: dict[str, Any], i: int) -> dict[str, Any]:
+        """Each look's entropies as numbers: those of net i."""
+        looks = [{**look, "entropy": {p: v[i] for p, v in look["entropy"].items()}} for look in record["looks"]]
+        return {**record, "looks": looks}
+
     def state_dict(self) -> dict[str, Any]:
         descent = self.descent.state_dict() if self.descent is not None else None
         return {"looks": self.looks.state_dict(), "descent": descent}
@@ -102,6 +105,11 @@ class _EntropyWatcher:
         self.looks.load_state_dict(state["looks"])
         if self.descent is not None:
             self.descent.load_state_dict(state["descent"])
+
+    def close(self) -> None:
+        self.looks.close()
+        if self.descent is not None:
+            self.descent.close()
 
 
 class _Looks:
@@ -113,8 +121,7 @@ class _Looks:
         self.armed = self.every > 0
         self.outputs: dict[str, Tensor] = {}
         self.taken: list[dict[str, Any]] = []
-        for path, module in sites if self.every else ():
-            module.register_forward_hook(self._hook(path))
+        self.hooks = [module.register_forward_hook(self._hook(path)) for path, module in sites if self.every]
 
     def _hook(self, path: str) -> Any:
         def take(module: Activation, args: tuple[Tensor, ...], z: Tensor) -> None:
@@ -125,6 +132,11 @@ class _Looks:
 
     def before_step(self, step: int) -> None:
         if self.armed:
+            if not self.outputs:
+                raise ActsmithError(
+                    "entropy watch: no activation of the module ran: a stack by vmap does not run its modules one by "
+                    "one; train in the model's own batched form, or alone"
+                )
             entropy = {path: _entropy(z) for path, z in self.outputs.items()}
             self.taken.append({"step": step, "entropy": entropy})
             self.outputs.clear()
@@ -139,6 +151,10 @@ class _Looks:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.armed, self.taken = state["armed"], state["taken"]
+
+    def close(self) -> None:
+        for hook in self.hooks:
+            hook.remove()
 
 
 def _activations(model: nn.Module) -> list[tuple[str, Activation]]:
@@ -159,91 +175,6 @@ def _entropy(z: Tensor) -> list[float | None]:
     return [round(j, DECIMALS) if isfinite(j) else None for j in entropy_of(counts_of(u)).tolist()]
 
 
-# -------------------------------------------------------------------------------------------------------- models
-
-
-@dataclass(frozen=True)
-class VariedMlp:
-    """Multilayer perceptrons, all seeds side by side, with what real networks put around an activation.
-
-        h_l = [h_{l-1} + 1/sqrt(depth)] dropout(f_l(norm(h_{l-1} W_l + b_l)))         [...] with residuals, for l > 1
-
-    Attributes:
-        width, depth: units in a hidden layer, number of hidden layers.
-        norm: of the pre-activations: "batch", "layer" (both with learned gain and bias) or "none".
-        residual: whether layers after the first add to their inputs. The factor keeps the growth of the variance over
-            all layers at about e.
-        dropout: rate, behind every activation.
-        init: "critical", each activation at its own critical point, or "kaiming", C_W = 2 and no bias for all.
-        shift: added to every learned parameter of the activations, once the weights are drawn.
-    """
-
-    width: int = 64
-    depth: int = 6
-    norm: Literal["none", "batch", "layer"] = "none"
-    residual: bool = False
-    dropout: float = 0.0
-    init: Literal["critical", "kaiming"] = "critical"
-    shift: float = 0.0
-    stacked = True
-
-    def build(self, formula: Formula, seeds: Sequence[int], problem: Problem) -> nn.Module:
-        """A `Stack`; inputs of more than one dimension are flattened.
-
-        Raises:
-            ActsmithError: no such normalisation, or a rate of dropout outside [0, 1).
-        """
-        if self.norm not in ("none", "batch", "layer") or not 0 <= self.dropout < 1:
-            raise ActsmithError(
-                f"VariedMlp: got norm={self.norm!r}, dropout={self.dropout}; expected 'none', 'batch' or 'layer', and "
-                "0 <= dropout < 1"
-            )
-        network = _Varied(self, formula, seeds, problem)
-        with torch.no_grad():
-            for p in network.activations.parameters():
-                p.add_(self.shift)
-        return network
-
-
-class _Varied(Stack):
-    def __init__(self, config: VariedMlp, formula: Formula, seeds: Sequence[int], problem: Problem) -> None:
-        start = initialisation(formula, config.depth) if config.init == "critical" else KAIMING
-        super().__init__(
-            formula, seeds, features=prod(problem.inputs), width=config.width, depth=config.depth,
-            outputs=problem.outputs, start=start, square=problem.square,
-        )  # fmt: skip
-        self.width, self.residual, self.share = config.width, config.residual, 1 / sqrt(config.depth)
-        self.norms = nn.ModuleList(_Norm(config.norm, self.nets, config.width) for _ in range(config.depth))
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.flatten(2))
-
-    def scaled(self, h: Tensor) -> Tensor:
-        layers = zip(self.weights, self.biases, self.norms, self.activations, strict=False)
-        for i, (w, b, norm, f) in enumerate(layers):
-            z = self.dropout(f(norm(torch.baddbmm(b, h, w))))
-            h = h + self.share * z if self.residual and i else z
-        return torch.baddbmm(self.biases[-1], h, self.weights[-1])
-
-
-class _Norm(nn.Module):
-    """Normalises (nets, batch, width), each net by itself: its units over the batch, or its examples over the units."""
-
-    def __init__(self, kind: str, nets: int, width: int) -> None:
-        super().__init__()
-        # A net's units are one group of channels, whose group normalisation is the net's layer normalisation.
-        kinds = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": lambda n: nn.GroupNorm(nets, n)}
-        self.norm: nn.Module = kinds[kind](nets * width)  # type: ignore[operator]
-
-    def forward(self, x: Tensor) -> Tensor:
-        if isinstance(self.norm, nn.Identity):
-            return x
-        nets, batch, width = x.shape
-        normal: Tensor = self.norm(x.transpose(0, 1).reshape(batch, nets * width))
-        return normal.view(batch, nets, width).transpose(0, 1).contiguous()
-
-
 @dataclass(frozen=True)
 class Kan:
     """A Kolmogorov-Arnold network whose edge functions are the Hermite family on the activation.
@@ -256,10 +187,9 @@ class Kan:
     width: int = 8
     depth: int = 1
     order: int = 5
-    stacked = False
 
-    def build(self, formula: Formula, seeds: Sequence[int], problem: Problem) -> nn.Module:
-        """A `Single`; torch's generator draws the weights."""
+    def build(self, formula: Formula, seed: int, problem: Problem) -> nn.Module:
+        """Inputs (batch, ...) to (batch, outputs); torch's generator draws the weights."""
         fans = [prod(problem.inputs), *[self.width] * self.depth, problem.outputs]
         layers = [KANLinear(a, b, formula, self.order) for a, b in pairwise(fans)]
-        return Single(nn.Sequential(nn.Flatten(), *layers), seeds)
+        return nn.Sequential(nn.Flatten(), *layers)

@@ -15,16 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from actsmith.errors import ActsmithError
-from actsmith.experiments.images import Images, MemoryImages
-from actsmith.experiments.models import Single
-from actsmith.experiments.problem import Classification, Problem
+from actsmith.errors import ActsmithError, require
+from actsmith.tasks.image_problem import SCORED_AT_ONCE, ImageProblem
+from actsmith.tasks.images import Images, MemoryImages
+from actsmith.training.problem import Classification, digest_of
 
-__all__ = ["Distilled", "DistilledToken", "Taught"]
+__all__ = ["Distilled", "Taught", "two_heads"]
 
 RIDGE = 1e-3
 """Of the readout that makes an ImageNet teacher one of other classes, relative to the features' mean square."""
-READ_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -43,22 +42,19 @@ class Distilled:
     images: Images
     teacher: str = "regnety_160.deit_in1k"
     pretrained: bool = True
+    metric = Classification.metric
 
-    def load(self, data: Path | None) -> Problem:
+    def load(self, data: Path | None) -> Taught:
         """The images, and the teacher ready to answer.
 
         Raises:
             ActsmithError: images or timm are missing, or the teacher cannot be fetched.
         """
         problem = self.images.load(data)
-        assert isinstance(problem, Classification)
-        return Taught(problem, self._teacher(problem))
+        return Taught(problem, self._teacher(problem), f"{self.teacher} {self.pretrained}")
 
-    def _teacher(self, problem: Classification) -> nn.Module:
-        try:
-            import timm
-        except ImportError:
-            raise ActsmithError("distillation: timm is missing; pip install 'actsmith[vision]'") from None
+    def _teacher(self, problem: ImageProblem) -> nn.Module:
+        timm = require("timm", "vision", "distillation")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             try:
@@ -86,7 +82,7 @@ def _readout(network: nn.Module, problem: MemoryImages) -> nn.Linear:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device)
     pixels, labels = problem.train
-    chunks = torch.split(pixels, READ_AT_ONCE)
+    chunks = torch.split(pixels, SCORED_AT_ONCE)
     features = torch.cat([network(problem.normalised(chunk.to(device))).double().cpu() for chunk in chunks])
     targets = functional.one_hot(labels, problem.outputs).double()
     mean, base = features.mean(0), targets.mean(0)
@@ -101,43 +97,62 @@ def _readout(network: nn.Module, problem: MemoryImages) -> nn.Linear:
 
 
 class Taught(Classification):
-    """A classification problem whose loss has a teacher; splits, batches and scores are the problem's own."""
+    """A classification problem whose loss has a teacher; splits, batches and scores are the problem's own.
 
-    def __init__(self, problem: Classification, teacher: nn.Module) -> None:
-        self.problem, self.teacher = problem, teacher
+    Args:
+        problem: the images.
+        teacher: images to logits; frozen.
+        named: says which teacher it is.
+    """
+
+    def __init__(self, problem: ImageProblem, teacher: nn.Module, named: str = "") -> None:
+        self.problem, self.teacher, self.named = problem, teacher, named
         self.size, self.inputs, self.outputs = problem.size, problem.inputs, problem.outputs
-        self.smoothing = problem.smoothing
+        self.smoothing, self.random, self.alone = problem.smoothing, problem.random, problem.alone
         self.batch = problem.batch  # type: ignore[method-assign]
         self.batches = problem.batches  # type: ignore[method-assign]
         self.score = problem.score  # type: ignore[method-assign]
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the images and the teacher's name."""
+        return digest_of(self.problem.fingerprint, self.named)
+
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """The equation above, (1,).
+        """The equation above.
 
         Raises:
             ActsmithError: the model has no distillation token.
         """
         x, y = batch
         heads = model(x)
-        if heads.ndim != 4:
+        if heads.ndim != 3:
             raise ActsmithError(
-                f"distillation: the model gives {tuple(heads.shape)} in training; expected (1, batch, 2, classes), as "
+                f"distillation: the model gives {tuple(heads.shape)} in training; expected (batch, 2, classes), as "
                 "timm's models with a distillation token do"
             )
         with torch.no_grad():
-            answers = self.teacher.to(x.device)(x[0]).argmax(-1)
+            answers = self.teacher.to(x.device)(x).argmax(-1)
         smoothing = 0.0 if y.is_floating_point() else self.smoothing  # mixed labels are smoothed already
-        loss = functional.cross_entropy(heads[0, :, 0], y[0], label_smoothing=smoothing)
-        return (loss / 2 + functional.cross_entropy(heads[0, :, 1], answers) / 2)[None]
+        loss = functional.cross_entropy(heads[:, 0].float(), y, label_smoothing=smoothing)
+        return loss / 2 + functional.cross_entropy(heads[:, 1].float(), answers) / 2
 
 
-class DistilledToken(Single):
-    """A `Single` of a model with two heads: (1, batch, 2, outputs) in training, else their mean (1, batch, outputs)."""
+def two_heads(network: Any) -> nn.Module:
+    """timm's model with a distillation token, to give in training (batch, 2, outputs), else the mean (batch, outputs).
 
-    def __init__(self, network: Any, seeds: Any) -> None:
-        super().__init__(network, seeds)
-        network.set_distilled_training(True)
+    Args:
+        network: changed in place.
+    """
+    network.set_distilled_training(True)
+    return _TwoHeads(network)
+
+
+class _TwoHeads(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.network(x[0])
-        return torch.stack(out, 1)[None] if isinstance(out, tuple) else out[None]
+        out = self.network(x)
+        return torch.stack(out, 1) if isinstance(out, tuple) else out

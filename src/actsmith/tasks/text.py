@@ -1,18 +1,16 @@
-"""English text to learn from, Pride and Prejudice: characters for perceptrons, byte pairs for a small GPT-2.
+"""Text to learn from: characters for perceptrons, tokens (bytes, byte pairs, a tokenizer's) for decoders.
 
-    NextCharacter   a window of characters, each a fixed vector -> the next character: perceptrons, seeds side by side
-    NextToken       byte pairs, every position of a block predicts the next: SmallGpt2, one seed after another
+    NextCharacter   a window of characters, each a fixed vector -> the next character: perceptrons
+    NextToken       every position of a block of tokens predicts the next: decoders such as SmallGpt2
 
-The first 80 % of the text are for training, the next 10 % for validation, the last 10 % for testing.
+The first 80 % of a text are for training, the next 10 % for validation, the last 10 % for testing.
 """
 
 from __future__ import annotations
 
 import gzip
 import math
-import os
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -24,19 +22,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from actsmith.errors import ActsmithError
-from actsmith.experiments.models import Single
-from actsmith.experiments.problem import Classification, Metric, Problem, Split
+from actsmith.errors import ActsmithError, require
+from actsmith.files import cache_folder
 from actsmith.formula.formula import Formula
 from actsmith.surgery.replace import replace_
+from actsmith.training.problem import Classification, Metric, Problem, Split, digest_of
 
-__all__ = ["LANGUAGE_EXTRA", "NextCharacter", "NextToken", "SmallGpt2", "austen_text", "byte_pairs"]
+__all__ = ["BYTES", "Logits", "NextCharacter", "NextToken", "SmallGpt2", "austen_text", "byte_pairs", "text_of"]
 
-LANGUAGE_EXTRA = "pip install 'actsmith[language]'"
 SHARES = (0.8, 0.1, 0.1)
+BYTES = 256
+"""Size of the vocabulary whose tokens are the bytes of the text in UTF-8."""
 END = "<|endoftext|>"
 _NAMES = ("prideprejudice.txt.gz", "prideprejudice.txt")
 _GUTENBERG = "https://www.gutenberg.org/cache/epub/1342/pg1342.txt"
+_SCORED_AT_ONCE = 16
 
 
 def austen_text(data: Path | None) -> str:
@@ -53,22 +53,47 @@ def austen_text(data: Path | None) -> str:
         return _between_marks(_fetched().read_text(encoding="utf-8-sig"))
     for path in (folder / name for folder in (data / "austen", data) for name in _NAMES):
         if path.is_file():
-            try:
-                content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-                return _between_marks(content.decode("utf-8-sig"))
-            except (OSError, EOFError, UnicodeDecodeError) as error:
-                raise ActsmithError(f"{path}: cannot be read as text ({error}); fetch the file again") from None
+            return _between_marks(_read(path))
     raise ActsmithError(
-        f"austen: {str(data)!r} holds no {' and no '.join(_NAMES)}, nor does its folder austen; fetch {_GUTENBERG}"
+        f"austen: {str(data)!r} holds no {' and no '.join(_NAMES)}, nor does its folder austen; fetch {_GUTENBERG}, "
+        "or name a text file of your own (--train-file)"
     )
 
 
+def text_of(file: str | None, data: Path | None) -> str:
+    """The text to learn from: that of the file, else Pride and Prejudice as in `austen_text`, else that of the only
+    text file (.txt, .txt.gz) in the folder `data`.
+
+    Raises:
+        ActsmithError: there is none, several, or one that is not text.
+    """
+    if file is not None:
+        path = Path(file).expanduser()
+        if not path.is_file():
+            raise ActsmithError(f"text: no file {file!r}; give a text file, plain or gzipped")
+        return _read(path)
+    if data is not None and not any((f / name).is_file() for f in (data / "austen", data) for name in _NAMES):
+        found = sorted(p for p in Path(data).iterdir() if p.name.endswith((".txt", ".txt.gz")))
+        if len(found) == 1:
+            return _read(found[0])
+        if found:
+            several = ", ".join(p.name for p in found[:5])
+            raise ActsmithError(f"text: {str(data)!r} holds {several}; name the one to learn (--train-file)")
+    return austen_text(data)
+
+
+def _read(path: Path) -> str:
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        return content.decode("utf-8-sig")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise ActsmithError(f"{path}: cannot be read as text ({error}); fetch the file again") from None
+
+
 def _fetched() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "actsmith"
-    path = cache / "pg1342.txt"
+    path = cache_folder("data") / "pg1342.txt"
     if not path.is_file():
         try:
-            cache.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(_GUTENBERG, str(path), progress=False)
         except OSError as error:
             raise ActsmithError(
@@ -89,9 +114,6 @@ def _parts(length: int) -> list[tuple[int, int]]:
     """Where training, validation and test begin and end."""
     ends = np.round(np.cumsum([0.0, *SHARES]) * length).astype(int).tolist()
     return list(pairwise(ends))
-
-
-# -------------------------------------------------------------------------------------------------- characters
 
 
 class _Characters(Classification):
@@ -147,23 +169,15 @@ class NextCharacter:
         return x, torch.from_numpy(codes[starts + self.context])
 
 
-# -------------------------------------------------------------------------------------------------- byte pairs
-
-
 def byte_pairs(text: str, size: int) -> Any:
     """A byte-level BPE tokenizer of `size` tokens made from `text`, as transformers' PreTrainedTokenizerFast.
 
     Raises:
         ActsmithError: transformers is missing.
     """
-    try:
-        from tokenizers import ByteLevelBPETokenizer
-        from transformers import PreTrainedTokenizerFast
-    except ImportError as error:
-        raise ActsmithError(f"language: {error.name} is missing; {LANGUAGE_EXTRA}") from None
-    made = ByteLevelBPETokenizer()
+    made = require("tokenizers", "language", "byte pairs").ByteLevelBPETokenizer()
     made.train_from_iterator([text], vocab_size=size, special_tokens=[END], show_progress=False)
-    wrap: Any = PreTrainedTokenizerFast
+    wrap = require("transformers", "language", "byte pairs").PreTrainedTokenizerFast
     return wrap(tokenizer_object=made._tokenizer, eos_token=END, bos_token=END, pad_token=END, unk_token=END)
 
 
@@ -177,37 +191,53 @@ class _Blocks(Problem):
         self.size, self.outputs = len(train), vocabulary
         self.inputs = (train.shape[1] - 1,)
 
+    @property
+    def fingerprint(self) -> str:
+        """Of all blocks."""
+        return digest_of(self.train, *self.splits.values())
+
     def batch(self, order: Tensor, device: torch.device) -> Tensor:
         return self.train[order].to(device)
 
+    def inputs_of(self, batch: Tensor) -> Tensor:
+        return batch[..., :-1]
+
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
         logits = model(batch[..., :-1]).float()
-        return functional.cross_entropy(logits.flatten(0, -2), batch[..., 1:].flatten())[None]
+        return functional.cross_entropy(logits.flatten(0, -2), batch[..., 1:].flatten())
 
     @torch.no_grad()
     def score(self, model: nn.Module, split: Split) -> dict[str, Tensor]:
         device = next(model.parameters()).device
-        parts = torch.split(self.splits[split], 16)
-        loss = sum(self.loss(model, part[None].to(device)).double() * len(part) for part in parts)
+        parts = torch.split(self.splits[split], _SCORED_AT_ONCE)
+        loss = sum(self.loss(model, part.to(device)).double() * len(part) for part in parts)
         mean = torch.as_tensor(loss) / len(self.splits[split])
         return {"loss": mean, "perplexity": mean.exp()}
 
 
 @dataclass(frozen=True)
 class NextToken:
-    """Every next token of the text, in blocks.
+    """Every next token of a text, in blocks.
 
     Attributes:
         length: tokens in a block.
-        vocabulary: tokens of the byte-pair tokenizer, which is made from the training text.
+        vocabulary: tokens of the byte-pair tokenizer, which is made from the training text; `BYTES` (256) takes the
+            bytes themselves.
+        file: the text; None for Pride and Prejudice, or the only text file of the data's folder.
+        pretrained: the folder or Hub id of a tokenizer to use in place of one that is made.
+        train, evaluated: blocks of the training text, and of each of the other two, at even distances; None for all.
     """
 
     length: int = 128
     vocabulary: int = 1024
+    file: str | None = None
+    pretrained: str | None = None
+    train: int | None = None
+    evaluated: int | None = None
     metric = _Blocks.metric
 
     def tokenizer(self, data: Path | None) -> Any:
-        """See `byte_pairs`."""
+        """transformers' tokenizer, see `byte_pairs`; None where bytes are the tokens."""
         return _read_tokens(self, data)[0]
 
     def load(self, data: Path | None) -> Problem:
@@ -217,16 +247,50 @@ class NextToken:
 
 @lru_cache(maxsize=2)
 def _read_tokens(config: NextToken, data: Path | None) -> tuple[Any, _Blocks]:
-    """The tokenizer of the training text, and the three texts in blocks."""
-    text = austen_text(data)
+    """The tokenizer, and the three texts in blocks."""
+    text = text_of(config.file, data)
     parts = [text[a:b] for a, b in _parts(len(text))]
-    tokenizer = byte_pairs(parts[0], config.vocabulary)
-    tokens = (torch.tensor(tokenizer.backend_tokenizer.encode(part).ids) for part in parts)
-    train, validation, test = (t.unfold(0, config.length + 1, config.length) for t in tokens)
-    return tokenizer, _Blocks(train, validation, test, config.vocabulary)
+    tokenizer, size = _tokenizer(config, parts[0])
+    blocks = []
+    for part, wanted in zip(parts, (config.train, config.evaluated, config.evaluated), strict=True):
+        if tokenizer is None:
+            tokens = torch.frombuffer(bytearray(part.encode()), dtype=torch.uint8).long()
+        else:
+            tokens = torch.tensor(tokenizer.backend_tokenizer.encode(part, add_special_tokens=False).ids)
+        if len(tokens) <= config.length:
+            raise ActsmithError(
+                f"text: got {len(tokens)} tokens in a part of it; expected more than a block, {config.length}: give a "
+                "longer text or shorter blocks"
+            )
+        every = tokens.unfold(0, config.length + 1, config.length)
+        if wanted is not None and wanted < len(every):
+            every = every[torch.linspace(0, len(every) - 1, wanted, dtype=torch.float64).round().long()]
+        blocks.append(every)
+    return tokenizer, _Blocks(*blocks, vocabulary=size)
 
 
-class _Logits(nn.Module):
+def _tokenizer(config: NextToken, text: str) -> tuple[Any, int]:
+    """What turns text into tokens, and the size of its vocabulary."""
+    if config.pretrained is None:
+        bytewise = config.vocabulary == BYTES
+        return (None, BYTES) if bytewise else (byte_pairs(text, config.vocabulary), config.vocabulary)
+    auto = require("transformers", "language", "tokenizer").AutoTokenizer
+    try:
+        found = auto.from_pretrained(config.pretrained)
+    except (OSError, ValueError) as error:
+        raise ActsmithError(f"tokenizer {config.pretrained!r}: cannot be had ({_first_line(error)})") from None
+    if not hasattr(found, "backend_tokenizer"):
+        raise ActsmithError(f"tokenizer {config.pretrained!r}: got a {type(found).__name__}; expected a fast tokenizer")
+    return found, len(found)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+class Logits(nn.Module):
+    """A causal language model of transformers as a map from tokens (batch, length) to logits."""
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
@@ -249,24 +313,20 @@ class SmallGpt2:
     depth: int = 3
     heads: int = 4
     positions: int = 256
-    stacked = False
 
     def bare(self, vocabulary: int, seed: int) -> Any:
         """GPT2LMHeadModel with random weights, GELU and no dropout."""
-        try:
-            from transformers import GPT2Config, GPT2LMHeadModel
-        except ImportError as error:
-            raise ActsmithError(f"language: {error.name} is missing; {LANGUAGE_EXTRA}") from None
+        transformers = require("transformers", "language", "SmallGpt2")
         torch.manual_seed(seed)
-        config = GPT2Config(
+        config = transformers.GPT2Config(
             vocab_size=vocabulary, n_positions=self.positions, n_embd=self.width, n_layer=self.depth, n_head=self.heads,
             activation_function="gelu", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0,
             eos_token_id=0,
         )  # fmt: skip
-        return GPT2LMHeadModel(config)
+        return transformers.GPT2LMHeadModel(config)
 
-    def build(self, formula: Formula, seeds: Sequence[int], problem: Problem) -> nn.Module:
-        """A stack of one: token ids (1, batch, length) to logits (1, batch, length, vocabulary)."""
-        model = self.bare(problem.outputs, seeds[0])
+    def build(self, formula: Formula, seed: int, problem: Problem) -> nn.Module:
+        """Token ids (batch, length) to logits (batch, length, vocabulary)."""
+        model = self.bare(problem.outputs, seed)
         replace_(model, formula)
-        return Single(_Logits(model), seeds)
+        return Logits(model)

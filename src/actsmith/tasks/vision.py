@@ -1,7 +1,6 @@
 """Networks for images, by plain values: convolutional, residual, vision transformers, and whatever timm knows.
 
-Every class takes (formula, seeds, problem), one seed, and places the activation by construction (`Cnn`, `ResNet`,
-`Vit`) or by surgery (`Timm`).
+The activation is placed by construction (`Cnn`, `ResNet`, `Vit`) or by surgery (`Timm`).
 
     x <- x + Conv(act(norm(Conv(act(norm(x))))))            a residual block, He et al., arXiv:1603.05027, figure 4e
     x <- x + Attention(LN(x));  x <- x + W_2 act(W_1 LN(x))  a transformer block, Dosovitskiy et al., arXiv:2010.11929
@@ -9,7 +8,6 @@ Every class takes (formula, seeds, problem), one seed, and places the activation
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import sqrt
@@ -18,17 +16,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from actsmith.errors import ActsmithError
-from actsmith.experiments.images import Images
-from actsmith.experiments.initial import Initialisation, initialisation
-from actsmith.experiments.models import KAIMING, Single
-from actsmith.experiments.problem import Problem
+from actsmith.errors import ActsmithError, require
 from actsmith.formula.formula import Formula
+from actsmith.names import did_you_mean
 from actsmith.nn.activation import Activation
+from actsmith.nn.start import KAIMING, Start, start_of
+from actsmith.surgery.replace import replace_
+from actsmith.tasks.distilled import two_heads
+from actsmith.training.problem import Problem
 
-__all__ = ["Cnn", "Images", "ResNet", "Timm", "Vit"]
+__all__ = ["Cnn", "ResNet", "Timm", "Vit", "channels_of"]
 
-Start = Literal["critical", "kaiming"]
+Init = Literal["critical", "kaiming"]
 
 
 @dataclass(frozen=True)
@@ -48,19 +47,22 @@ class Cnn:
     depth: int = 6
     stages: int = 3
     norm: bool = False
-    init: Start = "critical"
-    stacked = False
+    init: Init = "critical"
 
-    def build(self, formula: Formula, seeds: Sequence[int], problem: Problem) -> nn.Module:
-        """A `Single`.
+    def start(self, formula: Formula) -> Start:
+        """Where training starts with this activation."""
+        return start_of(formula, self.depth) if self.init == "critical" else KAIMING
+
+    def build(self, formula: Formula, seed: int, problem: Problem) -> nn.Module:
+        """Images (batch, channels, side, side) to (batch, outputs).
 
         Raises:
-            ActsmithError: several seeds, inputs that are no images, or fewer convolutions than stages.
+            ActsmithError: inputs that are no images, or fewer convolutions than stages.
         """
         if not 1 <= self.stages <= self.depth:
             raise ActsmithError(f"Cnn: got depth={self.depth}, stages={self.stages}; expected 1 <= stages <= depth")
-        start = initialisation(formula, self.depth) if self.init == "critical" else KAIMING
-        channels, layers = _channels(problem), []
+        start = self.start(formula)
+        channels, layers = channels_of(problem), []
         for i in range(self.depth):
             stage = i * self.stages // self.depth
             down = i > 0 and stage > (i - 1) * self.stages // self.depth
@@ -68,7 +70,7 @@ class Cnn:
             layers += [_conv(channels, width, start, 2 if down else 1), _norm(width, self.norm), Activation(formula)]
             channels = width
         layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), _readout(channels, problem.outputs)]
-        return Single(nn.Sequential(_Scaled(start), *layers), seeds)
+        return nn.Sequential(_Scaled(start), *layers)
 
 
 @dataclass(frozen=True)
@@ -86,32 +88,35 @@ class ResNet:
     width: int = 16
     blocks: int = 1
     norm: bool = True
-    init: Start = "kaiming"
-    stacked = False
+    init: Init = "kaiming"
 
-    def build(self, formula: Formula, seeds: Sequence[int], problem: Problem) -> nn.Module:
-        """A `Single`.
+    def start(self, formula: Formula) -> Start:
+        """Where training starts with this activation."""
+        return start_of(formula, 2 * 3 * self.blocks) if self.init == "critical" else KAIMING
+
+    def build(self, formula: Formula, seed: int, problem: Problem) -> nn.Module:
+        """Images (batch, channels, side, side) to (batch, outputs).
 
         Raises:
             ActsmithError: several seeds, or inputs that are no images.
         """
-        start = initialisation(formula, 2 * 3 * self.blocks) if self.init == "critical" else KAIMING
+        start = self.start(formula)
         channels = self.width
-        layers: list[nn.Module] = [_Scaled(start), _conv(_channels(problem), channels, start, 1)]
+        layers: list[nn.Module] = [_Scaled(start), _conv(channels_of(problem), channels, start, 1)]
         for stage in range(3):
             for block in range(self.blocks):
                 width, stride = self.width * 2**stage, 2 if stage and not block else 1
                 layers.append(_Block(formula, channels, width, stride, start=start, config=self))
                 channels = width
         layers += [_norm(channels, self.norm), Activation(formula), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-        return Single(nn.Sequential(*layers, _readout(channels, problem.outputs)), seeds)
+        return nn.Sequential(*layers, _readout(channels, problem.outputs))
 
 
 class _Block(nn.Module):
     """x + branch(x), the first two operations of the branch before the shortcut where the shape changes."""
 
     def __init__(
-        self, formula: Formula, channels: int, width: int, stride: int, *, start: Initialisation, config: ResNet
+        self, formula: Formula, channels: int, width: int, stride: int, *, start: Start, config: ResNet
     ) -> None:
         super().__init__()
         self.first = nn.Sequential(_norm(channels, config.norm), Activation(formula))
@@ -135,15 +140,15 @@ class _Block(nn.Module):
 class _Scaled(nn.Module):
     """Inputs of mean square 1, scaled so that the first pre-activation has the variance that the activation wants."""
 
-    def __init__(self, start: Initialisation) -> None:
+    def __init__(self, start: Start) -> None:
         super().__init__()
-        self.scale = sqrt(max(start.K0 - start.C_b, 0.0) / start.C_W)
+        self.scale = start.input_scale()
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.scale
 
 
-def _conv(channels: int, width: int, start: Initialisation, stride: int, kernel: int = 3) -> nn.Conv2d:
+def _conv(channels: int, width: int, start: Start, stride: int, kernel: int = 3) -> nn.Conv2d:
     """A convolution with W ~ N(0, C_W/fan_in), b ~ N(0, C_b)."""
     conv = nn.Conv2d(channels, width, kernel, stride, kernel // 2)
     assert conv.bias is not None
@@ -163,7 +168,12 @@ def _readout(channels: int, outputs: int) -> nn.Linear:
     return linear
 
 
-def _channels(problem: Problem) -> int:
+def channels_of(problem: Problem) -> int:
+    """Of its images.
+
+    Raises:
+        ActsmithError: its inputs are no images.
+    """
     if len(problem.inputs) != 3:
         raise ActsmithError(f"model: got inputs {problem.inputs}; expected images (channels, height, width)")
     return problem.inputs[0]
@@ -184,23 +194,22 @@ class Vit:
     heads: int = 3
     patch: int = 4
     drop_path: float = 0.0
-    stacked = False
 
-    def build(self, formula: Formula, seeds: Sequence[int], problem: Problem) -> nn.Module:
-        """A `Single`.
+    def build(self, formula: Formula, seed: int, problem: Problem) -> nn.Module:
+        """Images (batch, channels, side, side) to (batch, outputs).
 
         Raises:
-            ActsmithError: timm is missing, several seeds, or images that patches do not tile.
+            ActsmithError: timm is missing, or images that patches do not tile.
         """
-        channels, side = _channels(problem), problem.inputs[1]
+        channels, side = channels_of(problem), problem.inputs[1]
         if side % self.patch:
             raise ActsmithError(f"Vit: patch: got {self.patch} for images of side {side}; expected a divisor")
-        network = _timm().models.VisionTransformer(
+        network: nn.Module = _timm().models.VisionTransformer(
             img_size=side, patch_size=self.patch, in_chans=channels, num_classes=problem.outputs, embed_dim=self.dim,
             depth=self.depth, num_heads=self.heads, drop_path_rate=self.drop_path,
             act_layer=partial(Activation, formula),
         )  # fmt: skip
-        return Single(network, seeds)
+        return network
 
 
 @dataclass(frozen=True)
@@ -210,6 +219,7 @@ class Timm:
     Attributes:
         name: as `timm.list_models` gives it.
         where: which activations are exchanged: as `replace_` takes it.
+        gates: whether those that gate are among them.
         pretrained: fetch timm's weights.
         drop_path: rate of stochastic depth; None leaves timm's default.
         sized: whether the model takes the side of its images (transformers do, convolutional ones do not).
@@ -218,41 +228,50 @@ class Timm:
 
     name: str
     where: str | None = "gelu"
+    gates: bool = False
     pretrained: bool = False
     drop_path: float | None = None
     sized: bool = True
     options: tuple[tuple[str, Any], ...] = ()
-    stacked = False
 
-    def build(self, formula: Formula, seeds: Sequence[int], problem: Problem) -> nn.Module:
-        """A `Single`; of a model with a distillation token, a `DistilledToken`.
+    def build(self, formula: Formula, seed: int, problem: Problem) -> nn.Module:
+        """timm's model; one with a distillation token gives in training both heads' answers, (batch, 2, outputs).
 
         Raises:
-            ActsmithError: timm is missing or has no such model, several seeds, nothing to exchange.
+            ActsmithError: timm is missing or has no such model, nothing to exchange.
         """
-        from actsmith.experiments.distilled import DistilledToken
-        from actsmith.surgery.replace import replace_
+        network = self.bare(channels_of(problem), problem.inputs[1], problem.outputs)
+        replace_(network, formula, where=self.where, gates=self.gates, example=torch.zeros(2, *problem.inputs))
+        return two_heads(network) if hasattr(network, "head_dist") else network
 
+    def bare(self, channels: int, side: int, outputs: int) -> nn.Module:
+        """timm's model with its own activations.
+
+        Raises:
+            ActsmithError: timm is missing or has no such model, or its weights cannot be fetched.
+        """
         timm = _timm()
         if not timm.is_model(self.name):
-            near = timm.list_models(f"*{self.name.split('_')[0]}*")[:5]
-            raise ActsmithError(f"Timm: no model named {self.name!r} in timm {timm.__version__}; near: {near}")
+            hint = did_you_mean(self.name, timm.list_models())
+            raise ActsmithError(f"timm: no model named {self.name!r} in timm {timm.__version__}; {hint}".rstrip("; "))
         options: dict[str, Any] = dict(self.options)
         if self.sized:
-            options["img_size"] = problem.inputs[1]
+            options["img_size"] = side
         if self.drop_path is not None:
             options["drop_path_rate"] = self.drop_path
-        network = timm.create_model(
-            self.name, pretrained=self.pretrained, num_classes=problem.outputs, in_chans=_channels(problem), **options
-        )
-        replace_(network, formula, where=self.where, example=torch.zeros(2, *problem.inputs))
-        kind = DistilledToken if hasattr(network, "head_dist") else Single
-        return kind(network, seeds)
+        try:
+            network: nn.Module = timm.create_model(
+                self.name, pretrained=self.pretrained, num_classes=outputs, in_chans=channels, **options
+            )
+        except (OSError, RuntimeError) as error:
+            if not self.pretrained:
+                raise
+            raise ActsmithError(
+                f"timm: the weights of {self.name!r} cannot be had ({error}); connect to the internet, or train from "
+                "random weights"
+            ) from None
+        return network
 
 
 def _timm() -> Any:
-    try:
-        import timm
-    except ImportError:
-        raise ActsmithError("model: timm is missing; pip install 'actsmith[vision]'") from None
-    return timm
+    return require("timm", "vision", "timm")

@@ -23,12 +23,13 @@ import torch
 from torch import Tensor, nn
 
 from actsmith.errors import ActsmithError
-from actsmith.experiments.problem import Metric, Problem, Regression, Split
 from actsmith.formula.formula import Formula
+from actsmith.nn.hook import Hook
+from actsmith.training.problem import Metric, Problem, Regression, Split, digest_of, relative_error
 
 __all__ = [
     "FIRST", "OUTSIDE", "SECOND", "VALUE", "FunctionConfig", "FunctionProblem", "Pictures", "Polynomial",
-    "PolynomialConfig", "PolynomialProblem", "derivatives", "random_polynomial",
+    "PolynomialConfig", "PolynomialProblem", "derivatives", "random_polynomial", "sparse_polynomial",
 ]  # fmt: skip
 
 VALUE = Regression.metric
@@ -89,6 +90,14 @@ def random_polynomial(name: str, variables: int, degree: int, seed: int) -> Poly
     return Polynomial(name, exponents, tuple(drawn.round(6).tolist()))
 
 
+def sparse_polynomial(name: str, variables: int, degree: int, terms: int, seed: int = 0) -> Polynomial:
+    """`terms` products of `degree` random coordinates, each with a coefficient from N(0, 1)."""
+    rng = np.random.default_rng(seed)
+    factors = rng.integers(variables, size=(terms, degree))
+    exponents = tuple(tuple(np.bincount(row, minlength=variables).tolist()) for row in factors)
+    return Polynomial(name, exponents, tuple(rng.standard_normal(terms).round(6).tolist()))
+
+
 @dataclass(frozen=True)
 class PolynomialConfig:
     """Regression of a polynomial on the cube [low, high]^variables, scored there and in a shell around it.
@@ -108,6 +117,7 @@ class PolynomialConfig:
     size: int = 1024
     held_out: int = 2048
     seed: int = 0
+    metric = VALUE
 
     def load(self, data: Path | None) -> PolynomialProblem:
         """The problem; needs no data."""
@@ -155,13 +165,16 @@ class PolynomialProblem(Regression):
         super().__init__(train, validation, test, outputs=1)
         self.outside = outside
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the three splits and the shell."""
+        return digest_of(super().fingerprint, *self.outside)
+
     def score(self, model: nn.Module, split: Split) -> dict[str, Tensor]:
-        """`VALUE` on the split and `OUTSIDE`, (nets,) each."""
+        """`VALUE` on the split, and `OUTSIDE`."""
         x, y = self.outside
-        device = next(model.parameters()).device
-        error = (self.outputs_of(model, x, device) - y.to(device)).double()
-        spread = (y.double() - y.double().mean()).square().mean().sqrt().to(device)
-        return super().score(model, split) | {OUTSIDE.name: error.square().mean((1, 2)).sqrt() / spread}
+        found = self.outputs_of(model, x, next(model.parameters()).device)
+        return super().score(model, split) | {OUTSIDE.name: relative_error(found, y)}
 
 
 @dataclass(frozen=True)
@@ -181,6 +194,7 @@ class FunctionConfig:
     size: int = 256
     held_out: int = 1024
     seed: int = 0
+    metric = VALUE
 
     def load(self, data: Path | None) -> FunctionProblem:
         """The problem; needs no data.
@@ -228,26 +242,30 @@ class FunctionProblem(Regression):
         super().__init__(train, validation, test, outputs=1)
         self.slopes, self.domain, self.scale = slopes, domain, scale
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the values and the slopes."""
+        return digest_of(super().fingerprint, *self.slopes["validation"], *self.slopes["test"])
+
     def score(self, model: nn.Module, split: Split) -> dict[str, Tensor]:
-        """`VALUE`, `FIRST` and `SECOND`, (nets,) each."""
+        """`VALUE`, `FIRST` and `SECOND`."""
         scores = super().score(model, split)
         found = derivatives(model, self.splits[split][0])
         for metric, mine, true in zip((FIRST, SECOND), found[1:], self.slopes[split], strict=True):
-            true = true.to(mine.device).double()  # noqa: PLW2901
-            error = (mine.double() - true).square().mean((1, 2)).sqrt()
-            scores[metric.name] = error / true.square().mean().sqrt()
+            exact = true.to(mine.device).double()
+            error = (mine.double() - exact).square().mean().sqrt()
+            scores[metric.name] = error / exact.square().mean().sqrt()
         return scores
 
 
 def derivatives(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Values, first and second derivatives, (nets, n, 1) each, of a stack of functions of one variable.
+    """Values, first and second derivatives of a function of one variable, (n, 1) each.
 
     Args:
-        model: from (nets, n, 1) to (nets, n, 1), examples independent of each other.
-        x: points (n, 1) that all nets share.
+        model: from (n, 1) to (n, 1), examples independent of each other.
+        x: points (n, 1).
     """
-    points = x.to(next(model.parameters()).device).expand(getattr(model, "nets", 1), *x.shape)
-    points = points.detach().clone().requires_grad_()
+    points = x.to(next(model.parameters()).device).detach().clone().requires_grad_()
     with torch.enable_grad():
         value = model(points)
         (first,) = torch.autograd.grad(value.sum(), points, create_graph=True)
@@ -260,7 +278,7 @@ def derivatives(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Keeps the first net's fit and its derivatives on a grid, once, for a figure.
+    """Keeps the fit and its derivatives on a grid, once, for a figure; of one network that is trained alone.
 
     Attributes:
         after: the epoch.
@@ -270,18 +288,20 @@ class Pictures:
     after: int
     points: int = 161
 
-    def build(self, model: nn.Module, problem: Problem) -> _Pictures:
-        """The watcher of a training of `FunctionProblem`."""
-        assert isinstance(problem, FunctionProblem)
+    def build(self, model: nn.Module, problem: Problem) -> Hook:
+        """The hook of a training of `FunctionProblem`.
+
+        Raises:
+            ActsmithError: another problem.
+        """
+        if not isinstance(problem, FunctionProblem):
+            raise ActsmithError(f"pictures: got {type(problem).__name__}; expected a FunctionProblem")
         return _Pictures(self, model, problem)
 
 
-class _Pictures:
+class _Pictures(Hook):
     def __init__(self, config: Pictures, model: nn.Module, problem: FunctionProblem) -> None:
         self.config, self.model, self.problem = config, model, problem
-
-    def before_step(self, step: int) -> None:
-        """Nothing."""
 
     def after_epoch(self, epoch: int) -> dict[str, Any] | None:
         """x, value, first, second: lists of the grid's length, after the one epoch."""
@@ -291,17 +311,10 @@ class _Pictures:
         x = torch.linspace(low, high, self.config.points, dtype=torch.float64)
         found = derivatives(self.model, x.float()[:, None])
         lines = {
-            name: _rounded((line[0, :, 0].double() * self.problem.scale).tolist())
+            name: _rounded((line[:, 0].double() * self.problem.scale).tolist())
             for name, line in zip(("value", "first", "second"), found, strict=True)
         }
         return {"x": _rounded(x.tolist()), **lines}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing to keep."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to go on with."""
 
 
 def _rounded(values: Sequence[float]) -> list[float]:
