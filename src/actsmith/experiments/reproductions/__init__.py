@@ -1,1 +1,0 @@
-"""Published experiments, one file each: `actsmith reproduce NAME`."""
