@@ -47,7 +47,8 @@ class backend:  # noqa: N801  (used as a function, and in a with statement)
     be one (generated C on the CPU, torch's Inductor on other devices), else plain torch operations with one warning.
     "compiled": the same, but an error instead of the warning. "composite": plain torch operations.
 
-    What torch transforms or traces (torch.func, forward mode, torch.compile, torch.export) is always plain torch.
+    What torch transforms or traces (torch.func, forward mode, torch.compile, torch.export) is plain torch; vmap
+    keeps the kernel.
 
     Raises:
         ActsmithError: another name.

@@ -32,14 +32,15 @@ def _text(name: str) -> str:
 
 
 def source(spec: Spec, program: Program, dtype: str, channels: bool) -> str:
-    """The source of one kernel, `int run(long n, int threads, [long channels, long inner,] pointers ...)`.
+    """The source of one kernel, `int run(long n, int threads, long C, long inner, pointers ...)`.
 
-    The pointers are to the inputs in the order of `spec`, then to the results. It returns 0, or 1 when memory is out.
+    Element j belongs to channel (j / inner) % C; C = 1 and inner = n without channels. The pointers are to
+    the inputs in the order of `spec`, then to the results. It returns 0, or 1 when memory is out.
 
     Args:
         spec, program: what to compute; the program's outputs are `spec.orders`.
         dtype: of the elementwise tensors, of STORAGE. Broadcast inputs and sums are of the type computed in.
-        channels: broadcast inputs hold a number for each channel; else one number.
+        channels: for small `inner`: neighbouring elements may belong to different channels. Else for large ones.
     """
     names = Names(spec, channels)
     head = ["#define WIDE" if dtype == "float64" else "", f"#define STORED_{dtype.upper()}"]
@@ -60,9 +61,9 @@ class Names:
         self.y = [f"y{i}" for i, r in enumerate(spec.results) if r.into == ELEMENTWISE]
         self.sums = [f"s{i}" for i, r in enumerate(spec.results) if r.into != ELEMENTWISE]
 
-    def arguments(self, x: str, y: str) -> str:
+    def arguments(self, x: str, y: str, t: str = "{}") -> str:
         """What `span` takes: the tensors, and each parameter as a pointer."""
-        return ", ".join([*(x % n for n in self.x), *self.t, *(y % n for n in self.y)])
+        return ", ".join([*(map(x.format, self.x)), *(map(t.format, self.t)), *(map(y.format, self.y))])
 
     def prepared(self) -> str:
         return " ".join(f"prepare({n}, n * sizeof(S));" for n in self.y)
@@ -210,37 +211,43 @@ static void span({extra}long n, {names.declarations()}, double *restrict total) 
 
 
 def _run(names: Names) -> str:
+    """By rows of `inner` elements: each belongs to one channel, and is cut into chunks."""
     signature = ", ".join([names.declarations(), *(f"T *restrict {n}" for n in names.sums)])
-    call = names.arguments("%s + c * CHUNK", "%s + c * CHUNK")
-    sums = " ".join(f"{n}[0] = (T)total[{k}];" for k, n in enumerate(names.sums))
-    each = f"span(n - c * CHUNK < CHUNK ? n - c * CHUNK : CHUNK, {call}, partial + c * SUMS);"
+    call = names.arguments("{} + from", "{} + from", "{} + row % C")
+    sums = " ".join(f"{n}[k] = (T)total[{i} * C + k];" for i, n in enumerate(names.sums))
+    each = f"""{{
+    const long row = c / pieces, at = c % pieces * CHUNK, from = row * inner + at;
+    span(inner - at < CHUNK ? inner - at : CHUNK, {call}, partial + c * SUMS);
+  }}"""
     return f"""
-EXPORT int run(long n, int threads, {signature}) {{
+EXPORT int run(long n, int threads, long C, long inner, {signature}) {{
   {names.prepared()}
-  double total[SUMS + 1] = {{0}};
-  const long chunks = (n + CHUNK - 1) / CHUNK;
-  if (chunks <= 1) {{
-    span(n, {names.arguments("%s", "%s")}, total);
+  double one[SUMS + 1] = {{0}}, *total = one;
+  const long pieces = (inner + CHUNK - 1) / CHUNK, chunks = inner ? n / inner * pieces : 0;
+  if (C == 1 && chunks <= 1) {{
+    span(n, {names.arguments("{}", "{}")}, total);
   }} else {{
-    double *partial = __builtin_calloc(chunks * SUMS + 1, sizeof(double));
-    if (!partial) return 1;
+    total = __builtin_calloc((C + chunks) * SUMS + 1, sizeof(double));
+    if (!total) return 1;
+    double *partial = total + C * SUMS;
     if (threads > 1) {{
       #pragma omp parallel for num_threads(threads) schedule(static)
       for (long c = 0; c < chunks; c++) {each}
     }} else {{
       for (long c = 0; c < chunks; c++) {each}
     }}
-    for (long c = 0; c < chunks; c++) for (int k = 0; k < SUMS; k++) total[k] += partial[c * SUMS + k];
-    __builtin_free(partial);
+    for (long c = 0; c < chunks; c++)
+      for (int k = 0; k < SUMS; k++) total[k * C + c / pieces % C] += partial[c * SUMS + k];
   }}
-  {sums}
+  for (long k = 0; k < C; k++) {{ {sums} }}
+  if (total != one) __builtin_free(total);
   return 0;
 }}"""
 
 
 def _run_channels(names: Names) -> str:
     signature = ", ".join([names.declarations(), *(f"T *restrict {n}" for n in names.sums)])
-    call = names.arguments("%s + c * size", "%s + c * size")
+    call = names.arguments("{} + c * size", "{} + c * size")
     sums = " ".join(f"{n}[k] = (T)total[{i} * C + k];" for i, n in enumerate(names.sums))
     each = f"span(c * size, C, inner, n - c * size < size ? n - c * size : size, {call}, partial + c * SUMS * C);"
     return f"""

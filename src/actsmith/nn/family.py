@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import sympy as sp
 import torch
@@ -20,10 +20,8 @@ from torch.autograd import Function
 from actsmith.formula.formula import Formula
 from actsmith.formula.lower import lower, torch_ops
 from actsmith.formula.parse import X, parameter_symbol
-from actsmith.nn.nodes import ELEMENTWISE, Derived, Order, Result, Spec, gradients, raised, tangents, value_spec
-
-if TYPE_CHECKING:
-    from actsmith.nn.fused import Fused
+from actsmith.nn.fused import Fused
+from actsmith.nn.nodes import ELEMENTWISE, Derived, Order, Result, Spec, gradients, raised, value_spec
 
 __all__ = ["Family", "Node", "compute_dtype", "family"]
 
@@ -96,8 +94,6 @@ class Node:
     def fused(self) -> Fused:
         """The compiled route."""
         if self._fused is None:
-            from actsmith.nn.fused import Fused
-
             self._fused = Fused(self)
         return self._fused
 
@@ -193,42 +189,3 @@ class _Traced(Function):
     def backward(ctx: Any, c: Tensor) -> Any:
         x, *theta = ctx.saved_tensors
         return None, None, *ctx.first.evaluate((x, c, *theta))
-
-
-class Twin(Function):
-    """A node in plain torch: reverse and forward mode, any order, and under vmap."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(node: Node, *tensors: Tensor) -> Any:
-        return node.evaluate(tensors)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.node, *tensors = inputs
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*tensors)
-        ctx.save_for_forward(*tensors)
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
-        needed = tuple(ctx.needs_input_grad[1:])
-        derived = ctx.node.gradients(tuple(c is not None for c in cotangents), needed)
-        return None, *_derivatives(ctx.node, derived, ctx.saved_tensors, cotangents)
-
-    @staticmethod
-    def jvp(ctx: Any, *given: Any) -> Any:
-        derived = tangents(ctx.node.spec, [t is not None for t in given[1:]])
-        return _derivatives(ctx.node, derived, ctx.saved_tensors, given[1:])
-
-
-def _derivatives(
-    node: Node, derived: Derived, tensors: Sequence[Tensor], given: Sequence[Tensor | None]
-) -> tuple[Tensor | None, ...]:
-    """Each target of a derivative, differentiable itself."""
-    if derived.spec is None:
-        return (None,) * len(derived.targets)
-    everything = [*tensors, *(g for g in given if g is not None)]
-    results = Twin.apply(node.of.node(derived.spec), *(everything[s] for s in derived.sources))
-    return tuple(None if target is None else results[target] for target in derived.targets)

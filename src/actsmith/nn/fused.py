@@ -8,9 +8,9 @@ the same operation to a function that torch.compile made (`actsmith.nn.inductor`
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,11 +18,15 @@ from torch.autograd import Function, forward_ad
 
 from actsmith.nn.backend import _state, kernels_lost
 from actsmith.nn.compiler import CannotCompile
-from actsmith.nn.family import Node, Twin
 from actsmith.nn.inductor import Compiled, where
 from actsmith.nn.inductor import build as build_elsewhere
 from actsmith.nn.kernel import THREADED_FROM, Kernel, build, run, threads
+from actsmith.nn.levels import below, innermost_vmap
 from actsmith.nn.nodes import ELEMENTWISE
+from actsmith.nn.twin import Twin, batched, channel_layout
+
+if TYPE_CHECKING:
+    from actsmith.nn.family import Node
 
 __all__ = ["Fused", "observed", "takes"]
 
@@ -33,6 +37,9 @@ _tracing = torch._C._get_tracing_state
 _grad_enabled = torch.is_grad_enabled
 _empty_like = torch.empty_like
 _ONE = (True,)
+
+ROWS_FROM = 512
+"""Neighbouring elements of one channel from which on a kernel takes them as a tensor of their own."""
 
 
 def _plain_keys(device: torch.device) -> frozenset[int]:
@@ -70,12 +77,19 @@ class Fused:
     def call(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         """The results, differentiable."""
         if observed() or not takes(tensors) or _state.route == "composite":
-            return Twin.apply(self.node, *tensors)  # type: ignore[no-any-return]
+            return self._transformed(tensors)
         if _grad_enabled():
             for t in tensors:
                 if t.requires_grad:
                     return self.apply(*tensors)
         return self.compute(tensors)
+
+    def _transformed(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        top = innermost_vmap()
+        if top is not None:
+            return below(top, partial(batched, self.node), self.call, tensors)
+        results: Sequence[Tensor] = Twin.apply(self.node, *tensors)
+        return results
 
     def compute(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         """The results, by the kernel or its twin."""
@@ -93,9 +107,9 @@ class Fused:
         results = [_empty_like(tensors[i]) for i in self.like]
         n = x.numel()
         if n < THREADED_FROM:
-            failed = kernel.short(n, 1, *[t.data_ptr() for t in tensors], *[t.data_ptr() for t in results])
+            failed = kernel.short(n, 1, 1, n, *[t.data_ptr() for t in tensors], *[t.data_ptr() for t in results])
         else:
-            failed = kernel.long(n, threads(), *[t.data_ptr() for t in tensors], *[t.data_ptr() for t in results])
+            failed = kernel.long(n, threads(), 1, n, *[t.data_ptr() for t in tensors], *[t.data_ptr() for t in results])
         if failed:
             raise MemoryError(f"activation {self.node.of.formula.name}: no memory for the partial sums")
         return results
@@ -110,7 +124,8 @@ class Fused:
             if layout is None:
                 return node.evaluate(tensors)
         own = x.is_cpu and not _state.inductor
-        kernel = self.kernel(x.dtype, layout is not None) if own else self.compiled(x, layout is not None)
+        mixed = layout is not None and layout[1] < ROWS_FROM
+        kernel = self.kernel(x.dtype, mixed) if own else self.compiled(x, layout is not None)
         if kernel is None:
             return node.evaluate(tensors)
         ready += [t.to(kernel.wide).contiguous() for t in tensors[split:]]
@@ -161,20 +176,6 @@ def _takes_elsewhere(tensors: Sequence[Tensor]) -> bool:
     if device.type not in _PLAIN_ELSEWHERE:
         _PLAIN_ELSEWHERE[device.type] = _plain_keys(device)
     return all(_keys(t).raw_repr() in _PLAIN_ELSEWHERE[device.type] for t in tensors)
-
-
-def channel_layout(x: Tensor, broadcast: Sequence[Tensor]) -> tuple[int, int] | None:
-    """(C, inner): element j of x's memory belongs to channel (j / inner) % C. None where it is not so simple."""
-    shape = broadcast[0].shape
-    if any(t.shape != shape for t in broadcast) or len(shape) > x.ndim:
-        return None
-    dims = [i - len(shape) for i, size in enumerate(shape) if size != 1]
-    if len(dims) != 1 or x.shape[dims[0]] != shape[dims[0]]:
-        return None
-    count = shape[dims[0]]
-    if x.is_contiguous():
-        return count, math.prod(x.shape[dims[0] :][1:])
-    return count, x.stride(dims[0])
 
 
 def _alike(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -82,7 +82,7 @@ def build(node: Node, dtype: torch.dtype, channels: bool) -> Kernel | None:
     """
     spec = node.spec
     pointers = spec.elementwise + spec.broadcast + len(spec.results)
-    types: list[Any] = [ctypes.c_long, ctypes.c_int, *[ctypes.c_long] * (2 * channels), *[ctypes.c_void_p] * pointers]
+    types: list[Any] = [ctypes.c_long, ctypes.c_int, ctypes.c_long, ctypes.c_long, *[ctypes.c_void_p] * pointers]
     with _process.lock:
         try:
             text = source(spec, node.program, str(dtype).removeprefix("torch."), channels)
@@ -101,7 +101,7 @@ def run(node: Node, kernel: Kernel, tensors: list[Tensor], layout: tuple[int, in
     n = tensors[0].numel()
     function = kernel.short if n < THREADED_FROM else kernel.long
     pointers = [t.data_ptr() for t in (*tensors, *results)]
-    if function(n, threads() if n >= THREADED_FROM else 1, *(layout or ()), *pointers):
+    if function(n, threads() if n >= THREADED_FROM else 1, *(layout or (1, n)), *pointers):
         raise MemoryError(f"activation {node.of.formula.name}: no memory for the partial sums")
     return results
 
