@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from actsmith.errors import ActsmithError, LawError
+from actsmith.files import plain
 from actsmith.surgery.sites import Site
 from actsmith.theory.criticality import Criticality, criticality
 from actsmith.theory.empirical import Empirical
@@ -195,7 +196,7 @@ class Record:
                 curve["f"] = np.asarray(self.site.formula(x)).tolist()
         return {
             "site": self.site.to_dict(),
-            **{name: _finite(getattr(self, name)) for name in measured},
+            **{name: plain(getattr(self, name)) for name in measured},
             "reason": self.reason,
             "K": self.K,
             "K_star": self.K_star,
@@ -207,10 +208,6 @@ class Record:
             "smoothed_out": None if out is None else out.smoothed,
             "density": curve,
         }
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 @dataclass(eq=False, repr=False)
