@@ -67,7 +67,8 @@ class Cnn:
             stage = i * self.stages // self.depth
             down = i > 0 and stage > (i - 1) * self.stages // self.depth
             width = self.width * 2**stage
-            layers += [_conv(channels, width, start, 2 if down else 1), _norm(width, self.norm), Activation(formula)]
+            conv = _conv(channels, width, start, 2 if down else 1, bias=not self.norm)
+            layers += [conv, _norm(width, self.norm), Activation(formula)]
             channels = width
         layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), _readout(channels, problem.outputs)]
         return nn.Sequential(_Scaled(start), *layers)
@@ -102,7 +103,7 @@ class ResNet:
         """
         start = self.start(formula)
         channels = self.width
-        layers: list[nn.Module] = [_Scaled(start), _conv(channels_of(problem), channels, start, 1)]
+        layers: list[nn.Module] = [_Scaled(start), _conv(channels_of(problem), channels, start, 1, bias=not self.norm)]
         for stage in range(3):
             for block in range(self.blocks):
                 width, stride = self.width * 2**stage, 2 if stage and not block else 1
@@ -120,15 +121,18 @@ class _Block(nn.Module):
     ) -> None:
         super().__init__()
         self.first = nn.Sequential(_norm(channels, config.norm), Activation(formula))
-        last = _conv(width, width, start, 1)
+        last = _conv(width, width, start, 1, bias=not config.norm)
         if not config.norm:
             with torch.no_grad():
                 last.weight /= sqrt(3 * config.blocks)
         self.branch = nn.Sequential(
-            _conv(channels, width, start, stride), _norm(width, config.norm), Activation(formula), last
+            _conv(channels, width, start, stride, bias=not config.norm),
+            _norm(width, config.norm),
+            Activation(formula),
+            last,
         )
         same = stride == 1 and channels == width
-        self.shortcut = nn.Identity() if same else _conv(channels, width, start, stride, kernel=1)
+        self.shortcut = nn.Identity() if same else _conv(channels, width, start, stride, 1, bias=not config.norm)
         self.same = same
 
     def forward(self, x: Tensor) -> Tensor:
@@ -148,12 +152,12 @@ class _Scaled(nn.Module):
         return x * self.scale
 
 
-def _conv(channels: int, width: int, start: Start, stride: int, kernel: int = 3) -> nn.Conv2d:
-    """A convolution with W ~ N(0, C_W/fan_in), b ~ N(0, C_b)."""
-    conv = nn.Conv2d(channels, width, kernel, stride, kernel // 2)
-    assert conv.bias is not None
+def _conv(channels: int, width: int, start: Start, stride: int, kernel: int = 3, *, bias: bool) -> nn.Conv2d:
+    """A convolution with W ~ N(0, C_W/fan_in), b ~ N(0, C_b); without bias where a batch normalisation takes it away."""
+    conv = nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=bias)
     nn.init.normal_(conv.weight, std=sqrt(start.C_W / (channels * kernel**2)))
-    nn.init.normal_(conv.bias, std=sqrt(start.C_b)) if start.C_b else nn.init.zeros_(conv.bias)
+    if conv.bias is not None:
+        nn.init.normal_(conv.bias, std=sqrt(start.C_b)) if start.C_b else nn.init.zeros_(conv.bias)
     return conv
 
 

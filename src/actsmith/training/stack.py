@@ -16,13 +16,14 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.func import functional_call, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from actsmith.errors import ActsmithError
 from actsmith.training.problem import Problem
@@ -107,8 +108,14 @@ class Stack(nn.Module):
         self._one[0].train(self.training)
         device = next(self.parameters()).device
         state = {} if self.form == "own" else {f"model.{n}": v for n, v in _named(self.module, detach=False).items()}
-        losses: Tensor = vmap(one, randomness="different")(torch.arange(self.nets, device=device), state, batch)
+        with _attention(device):
+            losses: Tensor = vmap(one, randomness="different")(torch.arange(self.nets, device=device), state, batch)
         return losses
+
+
+def _attention(device: torch.device) -> AbstractContextManager[None]:
+    """The CPU's fused attention has no rule for vmap (torch 2.14): it would go through the nets one by one, and warn."""
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
 class _Loss(nn.Module):
