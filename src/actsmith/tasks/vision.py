@@ -153,7 +153,7 @@ class _Scaled(nn.Module):
 
 
 def _conv(channels: int, width: int, start: Start, stride: int, kernel: int = 3, *, bias: bool) -> nn.Conv2d:
-    """A convolution with W ~ N(0, C_W/fan_in), b ~ N(0, C_b); without bias where a batch normalisation takes it away."""
+    """A convolution with W ~ N(0, C_W/fan_in), b ~ N(0, C_b); without bias where a normalisation takes it away."""
     conv = nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=bias)
     nn.init.normal_(conv.weight, std=sqrt(start.C_W / (channels * kernel**2)))
     if conv.bias is not None:

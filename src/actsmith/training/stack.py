@@ -114,7 +114,7 @@ class Stack(nn.Module):
 
 
 def _attention(device: torch.device) -> AbstractContextManager[None]:
-    """The CPU's fused attention has no rule for vmap (torch 2.14): it would go through the nets one by one, and warn."""
+    """The CPU's fused attention has no rule for vmap (torch 2.14): it would take the nets one by one, and warn."""
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
