@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds 
     from actsmith.errors import FormulaError as FormulaError
     from actsmith.errors import LawError as LawError
     from actsmith.errors import NumericsError as NumericsError
-    from actsmith.experiments.reproduce import reproduce as reproduce
+    from actsmith.papers.reproduce import reproduce as reproduce
     from actsmith.formula.catalogue import CATALOGUE as CATALOGUE
     from actsmith.formula.catalogue import get_activation as get_activation
     from actsmith.formula.catalogue import resolve as resolve
@@ -61,6 +61,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds 
     from actsmith.theory.recursions import vertex_flow as vertex_flow
     from actsmith.theory.screen import screen as screen
     from actsmith.theory.tuning import critical_form as critical_form
+    from actsmith.trials.compare import compare as compare
 
 _NAMES = {
     "errors": "ActsmithError FormulaError LawError NumericsError",
@@ -87,7 +88,8 @@ _NAMES = {
     "surgery.blend": "Blend",
     "surgery.advise": "advise",
     "search.run": "search",
-    "experiments.reproduce": "reproduce",
+    "papers.reproduce": "reproduce",
+    "trials.compare": "compare",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 _RENAMED = {

@@ -1,4 +1,4 @@
-"""`actsmith search`: better activations for a task."""
+"""`actsmith search`: better activations for a task, or for your own network and training loop."""
 
 from __future__ import annotations
 
@@ -7,63 +7,159 @@ import json
 from pathlib import Path
 from typing import Any
 
-from actsmith.cli.common import formula_of, formula_options, json_option, print_json, print_table, seconds
+from actsmith.cli.common import formula_of, formula_options, json_option, print_json, print_table
 
 NAME = "search"
-HELP = "The main job: better activations for a task, against baselines."
+HELP = "The main job: a better activation for a task, or for your own network and training loop."
 EXAMPLES = (
     "search",
-    "search --task digits --start gelu --seeds 5 --budget 10m",
-    'search --task mnist --data data/mnist --start "x*sigmoid(b*x)" --param b=1.5',
+    "search digits --start gelu --budget 10m",
+    "search cifar10/vit --data data --budget 2h --workers 2",
+    "search timm:resnet10t --data data/cifar10 --budget 2h",
+    "search hf:gpt2 --config n_layer=2,n_embd=64,n_head=2 --train-file book.txt --budget 30m",
+    "search my_script:model my_script:train --metric accuracy --start gelu --budget 1h",
+    "search --resume runs/digits-relu-001 --budget 10m",
 )
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """The arguments."""
     parser.add_argument(
-        "--task", default="digits", help="digits, mnist, mnist-5k, fashion-mnist, cifar10, or MODULE:OBJECT"
-    )
-    parser.add_argument("--start", default="relu", metavar="FORMULA", help="activation to start from (default: relu)")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder that holds the task's data")
-    parser.add_argument("--seeds", type=int, default=10, help="paired seeds per activation (default: 10, at least 2)")
-    parser.add_argument("--budget", metavar="TIME", help="begin no activation after this long: 90s, 10m or 2h")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/TASK-START-NUMBER)")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+        "task", nargs="?", metavar="TASK",
+        help="a task's name (default: digits), timm:NAME, hf:NAME, MODULE:TASK, or MODULE:MODEL before MODULE:TRAIN",
+    )  # fmt: skip
+    parser.add_argument("train", nargs="?", metavar="MODULE:TRAIN", help="your training loop, train(net, trial)")
+    job_options(parser)
+    parser.add_argument("--start", metavar="FORMULA", help="activation to improve (default: the network's own)")
+    parser.add_argument("--candidate", action="append", default=[], metavar="FORMULA", help="try this one, too")
+    parser.add_argument("--candidates", type=int, default=8, metavar="N", help="derived ones to try (default: 8)")
+    parser.add_argument("--budget", metavar="TIME", help="end with a conclusion inside this time: 90s, 10m or 2h")
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
     formula_options(parser)
     json_option(parser)
 
 
+def job_options(parser: argparse.ArgumentParser) -> None:
+    """What `search` and `compare` share."""
+    parser.add_argument("--metric", metavar="KEY", help="of your loop: the key of its result")
+    parser.add_argument("--lower", action="store_true", help="of your loop: a lower metric is better")
+    parser.add_argument("--test", metavar="MODULE:TEST", help="of your loop: scores a network on the test split")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder that holds the task's data")
+    parser.add_argument("--train-file", type=Path, metavar="FILE", help="text that hf: and text tasks learn")
+    parser.add_argument("--config", metavar="K=V,...", help="sizes of an hf: model made from its type")
+    parser.add_argument("--tokenizer", metavar="DIR", help="of an hf: model (default: bytes)")
+    parser.add_argument("--seeds", type=int, default=10, help="fresh paired seeds (default: 10, at least 2)")
+    parser.add_argument("--rate", action="append", type=float, metavar="RATE", help="of the grid, instead of its own")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="trainings at the same time (default: 1)")
+    parser.add_argument("--trial-timeout", metavar="TIME", help="end a training of your loop after this long")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu"), help="where to train (default: auto)")
+    parser.add_argument("--precision", default="no", choices=("no", "bf16", "fp16"), help="mixed precision, or no")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: a new one under runs)")
+
+
+def job(request: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `job_options` as the library takes them."""
+    from actsmith.names import named_object
+
+    chosen = {
+        "train_file": request.train_file, "config": settings(request.config), "tokenizer": request.tokenizer
+    }  # fmt: skip
+    return {
+        "metric": request.metric,
+        "better": "lower" if request.lower else "higher",
+        "test": None if request.test is None else named_object(request.test, "--test"),
+        "data": request.data,
+        "seeds": request.seeds,
+        "rates": request.rate,
+        "workers": request.workers,
+        "trial_timeout": request.trial_timeout,
+        "device": request.device,
+        "precision": request.precision,
+        "options": {name: value for name, value in chosen.items() if value is not None},
+    }
+
+
+def settings(text: str | None) -> dict[str, Any] | None:
+    """n_layer=2,dropout=0.1 as a dictionary; numbers, true and false are what they look like.
+
+    Raises:
+        ActsmithError: something without "=".
+
+    >>> settings("n_layer=2,tie=false,act=gelu")
+    {'n_layer': 2, 'tie': False, 'act': 'gelu'}
+    """
+    from actsmith.errors import ActsmithError
+
+    if text is None:
+        return None
+    found: dict[str, Any] = {}
+    for pair in text.split(","):
+        name, sign, value = pair.partition("=")
+        if not sign or not name.strip().isidentifier():
+            raise ActsmithError(f"--config: got {pair!r}; expected NAME=VALUE, as in n_layer=2,n_embd=64")
+        try:
+            found[name.strip()] = json.loads(value)
+        except ValueError:
+            found[name.strip()] = value
+    return found
+
+
 def run(request: argparse.Namespace) -> None:
-    """Search, and print the leaderboard."""
+    """Search, print the leaderboard, and the conclusion last."""
     from actsmith.progress import Progress
-    from actsmith.report.run import render
-    from actsmith.search.run import search
+    from actsmith.search.run import resume, search
 
     with Progress() as progress:
-        result = search(
-            task=request.task,
-            start=formula_of(request.start, request),
-            seeds=request.seeds,
-            budget=seconds(request.budget),
-            data=request.data,
-            out=request.out,
-            resume=request.resume,
-            progress=progress,
-        )
-    files = render(result.folder)
+        if request.resume is not None:
+            result = resume(request.resume, budget=request.budget, workers=request.workers, progress=progress)
+        else:
+            result = search(
+                request.task or "digits",
+                request.train,
+                start=None if request.start is None else formula_of(request.start, request),
+                extra=[formula_of(text, request, several=True) for text in request.candidate],
+                candidates=request.candidates,
+                budget=request.budget,
+                out=request.out,
+                progress=progress,
+                **job(request),
+            )
+    _render(result.folder)
     if request.json:
-        leaderboard: dict[str, Any] = json.loads((result.folder / "leaderboard.json").read_text())
-        return print_json(leaderboard | {"folder": str(result.folder)})
+        board: dict[str, Any] = json.loads((result.folder / "leaderboard.json").read_text())
+        return print_json(board | {"folder": str(result.folder)})
+    _print(result)
+    return None
+
+
+def _render(folder: Path) -> None:
+    """The page and its pictures; without the packages that draw, a word and no harm."""
+    import sys
+
+    from actsmith.errors import ActsmithError
+    from actsmith.report.run import render
+
+    try:
+        render(folder)
+    except ActsmithError as error:
+        print(f"actsmith search: no page: {error}", file=sys.stderr)
+
+
+def _print(result: Any) -> None:
     shown = []
     for row in result.rows:
-        interval = f"{row['low']:.4f} to {row['high']:.4f}"
-        gain = f"{row['difference']:+.4f} ({row['difference_low']:+.4f} to {row['difference_high']:+.4f})"
+        test = gain = ""
+        if row["score"] is not None:
+            test = f"{row['score']:.4g} ({row['low']:.4g} to {row['high']:.4g})"
+        if row["difference"] is not None:
+            gain = f"{row['difference']:+.4g} ({row['difference_low']:+.4g} to {row['difference_high']:+.4g})"
+        validation = "diverged" if row["validation"] is None else f"{row['validation']:.4g}"
         entropy = "undefined" if row["entropy"] is None else f"{row['entropy']:+.3f}"
-        step = f"{1e3 * row['step_seconds']:.1f} ms"
-        shown.append([row["name"], f"{row['accuracy']:.4f}", interval, gain, entropy, row["universality"], step])
-    headings = ["activation", "accuracy", "95 % interval", f"minus {result.start}, paired", "entropy", "class", "step"]
+        step = f"{1e3 * row['step_seconds']:.2f} ms"
+        shown.append([row["name"], validation, test, gain, entropy, row["universality"], step])
+    headings = ["activation", "validation", "test, 95 %", f"minus {result.start}, paired", "entropy", "class", "step"]
     print_table(headings, shown)
     if result.skipped:
-        print(f"\nLeft out by the budget: {', '.join(result.skipped)}; --out {result.folder} --resume trains them.")
-    print(f"\nRun folder: {result.folder}  ({', '.join(path.name for path in files)}, best.py)")
-    return None
+        print(f"\nLeft out by the budget: {', '.join(result.skipped)}.")
+    print(f"\nRun folder: {result.folder}  (leaderboard.md, best.py)\n")
+    print(result.conclusion)

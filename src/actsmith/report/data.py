@@ -19,6 +19,8 @@ __all__ = ["Curve", "Density", "Row", "RunData", "read_run"]
 
 Array = NDArray[np.float64]
 
+LAYERS = 12
+"""Layers of which the pre-activations are drawn."""
 SHAPES = 5
 """Activations of which the shapes are drawn, the start apart."""
 
@@ -30,12 +32,15 @@ class Row:
     name: str
     formula: Formula
     kind: str
-    accuracy: float
-    low: float
-    high: float
-    difference: float
-    difference_low: float
-    difference_high: float
+    validation: float | None
+    score: float | None
+    low: float | None
+    high: float | None
+    difference: float | None
+    difference_low: float | None
+    difference_high: float | None
+    p: float | None
+    verdict: str | None
     seeds: int
     learning_rate: float
     step_seconds: float
@@ -75,23 +80,54 @@ class Density:
 
 @dataclass(frozen=True)
 class RunData:
-    """A finished search."""
+    """A finished search.
+
+    Attributes:
+        task, start, metric, conclusion, recommended: as leaderboard.json has them.
+        better: "higher" or "lower".
+        rows: best first; the confirmed ones have a test score.
+        config, plan: what was asked for, what the budget bought.
+        dropped: (name, origin, reason) of candidates that were not trained.
+        curves: of the start and the best others.
+        densities: of the pre-activations.
+    """
 
     task: str
     start: str
+    metric: str
+    better: str
+    log: bool
+    conclusion: str
+    recommended: str
     rows: tuple[Row, ...]
+    front: tuple[str, ...]
+    trainings: int
     config: dict[str, Any]
+    plan: dict[str, Any]
+    command: str
     dropped: tuple[tuple[str, str, str], ...]
     curves: tuple[Curve, ...]
     densities: tuple[Density, ...]
 
     @property
     def focus(self) -> tuple[Row, ...]:
-        """The rows that a common scale can show: those within six interquartile ranges of the median accuracy."""
-        accuracies = [r.accuracy for r in self.rows]
-        lower, middle, upper = np.quantile(accuracies, [0.25, 0.5, 0.75])
-        reach = max(6 * (upper - lower), 1e-3)
-        return tuple(r for r in self.rows if abs(r.accuracy - middle) <= reach)
+        """The rows that a common scale can show: those within six interquartile ranges of the median validation."""
+        usable = [r for r in self.rows if r.validation is not None]
+        if not usable:
+            return ()
+        lower, middle, upper = np.quantile([_validation(r) for r in usable], [0.25, 0.5, 0.75])
+        reach = max(6 * (upper - lower), 1e-3 * abs(middle), 1e-9)
+        return tuple(r for r in usable if abs(_validation(r) - middle) <= reach)
+
+    @property
+    def confirmed(self) -> tuple[Row, ...]:
+        """The rows that were scored on the test split, each function once."""
+        return tuple(r for r in self.rows if r.seeds and not r.same_as)
+
+
+def _validation(row: Row) -> float:
+    assert row.validation is not None
+    return row.validation
 
 
 def read_run(folder: str | Path) -> RunData:
@@ -102,19 +138,22 @@ def read_run(folder: str | Path) -> RunData:
     """
     path = Path(folder)
     board = _json(path, "leaderboard.json")
-    config = _json(path, "config.json")
+    if "conclusion" not in board:
+        raise ActsmithError(f"report: {str(folder)!r} was written by version 0.1; its leaderboard.md was, too")
     rows = tuple(_row(entry) for entry in board["rows"])
-    candidates = _json(path, "candidates.json")
-    dropped = tuple((c["name"], c["origin"], c["reason"]) for c in candidates["dropped"])
-    probe = _json(path, "probe.json")
+    # A search whose budget ended early has neither.
+    candidates = _json(path, "candidates.json") if (path / "candidates.json").is_file() else {"dropped": []}
+    probe = _json(path, "probe.json") if (path / "probe.json").is_file() else {"layers": {}}
+    names = "task start metric better log conclusion recommended trainings plan command".split()
+    own = {name: board[name] for name in names}
     return RunData(
-        task=board["task"],
-        start=board["start"],
+        **own,
         rows=rows,
-        config=config,
-        dropped=dropped,
+        front=tuple(board["front"]),
+        config=_json(path, "config.json"),
+        dropped=tuple((c["name"], c["origin"], c["reason"]) for c in candidates["dropped"]),
         curves=_curves(rows, board["start"]),
-        densities=tuple(_density(layer, entry) for layer, entry in probe["layers"].items()),
+        densities=tuple(_density(layer, entry) for layer, entry in list(probe["layers"].items())[:LAYERS]),
     )
 
 

@@ -10,7 +10,7 @@ __all__ = ["leaderboard_markdown"]
 
 
 def leaderboard_markdown(folder: str | Path) -> str:
-    """The Markdown text of a finished search.
+    """The Markdown text of a finished search: the conclusion first.
 
     Raises:
         ActsmithError: the folder holds no finished search.
@@ -18,9 +18,10 @@ def leaderboard_markdown(folder: str | Path) -> str:
     data = read_run(folder)
     parts = [
         f"# {data.task}: activations against {data.start}",
-        _verdict(data),
+        f"**{data.conclusion}**",
+        _confirmed(data),
+        "![Scores](scores.svg)",
         _table(data),
-        "![Accuracy](accuracy.svg)",
         _formulas(data),
         "![Shapes](shapes.svg)",
         _method(data),
@@ -30,19 +31,27 @@ def leaderboard_markdown(folder: str | Path) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _verdict(data: RunData) -> str:
-    others = [r for r in data.rows if r.name != data.start]
-    better = [r.name for r in others if r.difference_low > 0]
-    worse = [r.name for r in others if r.difference_high < 0]
-    seeds = data.rows[0].seeds
-    lines = [
-        f"Better than {data.start} beyond the 95 % interval of the paired difference ({seeds} seeds): "
-        f"{_names(better)}. Worse: {_names(worse)}. Not told apart: {len(others) - len(better) - len(worse)}."
-    ]
-    lines.append(
-        f"The {len(others)} intervals are not corrected for being many: about one in twenty excludes zero by chance."
-    )
-    return " ".join(lines)
+def _confirmed(data: RunData) -> str:
+    """What was scored on the test split."""
+    if not data.confirmed:
+        return "No activation was confirmed on the test split."
+    unit = "decades" if data.log else data.metric
+    head = ["activation", f"test {data.metric}", "95 % interval", f"better than {data.start} by ({unit})",
+            "95 % interval", "p (Holm)", "verdict"]  # fmt: skip
+    rows = []
+    for r in data.confirmed:
+        score = ["a net diverged", ""] if r.score is None else [f"{r.score:.4g}", f"{r.low:.4g} to {r.high:.4g}"]
+        gain = ["", ""]
+        if r.difference is not None:
+            gain = [f"{r.difference:+.4g}", f"{r.difference_low:+.4g} to {r.difference_high:+.4g}"]
+        p = "" if r.p is None else f"{r.p:.2g}"
+        rows.append([f"`{_cell(r.name)}`", *score, *gain, p, r.verdict if r.name != data.start else "the start"])
+    return _markdown([head, *[[c or "" for c in row] for row in rows]])
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(cells) + " |" for cells in (rows[0], ["---"] * len(rows[0]), *rows[1:])]
+    return "\n".join(lines)
 
 
 def _names(names: list[str]) -> str:
@@ -50,23 +59,18 @@ def _names(names: list[str]) -> str:
 
 
 def _table(data: RunData) -> str:
-    head = [
-        "#", "activation", "kind", "test accuracy", "95 % interval", f"minus {data.start}", "95 % interval",
-        "learning rate", "ms per step", "J_0.1", "class",
-    ]  # fmt: skip
-    rows = [_cells(number, row) for number, row in enumerate(data.rows, 1)]
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
-    return "\n".join(lines)
+    head = ["#", "activation", "kind", f"validation {data.metric}", "learning rate", "ms per step", "J_0.1", "class"]
+    return "## Everything that was tuned\n\n" + _markdown(
+        [head, *(_cells(number, row) for number, row in enumerate(data.rows, 1))]
+    )
 
 
 def _cells(number: int, row: Row) -> list[str]:
     name = f"`{_cell(row.name)}`" + (f" (= {', '.join(map(_cell, row.same_as))})" if row.same_as else "")
     if row.diverged:
-        name += f" ({row.diverged} of {row.seeds} diverged)"
+        name += f" ({row.diverged} without a score)"
     return [
-        str(number), name, row.kind,
-        f"{row.accuracy:.4f}", f"{row.low:.4f} to {row.high:.4f}",
-        f"{row.difference:+.4f}", f"{row.difference_low:+.4f} to {row.difference_high:+.4f}",
+        str(number), name, row.kind, "diverged" if row.validation is None else f"{row.validation:.4g}",
         f"{row.learning_rate:g}" + ("*" if row.learning_rate_at_edge else ""), f"{1e3 * row.step_seconds:.2f}",
         "" if row.entropy is None else f"{row.entropy:.4f}", row.universality,
     ]  # fmt: skip
@@ -81,24 +85,24 @@ def _formulas(data: RunData) -> str:
             text += "; " + ", ".join(f"{n} = {v:g}" for n, v in fixed.items())
         if row.learned:
             text += "; learned, on average, " + ", ".join(f"{n} = {v:.4g}" for n, v in row.learned)
-        if row.kind == "derived":
+        if row.kind == "candidate":
             text += f". {row.origin}"
         lines.append(text + ".")
     return "\n".join(lines)
 
 
 def _method(data: RunData) -> str:
-    config, shape = data.config, data.config["shape"]
-    rates = ", ".join(f"{rate:g}" for rate in config["learning_rates"])
-    layers = f"{shape['depth']} hidden layers of {shape['width']}"
+    plan, rates = data.plan, ", ".join(f"{rate:g}" for rate in data.config["rates"])
+    part = "" if plan["examples"] == 1 else f" Every training saw {plan['examples']:.0%} of the training examples."
     return (
-        f"## How\n\nNetworks of {layers}, {shape['epochs']} epochs in batches of {shape['batch']}, AdamW with the rate "
-        "falling to zero. Every activation, the baselines too, starts at its own critical point and has its learning "
-        f"rate tuned over {rates} with {len(config['tuning_seeds'])} seeds on the validation split (a star marks a "
-        f"rate at the end of that grid); then {config['seeds']} other seeds, the same for every activation, are scored "
-        "on the test split after the last epoch. Equal seeds mean equal initial draws and equal batches; the "
-        "differences are paired by seed. Times are of one step of all scored networks together. J_0.1 is the smoothed "
-        "entropy of the output under N(0, 1) at the starting parameters: lower is what the theory asks for."
+        f"## How\n\n{data.trainings} trainings. Every activation, the known ones too, has its learning rate tuned "
+        f"over {rates} with {len(plan['tuning_seeds'])} seeds on the validation split (a star marks a rate at the end of "
+        "that grid). The best of them, the start and the best known function are then trained with "
+        f"{len(plan['seeds'])} other seeds, the same for each, and scored on the test split, which nothing else reads; "
+        f"the best is chosen by validation scores.{part} Equal seeds mean equal initial draws and equal batches; the "
+        "differences are paired by seed and their p-values Holm-corrected. J_0.1 is the smoothed entropy of the output "
+        "under N(0, 1) at the starting parameters; alone it orders nothing. No other network of its score and its time "
+        f"per step is better in both than {_names(list(data.front))}. Again: `{data.command}`."
     )
 
 

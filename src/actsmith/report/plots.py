@@ -6,44 +6,50 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from actsmith.report.data import Density, RunData
+from actsmith.report.data import Density, Row, RunData
 from actsmith.report.figure import BLACK, BLUE, CYCLE, DASHES, GREY, ORANGE, drawing
 
-__all__ = ["plot_accuracy", "plot_laws", "plot_shapes"]
+__all__ = ["plot_laws", "plot_scores", "plot_shapes"]
 
-KINDS = {"baseline": (BLUE, "o"), "derived": (ORANGE, "D")}
+KINDS = {"known": (BLUE, "o"), "candidate": (ORANGE, "D")}
 
 
-def plot_accuracy(data: RunData, path: Path) -> Path:
-    """Accuracy of every activation and its paired difference to the start, with their intervals, best on top."""
-    rows, focus = data.rows, data.focus
-    labels = [f"{r.name} = {', '.join(r.same_as)}" if r.same_as else r.name for r in rows]
-    places = list(range(len(rows)))
+def plot_scores(data: RunData, path: Path) -> Path:
+    """The validation score of every activation; of those that were confirmed the paired difference to the start."""
+    rows, focus = [r for r in data.rows if not r.same_as], data.focus
+    labels = [_label(r, data) for r in rows]
     with drawing(path, 1, 2, (10.5, 1.6 + 0.3 * len(rows)), sharey=True) as (figure, axes):
         left, right = axes[0]
-        for place, r in zip(places, rows, strict=True):
+        for place, r in enumerate(rows):
             colour, marker = (BLACK, "s") if r.name == data.start else KINDS[r.kind]
-            if r not in focus:
-                _beyond(left, place, f"{r.accuracy:.3f}", colour)
-                _beyond(right, place, f"{r.difference:+.3f}", colour)
-                continue
             look = {"color": colour, "marker": marker, "markersize": 6, "linewidth": 1.6}
-            left.plot([r.low, r.high], [place, place], color=colour, linewidth=1.6)
-            left.plot([r.accuracy], [place], **look)
-            if r.name != data.start:
+            if r in focus:
+                left.plot([r.validation], [place], **look)
+            else:
+                text = "diverged" if r.validation is None else f"{r.validation:.3g}"
+                _beyond(left, place, text, colour)
+            if r.difference is not None:
                 right.plot([r.difference_low, r.difference_high], [place, place], color=colour, linewidth=1.6)
                 right.plot([r.difference], [place], **look)
-        _limits(left, [r.low for r in focus], [r.high for r in focus])
-        _limits(right, [0.0, *(r.difference_low for r in focus)], [0.0, *(r.difference_high for r in focus)])
+        if focus:
+            values = [r.validation for r in focus if r.validation is not None]
+            _limits(left, values, values)
         right.axvline(0.0, color=BLACK, linewidth=1)
-        left.set_yticks(places, labels)
+        left.set_yticks(range(len(rows)), labels)
         left.set_ylim(len(rows) - 0.4, -0.6)
-        left.set_xlabel(f"test accuracy, {rows[0].seeds} seeds, 95 % interval")
-        right.set_xlabel(f"accuracy minus {data.start}, paired by seed, 95 % interval")
+        left.set_xlabel(f"validation {data.metric} ({data.better} is better), at the tuned rate")
+        seeds = max((r.seeds for r in rows), default=0)
+        unit = "decades" if data.log else data.metric
+        right.set_xlabel(f"test: better than {data.start} by ({unit}), {seeds} paired seeds, 95 % interval")
         right.tick_params(axis="y", length=0)
         figure.suptitle(f"{data.task}: which activation is best?", fontweight="bold")
         _legend(figure, data)
     return path
+
+
+def _label(row: Row, data: RunData) -> str:
+    twins = [r.name for r in data.rows if row.name in r.same_as]
+    return f"{row.name} = {', '.join(twins)}" if twins else row.name
 
 
 def _limits(axis: Any, lows: list[float], highs: list[float]) -> None:

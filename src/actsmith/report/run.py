@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from actsmith.files import write_atomically
 from actsmith.report.data import read_run
 from actsmith.report.leaderboard import leaderboard_markdown
-from actsmith.report.plots import plot_accuracy, plot_laws, plot_shapes
+from actsmith.report.plots import plot_laws, plot_scores, plot_shapes
 
 __all__ = ["render"]
 
@@ -21,10 +21,8 @@ def render(folder: str | Path) -> list[Path]:
     path = Path(folder)
     data = read_run(path)
     written = [path / "leaderboard.md"]
-    temporary = path / f".leaderboard.md.{os.getpid()}.tmp"
-    temporary.write_text(leaderboard_markdown(path), encoding="utf-8")
-    temporary.replace(written[0])
-    for name, plot in (("accuracy", plot_accuracy), ("shapes", plot_shapes), ("laws", plot_laws)):
+    write_atomically(written[0], leaderboard_markdown(path))
+    for name, plot in (("scores", plot_scores), ("shapes", plot_shapes), ("laws", plot_laws)):
         if name == "laws" and not data.densities:
             continue
         written.append(plot(data, path / f"{name}.svg"))

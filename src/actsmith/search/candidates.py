@@ -3,7 +3,7 @@
     f_new = f + eps psi,   psi the EAFO correction's shape under a law       (THEORY 1.4; arXiv:2405.12954)
 
 eps > 0 is the sign that the paper publishes, eps < 0 the one that lowers the entropy; both are tried, training decides.
-A constant changes no entropy, so where psi(0) != 0 leaves no critical point, psi - psi(0) is tried in its place.
+A constant changes no entropy: where only psi - psi(0) leaves a critical point, it is tried in place of psi.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Candidate:
 
     Attributes:
         formula: what it is.
-        kind: "baseline" or "derived".
+        kind: "baseline" or "candidate".
         origin: where it comes from, one line.
     """
 
@@ -117,21 +117,23 @@ def derive(start: Formula, laws: Mapping[str, Law], steps: Sequence[Step] = STEP
     candidates = []
     for _, _, label, step in sorted(ordered, key=lambda entry: (entry[0], -entry[1])):
         for sign in (1.0, -1.0):
-            candidates += _pair(start, shapes[label], label, laws[label], Step(sign * step.eps, step.learn))
+            step_of_sign = Step(sign * step.eps, step.learn)
+            candidates.append(_candidate(start, shapes[label], label, laws[label], step_of_sign))
     return candidates, notes
 
 
-def _pair(start: Formula, psi: Any, label: str, law: Law, step: Step) -> list[Candidate]:
-    """The correction as it is and, where psi(0) is not 0, shifted."""
+def _candidate(start: Formula, psi: Any, label: str, law: Law, step: Step) -> Candidate:
+    """The correction; shifted so that psi(0) = 0 where only that leaves a critical point."""
     sign = "the published sign, raises the entropy" if step.eps > 0 else "descent, lowers the entropy"
     kept = "learned" if step.learn else "fixed"
     origin = f"EAFO correction of {start.name} under {law}; eps = {step.eps:+g}, {kept}; {sign}"
     name = f"{start.name}{step.eps:+g}[{label}{'' if step.learn else ', fixed'}]"
-    pair = [Candidate(_corrected(start, psi, step, name), "derived", origin)]
-    if (constant := psi.subs(X, 0)) != 0:
+    formula = _corrected(start, psi, step, name)
+    if (constant := psi.subs(X, 0)) != 0 and criticality(formula).universality == "none":
         shifted = _corrected(start, psi - constant, step, name)
-        pair.append(Candidate(shifted, "derived", f"{origin}; shifted so that psi(0) = 0"))
-    return pair
+        if criticality(shifted).universality != "none":
+            return Candidate(shifted, "candidate", f"{origin}; shifted so that psi(0) = 0")
+    return Candidate(formula, "candidate", origin)
 
 
 def _corrected(start: Formula, psi: Any, step: Step, name: str) -> Formula:
@@ -145,8 +147,8 @@ def filter_candidates(
 ) -> tuple[list[Candidate], list[Dropped]]:
     """Those worth training, in their order, and the others with the reason.
 
-    Dropped are: a value or first derivative that is not finite for |x| <= 1000; no critical point, so that depth kills
-    the signal whatever the initialisation; equal to a known one; beyond the first `most`.
+    Dropped are: a value or first derivative that is not finite for |x| <= 1000; equal to a known one; beyond the first
+    `most`. Criticality is no gate: squared ReLU, critical in no class, is among the best in normalised transformers.
     """
     kept: list[Candidate] = []
     dropped: list[Dropped] = []
@@ -169,9 +171,7 @@ def _fault(candidate: Candidate, others: Sequence[Candidate]) -> str | None:
         if same_function(formula, other.formula):
             return f"equal to {other.formula.name}"
         if formula.name == other.formula.name:
-            return "the form without the shift is critical as it is"
-    if criticality(formula).universality == "none":
-        return "critical in no class: no initialisation carries a signal through depth"
+            return f"named like another, {other.formula.text}"
     return None
 
 

@@ -15,32 +15,25 @@ from itertools import combinations
 
 import numpy as np
 import sympy as sp
-import torch
-from torch.nn import functional
 
 from actsmith.errors import ActsmithError
-from actsmith.experiments.initial import initialisation
-from actsmith.experiments.network import Stack
-from actsmith.experiments.schedule import warm_cosine
-from actsmith.experiments.tasks import Task
 from actsmith.formula.formula import Formula
 from actsmith.formula.parse import X
-from actsmith.nn.entropy_descent import EntropyDescent
 from actsmith.nn.hermite import hermite_formula
 from actsmith.search.candidates import Candidate
+from actsmith.theory.criticality import criticality
 from actsmith.theory.descent import hermite_psi
 from actsmith.theory.laws import Normal
 from actsmith.theory.quadrature import nodes
+from actsmith.trials.trial import Outcome
 
-__all__ = ["ShortForm", "read_back", "train_shape", "trained_candidates"]
+__all__ = ["ShortForm", "mean_shape", "read_back", "shape_formula", "shapes_of", "trained_candidates"]
 
 ORDER = 4
 TERMS = 3
 ENOUGH = 0.1
 """A residual that needs no further term."""
 DIGITS = 3
-WEIGHT, EVERY, SAMPLES = 1e-2, 10, 1024
-WARM_UP = 0.1
 
 
 @dataclass(frozen=True)
@@ -56,63 +49,45 @@ class ShortForm:
     residual: float
 
 
-def train_shape(task: Task, start: Formula, seeds: Sequence[int], rate: float) -> Formula:
-    """The mean over seeds and layers of what training makes of start + sum eps_k psi_k, as a formula.
+def shape_formula(start: Formula) -> Formula:
+    """start + sum_k eps_k psi_k, eps learnable from 0: what is trained to find a shape."""
+    return hermite_formula(start, ORDER).renamed(f"{start.name}[shape]")
+
+
+def mean_shape(formula: Formula, outcomes: Sequence[Outcome]) -> Formula:
+    """The formula with its learned parameters at their mean over networks and layers, fixed.
 
     Nets that diverged do not count.
 
     Args:
-        task: data, shape and budget.
-        start: the base; its own learnable parameters are trained and averaged too.
-        seeds: one network each.
-        rate: the largest learning rate.
+        formula: `shape_formula` of the start.
+        outcomes: its trainings.
 
     Raises:
         ActsmithError: every network diverged.
     """
-    formula = hermite_formula(start, ORDER)
-    square = float(np.mean(np.square(task.train.x, dtype=np.float64)))
-    stack = Stack(
-        formula, seeds, features=task.features, width=task.width, depth=task.depth, outputs=task.classes,
-        start=initialisation(formula, task.depth), square=square,
-    )  # fmt: skip
-    x, y = torch.from_numpy(task.train.x), torch.from_numpy(task.train.y)
-    optimiser = torch.optim.AdamW(stack.parameters(), lr=rate, weight_decay=0.0, fused=True)
-    steps = len(y) // task.batch
-    total = task.epochs * steps
-    generators = [torch.Generator().manual_seed(2**32 + seed) for seed in seeds]
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # the layers are small: a second thread costs more than it saves
+    learned: dict[str, list[float]] = {}
+    for outcome in outcomes:
+        if not outcome.diverged and outcome.reason is None:
+            for path, values in outcome.details["parameters"].items():
+                learned.setdefault(path.rpartition(".")[2], []).extend(v for v in values if v is not None)
+    if not learned:
+        raise ActsmithError("search: every network diverged while its activation's shape was trained")
+    params = dict(formula.params)
+    for name, values in learned.items():
+        p = params[name]
+        params[name] = replace(p, value=min(max(sum(values) / len(values), p.low), p.high), learn=False)
+    return Formula(formula.expr, params, formula.name)
+
+
+def shapes_of(start: Formula, formula: Formula, outcomes: Sequence[Outcome]) -> tuple[list[Candidate], list[str]]:
+    """The candidates that the trainings of `shape_formula` give, or a note why there are none."""
+    if not outcomes:
+        return [], ["trained shape: the budget ended before"]
     try:
-        with EntropyDescent(stack.train(), WEIGHT, EVERY, SAMPLES) as descent:
-            for step in range(total):
-                if step % steps == 0:
-                    order = torch.stack([torch.randperm(len(y), generator=g) for g in generators])
-                at = step % steps * task.batch
-                batch = order[:, at : at + task.batch]
-                for group in optimiser.param_groups:
-                    group["lr"] = rate * warm_cosine(step + 1, total, max(round(WARM_UP * total), 1))
-                logits = stack(x[batch])
-                loss = functional.cross_entropy(logits.flatten(0, 1), y[batch].flatten(), reduction="sum")
-                optimiser.zero_grad()
-                torch.autograd.backward(loss / task.batch)
-                descent.step()
-                optimiser.step()
-    finally:
-        torch.set_num_threads(before)
-    return _mean_shape(stack)
-
-
-def _mean_shape(stack: Stack) -> Formula:
-    params = dict(stack.formula.params)
-    for name, p in params.items():
-        if p.learn:
-            learned = torch.stack([getattr(f, name).detach() for f in stack.activations]).double()
-            finite = learned[torch.isfinite(learned)]
-            if not finite.numel():
-                raise ActsmithError("search: every network diverged while its activation's shape was trained")
-            params[name] = replace(p, value=min(max(float(finite.mean()), p.low), p.high), learn=False)
-    return Formula(stack.formula.expr, params, stack.formula.name)
+        return trained_candidates(start, mean_shape(formula, outcomes)), []
+    except ActsmithError as error:
+        return [], [f"trained shape: {error}"]
 
 
 def read_back(shape: Formula, base: Formula, terms: int = TERMS, order: int = ORDER) -> ShortForm:
@@ -157,10 +132,10 @@ def trained_candidates(start: Formula, shape: Formula) -> list[Candidate]:
         f"in the mean at {terms}; read with a residual of {short.residual:.0%}, fixed"
     )
     formula = short.formula.renamed(f"{start.name}[trained]")
-    pair = [Candidate(formula, "derived", origin)]
-    if (constant := (formula.expr - _fixed(base).expr).subs(X, 0)) != 0:
+    pair = [Candidate(formula, "candidate", origin)]
+    if (constant := (formula.expr - _fixed(base).expr).subs(X, 0)) != 0 and criticality(formula).universality == "none":
         shifted = Formula(formula.expr - constant, formula.params, formula.name)
-        pair.append(Candidate(shifted, "derived", f"{origin}; shifted so that f(0) is the start's"))
+        pair = [Candidate(shifted, "candidate", f"{origin}; shifted so that f(0) is the start's")]
     return pair
 
 

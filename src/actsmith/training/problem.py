@@ -31,12 +31,14 @@ _CHUNK = 1024
 class Metric:
     """A score: its name in `Problem.score`, which way is better, and whether it is compared by its logarithm.
 
-    An error that spans decades is compared by log10: its mean is the geometric one, a difference is in decades.
+    An error that spans decades is compared by log10: its mean is the geometric one, a difference is in decades. A
+    `share` lies in [0, 1], and so does its interval.
     """
 
     name: str
     better: Literal["higher", "lower"]
     log: bool = False
+    share: bool = False
 
     @property
     def sign(self) -> int:
@@ -165,7 +167,7 @@ def _device(model: nn.Module) -> torch.device:
 class Classification(Arrays):
     """Cross-entropy on integer labels; scored by accuracy."""
 
-    metric = Metric("accuracy", "higher")
+    metric = Metric("accuracy", "higher", share=True)
     smoothing = 0.0
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:

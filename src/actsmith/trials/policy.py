@@ -30,8 +30,9 @@ class TuneThenScore:
         metric: chooses the rate, on the validation split.
         rates: the grid; a single rate is not tuned.
         seeds, tuning_seeds: of the scored trainings, and of those that choose the rate.
-        length, examples: the shares of the epochs and of the examples that a tuning run sees.
-        tune_stage: what the tuning trials are called.
+        length: the share of the epochs that a tuning run trains for.
+        examples: the share of the training examples that every run sees.
+        look: name of the activation whose tuning trials are of stage "look": what they see is measured, too.
 
     Raises:
         ActsmithError: no rate, or seeds that tune and score.
@@ -45,7 +46,7 @@ class TuneThenScore:
     tuning_seeds: tuple[int, ...] = (1000, 1001)
     length: float = 1.0
     examples: float = 1.0
-    tune_stage: str = "tune"
+    look: str = ""
 
     def __post_init__(self) -> None:
         if not self.rates or not all(math.isfinite(r) and r > 0 for r in self.rates):
@@ -66,9 +67,10 @@ class TuneThenScore:
         """The trials that choose the rate; none where there is one rate."""
         if len(self.rates) == 1:
             return ()
+        stage = "look" if formula.name == self.look else "tune"
         return tuple(
             Trial(
-                self.task, formula, self.tune_stage, rate, seed, self.length, self.examples, context=self.context
+                self.task, formula, stage, rate, seed, self.length, self.examples, context=self.context
             )
             for rate in self.rates
             for seed in self.tuning_seeds
@@ -80,7 +82,8 @@ class TuneThenScore:
         if rate is None:
             return ()
         return tuple(
-            Trial(self.task, formula, "score", rate, seed, test=True, context=self.context) for seed in self.seeds
+            Trial(self.task, formula, "score", rate, seed, 1.0, self.examples, test=True, context=self.context)
+            for seed in self.seeds
         )
 
     def rate(self, formula: Formula, history: Mapping[str, Outcome]) -> float | None:

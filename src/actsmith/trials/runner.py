@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,21 +13,28 @@ import torch
 from torch import nn
 
 from actsmith.errors import ActsmithError
-from actsmith.files import plain
+from actsmith.files import plain, read_json
 from actsmith.formula.formula import Formula
+from actsmith.nn.start import Start
 from actsmith.surgery.probe import probe
-from actsmith.tasks.task import Task, WatchConfig
+from actsmith.surgery.signal import signal
+from actsmith.tasks.adaptive import EntropyWatch
+from actsmith.tasks.task import Task, WatchConfig, start_of_model
 from actsmith.training.checkpoint import Checkpoint
 from actsmith.training.choose import Choice, choose
 from actsmith.training.fit import Fit, fit
 from actsmith.training.problem import Metric, Problem
-from actsmith.training.runtime import Runtime
+from actsmith.training.runtime import Device, Precision, Runtime
 from actsmith.trials.trial import Outcome, Trial, digest
 
 __all__ = ["FitRunner", "Once", "Place", "Runner"]
 
 Once = Callable[[str, Callable[[], Any]], Any]
 """Takes a name and a measurement; the first one holds for the whole run (`RunFolder.once`)."""
+WEIGHT, SAMPLES = 1e-2, 1024
+"""Of the entropy descent that finds a shape beside the task's loss."""
+LBFGS = 25
+"""Evaluations in one step of L-BFGS, about."""
 TOGETHER = 16
 """Nets in a stack, at most: more gain nothing."""
 PROBED = 2048
@@ -57,12 +65,19 @@ class Runner(Protocol):
         name, metric: of the task.
         context: a digest of all that decides outcomes beside a trial's own content.
         rates: the grid of learning rates, unless others are asked for.
+        usual: name or text of the activation that the network has without us.
+        descends: whether trials of stage "shape" move their activation by entropy descent, too.
     """
 
     name: str
     metric: Metric
     context: str
     rates: tuple[float, ...]
+    usual: str
+    descends: bool
+
+    def remember(self, once: Once) -> None:
+        """Keep what is measured there from now on."""
 
     def groups(self, round_: Sequence[Trial]) -> list[list[Trial]]:
         """A round of trials as the groups that are trained together; a function of the whole round alone."""
@@ -73,6 +88,26 @@ class Runner(Protocol):
         Raises:
             actsmith.training.fit.Stopped: the place's deadline passed; what was done is kept for the next call.
         """
+
+    def config(self) -> dict[str, Any]:
+        """Plain JSON values that say what is trained."""
+
+    def cost(self, formula: Formula) -> float | None:
+        """Seconds of one training, whole, as far as can be told without one."""
+
+    def silent(self, formula: Formula) -> str | None:
+        """Why the network carries no signal with this activation, by one batch through it; None where it does."""
+
+    def start(self, formula: Formula) -> Start | str:
+        """Where training starts with this activation, or a sentence on it."""
+
+    def maker(self, folder: Path) -> Callable[[], Runner]:
+        """Makes another such runner, in another process; `folder` is the run's, where what was measured is read."""
+
+
+def _measured_now(name: str, measure: Callable[[], Any]) -> Any:
+    """Keeps nothing."""
+    return measure()
 
 
 class FitRunner:
@@ -91,12 +126,19 @@ class FitRunner:
         task: Task,
         problem: Problem,
         runtime: Runtime,
-        once: Once = lambda name, measure: measure(),
+        once: Once = _measured_now,
         watch: WatchConfig | None = None,
     ) -> None:
         self.task, self.problem, self.runtime, self.once, self.watch = task, problem, runtime, once, watch
-        self.name, self.metric, self.rates = task.name, task.metric, task.rates
+        self.name, self.metric, self.rates, self.usual = task.name, task.metric, task.rates, task.start
         self.context = digest([task.to_dict(), problem.fingerprint])
+        self.data: Path | None = None
+
+    descends = True
+
+    def remember(self, once: Once) -> None:
+        """See `Runner`."""
+        self.once = once
 
     def groups(self, round_: Sequence[Trial]) -> list[list[Trial]]:
         """Stacks of trials that differ in rate and seed alone, or each trial by itself."""
@@ -137,6 +179,8 @@ class FitRunner:
 
     def watching(self, trial: Trial) -> WatchConfig | None:
         """What looks on at a trial."""
+        if trial.stage == "shape":
+            return EntropyWatch(weight=WEIGHT, samples=SAMPLES)
         return self.watch if trial.test or getattr(self.watch, "acts", False) else None
 
     def run(self, group: Sequence[Trial], place: Place) -> list[Outcome]:
@@ -175,6 +219,63 @@ class FitRunner:
         except ActsmithError:  # diverged or dead
             return {}
         return {path: law.to_dict() for path, law in found.items()}
+
+    def config(self) -> dict[str, Any]:
+        """See `Runner`."""
+        return {"task": self.task.to_dict(), "data": self.problem.fingerprint}
+
+    def cost(self, formula: Formula) -> float:
+        """See `Runner`: the steps and the scoring, measured once."""
+
+        def measure() -> float:
+            recipe, problem = self.task.recipe, self.problem
+            step = min(self.choice(formula, TOGETHER).seconds.values())
+            began = time.perf_counter()
+            with torch.no_grad():
+                problem.score(self.models(formula, [0])[0].to(self.runtime.device).eval(), "validation")
+            scoring = time.perf_counter() - began
+            steps = recipe.epochs * max(problem.size // min(recipe.batch, problem.size), 1) + LBFGS * recipe.lbfgs
+            return step * steps + scoring
+
+        return float(self.once(f"{self.name}: cost", measure))
+
+    def silent(self, formula: Formula) -> str | None:
+        """See `Runner`."""
+        try:
+            model = self.models(formula, [0])[0]
+        except ActsmithError as error:
+            return str(error)
+        batch = self.problem.example(min(self.task.recipe.batch, 128), torch.device("cpu"))
+        return signal(model, batch, self.problem.loss).reason
+
+    def start(self, formula: Formula) -> Start | str:
+        """See `Runner`."""
+        return start_of_model(self.task.model, formula) or "The network drew its own start, whatever the activation."
+
+    def maker(self, folder: Path) -> Callable[[], FitRunner]:
+        """See `Runner`."""
+        precision = str(self.runtime.accelerator.mixed_precision)
+        kind = "cpu" if self.runtime.device.type == "cpu" else "auto"
+        return partial(_made, self.task, self.data, kind, precision, folder)
+
+    @classmethod
+    def opened(
+        cls, task: Task, data: Path | None = None, runtime: Runtime | None = None, once: Once = _measured_now
+    ) -> FitRunner:
+        """One whose data are loaded now."""
+        found = cls(task, task.problem.load(data), runtime or Runtime.create(), once)
+        found.data = data
+        return found
+
+
+def _made(task: Task, data: Path | None, device: Device, precision: Precision, folder: Path) -> FitRunner:
+    """A runner of a worker process, which measures nothing that was measured already."""
+
+    def once(name: str, measure: Callable[[], Any]) -> Any:
+        known = read_json(folder / "measured.json") if (folder / "measured.json").is_file() else {}
+        return known[name] if name in known else measure()
+
+    return FitRunner.opened(task, data, Runtime.create(device, precision), once)
 
 
 def _outcome(trial: Trial, found: Fit, seconds: float, mode: str) -> Outcome:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from actsmith.errors import ActsmithError
 
-__all__ = ["Interval", "effect_size", "holm", "interval", "paired_difference", "paired_p"]
+__all__ = ["Interval", "effect_size", "holm", "interval", "paired_difference", "paired_p", "share_interval"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,31 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     mean = float(x.mean())
     half = float(stats.t.ppf((1 + confidence) / 2, x.size - 1)) * float(x.std(ddof=1)) / sqrt(x.size)
     return Interval(mean, mean - half, mean + half, int(x.size))
+
+
+CERTAIN = 1e-6
+"""Shares this close to 0 or 1 count as that far from them, so that they have a logit."""
+
+
+def share_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """The mean of numbers in [0, 1] with a t-interval of their logits, which stays in [0, 1].
+
+    Raises:
+        ActsmithError: as `interval`, or a number outside of [0, 1].
+
+    Example:
+        >>> found = share_interval([0.99, 1.0, 0.98])
+        >>> 0.98 < found.mean < found.high <= 1.0
+        True
+    """
+    x = np.asarray(values, dtype=np.float64)
+    if x.size and not ((x >= 0) & (x <= 1)).all():
+        raise ActsmithError(f"interval: got {x.tolist()[:5]}; expected shares from 0 to 1")
+    inner = interval(special.logit(np.clip(x, CERTAIN, 1 - CERTAIN)).tolist(), confidence)
+    mean, low, high = float(x.mean()), float(special.expit(inner.low)), float(special.expit(inner.high))
+    if inner.low == inner.high:
+        return Interval(mean, mean, mean, inner.count)
+    return Interval(mean, min(low, mean), max(high, mean), inner.count)
 
 
 def paired_difference(values: Sequence[float], reference: Sequence[float], confidence: float = 0.95) -> Interval:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from actsmith.training.problem import Metric, Split
-from actsmith.trials.statistics import Interval, effect_size, holm, interval, paired_difference, paired_p
+from actsmith.trials.statistics import (
+    Interval,
+    effect_size,
+    holm,
+    interval,
+    paired_difference,
+    paired_p,
+    share_interval,
+)
 from actsmith.trials.trial import Outcome
 from actsmith.trials.verdict import Verdict, verdict
 
@@ -58,6 +67,7 @@ class Table:
         reference: what differences are taken to.
         rows: best first, diverged ones last.
         note: a sentence on how.
+        labels: what tells it from others that are read with it.
     """
 
     name: str
@@ -66,6 +76,7 @@ class Table:
     reference: str
     rows: tuple[Row, ...]
     note: str = ""
+    labels: Mapping[str, Any] = field(default_factory=dict)
 
     def row(self, name: str) -> Row:
         """The row of one activation; KeyError where there is none."""
@@ -123,7 +134,7 @@ def _row(
     rates: Sequence[float],
 ) -> Row:
     mine = metric.transformed(raw)
-    found = interval(mine) if mine is not None else None
+    found = (share_interval if metric.share else interval)(mine) if mine is not None else None
     pair = paired_difference(mine, base) if mine is not None and base is not None else None
     effect = effect_size(mine, base) if mine is not None and base is not None else None
     ends = [None, None, None] if found is None else [found.mean, found.low, found.high]

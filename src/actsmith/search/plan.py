@@ -1,0 +1,90 @@
+"""What a budget buys: a pure function of what one training costs, decided once and kept for the whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+__all__ = ["Plan", "planned"]
+
+TUNING_SEEDS = (1000, 1001, 1002, 1003)
+"""Other seeds than the scored ones, 0, 1, ...: what tunes does not judge."""
+STEPS = ((4, 1.0, 12), (2, 0.5, 8), (1, 0.5, 6), (1, 0.3, 4))
+"""Tuning seeds, share of the scored seeds, activations beside the start: from generous to scant."""
+EXAMPLES = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125)
+FEWEST = 3
+"""Scored seeds, at least."""
+USED = 0.85
+"""Share of the budget that is planned for."""
+CONFIRMING = 0.4
+"""Share of the budget that is kept for confirmation."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a search spends its budget.
+
+    Attributes:
+        tuning_seeds: with which every rate of every activation is tried.
+        seeds: of the confirmation, at most.
+        activations: that are tuned beside the start, at most; None for all.
+        finalists: candidates or known functions that are confirmed, at most, beside the start and the best known one.
+        examples: the share of the training examples that every training sees.
+        cost: seconds of one training at this share, as it was measured; None where that was not needed.
+    """
+
+    tuning_seeds: tuple[int, ...]
+    seeds: tuple[int, ...]
+    activations: int | None
+    finalists: int
+    examples: float
+    cost: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Plan:
+        """The inverse of `to_dict`."""
+        own = {f.name: values[f.name] for f in fields(cls)}
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in own.items()})
+
+    def trainings(self, rates: int) -> int:
+        """How many that are, with so many rates for each activation."""
+        tuned = rates * len(self.tuning_seeds) * (1 + (self.activations or 0))
+        return tuned + len(self.seeds) * (self.finalists + 2)
+
+
+def planned(budget: float | None, cost: float | None, rates: int, seeds: int, workers: int = 1) -> Plan:
+    """The most generous plan that fits, on fewer examples where none does.
+
+    Args:
+        budget: seconds; None for as long as it takes.
+        cost: seconds of one training on all examples.
+        rates: learning rates that are tried for each activation.
+        seeds: of the confirmation, as asked for.
+        workers: trainings that run at the same time.
+
+    Example:
+        >>> planned(None, None, rates=4, seeds=10).activations is None
+        True
+        >>> plan = planned(600.0, 60.0, rates=4, seeds=10)
+        >>> plan.examples, len(plan.tuning_seeds), len(plan.seeds)
+        (0.125, 1, 3)
+    """
+    if budget is None or cost is None:
+        return Plan(TUNING_SEEDS, tuple(range(seeds)), None, 3, 1.0, cost)
+    found: Plan | None = None
+    for examples in EXAMPLES:
+        for tuning, share, activations in STEPS:
+            scored = max(round(share * seeds), min(FEWEST, seeds))
+            finalists = 3 if activations > 6 else 1
+            found = Plan(
+                TUNING_SEEDS[:tuning], tuple(range(scored)), activations, finalists, examples, cost * examples
+            )  # fmt: skip
+            if found.trainings(rates) * cost * examples <= USED * budget * workers:
+                return found
+    assert found is not None
+    return found

@@ -1,0 +1,274 @@
+"""The stages of a search, one after another; what was done is read from the folder where it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from actsmith.errors import ActsmithError
+from actsmith.files import write_atomically
+from actsmith.formula.formula import Formula
+from actsmith.search.candidates import Candidate, Dropped, derive, filter_candidates, laws_to_try
+from actsmith.search.conclude import Conclusion, Confirmed, conclude, confirmed, front, rows
+from actsmith.search.export import to_torch_source
+from actsmith.search.plan import Plan, planned
+from actsmith.search.result import SearchResult
+from actsmith.search.trained_shape import shape_formula, shapes_of
+from actsmith.theory.fit import fit_mixture
+from actsmith.theory.laws import Empirical
+from actsmith.trials.policy import TuneThenScore
+from actsmith.trials.session import Session
+from actsmith.trials.trial import Trial
+
+__all__ = ["Stages"]
+
+
+class Stages:
+    """One search as it goes.
+
+    Args:
+        session: what it works with.
+        first: the start.
+        arms: known functions and the user's own, each function once.
+        same: name -> the same function under other names.
+        rates: the grid.
+        seeds: of the confirmation, as asked for.
+        budget: seconds, None for as long as it takes.
+        workers: trainings at the same time.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        first: Candidate,
+        arms: Sequence[Candidate],
+        same: dict[str, list[Formula]],
+        rates: tuple[float, ...],
+        seeds: int,
+        budget: float | None,
+        workers: int,
+    ) -> None:
+        self.session, self.runner, self.folder, self.place = session, session.runner, session.folder, session.place
+        self.first, self.arms, self.same = first, list(arms), same
+        self.rates, self.seeds, self.budget, self.workers = rates, seeds, budget, workers
+
+    def all(self, most: int) -> SearchResult:
+        self.plan = self._planned()
+        start = self.first.formula
+        self._train([self.policy.tuning(start)], "look", f"{start.name}: rates")
+        arms, dropped = self._candidates(most)
+        skipped = self._explore(arms)
+        finalists, best_known = self._finalists([a for a in arms if a.formula.name not in skipped])
+        self._confirm([start, *finalists])
+        return self._concluded(arms, dropped, skipped, finalists, best_known)
+
+    @property
+    def policy(self) -> TuneThenScore:
+        """The rules that every activation is tried by."""
+        return TuneThenScore(
+            self.runner.name, self.runner.context, self.runner.metric, self.rates, self.plan.seeds,
+            self.plan.tuning_seeds, examples=self.plan.examples, look=self.first.formula.name,
+        )  # fmt: skip
+
+    # --------------------------------------------------------------------------------------------------------- plan
+
+    def _planned(self) -> Plan:
+        """Decided once: of a task from a few measured steps, of a user's own loop from its first training."""
+
+        def decide() -> Any:
+            cost = None
+            if self.budget is not None:
+                self.session.progress("look", 0, 1, "measuring what a training costs")
+                cost = self.runner.cost(self.first.formula) or self._first_training()
+            return planned(self.budget, cost, len(self.rates), self.seeds, self.workers).to_dict()
+
+        return Plan.from_dict(self.folder.once("plan", decide))
+
+    def _first_training(self) -> float:
+        """Seconds of the start's first training, at its own rate."""
+        self.plan = planned(None, None, len(self.rates), self.seeds)
+        rate = min(self.rates, key=lambda r: abs(r - 1.0))
+        trial = next(t for t in self.policy.tuning(self.first.formula) if t.rate == rate)
+        self._train([(trial,)], "look", f"{trial.formula.name}: first training")
+        outcome = self.session.history.get(trial.key)
+        if outcome is None:
+            raise ActsmithError("search: the budget ended before the first training did; give more, or a shorter one")
+        if outcome.reason is not None:
+            raise ActsmithError(f"search: the first training failed: {outcome.reason}; see {self.folder.path}/failures")
+        return outcome.seconds
+
+    # ----------------------------------------------------------------------------------------------------- trainings
+
+    def _train(self, rounds: Sequence[Sequence[Trial]], stage: str, message: str) -> None:
+        self.session.train(rounds, stage, message, self._leader)
+
+    def _leader(self) -> str:
+        """Who leads so far, by validation."""
+        best, name = -float("inf"), ""
+        seen = {o.name: o.trial.formula for o in self.session.history.values() if o.trial.stage in ("look", "tune")}
+        for each, formula in seen.items():
+            merit = self._merit(formula)
+            if merit is not None and merit > best:
+                best, name = merit, each
+        return f"; {name} leads" if name else ""
+
+    def _merit(self, formula: Formula) -> float | None:
+        """Merit on the validation split at the tuned rate; None before that is known."""
+        policy, history = self.policy, self.session.history
+        rate = policy.rate(formula, history)
+        if rate is None:
+            return None
+        trials = policy.tuning(formula) or policy.scoring(formula, history)
+        own = [history[t.key] for t in trials if t.rate == rate and t.key in history]
+        return policy.metric.merit([o.score(policy.metric) for o in own]) if own else None
+
+    # ---------------------------------------------------------------------------------------------------- candidates
+
+    def _laws(self) -> dict[str, Empirical]:
+        """Path -> law of the pre-activations in the start's network, at its best rate."""
+        saved = self.folder.read("probe.json")
+        if saved is None:
+            policy, history = self.policy, self.session.history
+            rate = policy.rate(self.first.formula, history)
+            looks = [history[t.key] for t in policy.tuning(self.first.formula) if t.key in history and t.rate == rate]
+            found = looks[0].details.get("laws", {}) if looks else {}
+            laws = {path: Empirical.from_dict(law) for path, law in found.items()}
+            layers = {path: {"law": law.to_dict(), "fit": _fit_dict(law)} for path, law in laws.items()}
+            reason = None if laws else "no law could be measured: the network diverged, is dead, or was not reached"
+            saved = {"activation": self.first.formula.name, "rate": rate, "reason": reason, "layers": layers}
+            self.folder.write("probe.json", saved)
+        return {path: Empirical.from_dict(entry["law"]) for path, entry in saved["layers"].items()}
+
+    def _candidates(self, most: int) -> tuple[list[Candidate], list[Dropped]]:
+        """All activations beside the start in the order in which they are tried, and what was left out."""
+        saved = self.folder.read("candidates.json")
+        if saved is None:
+            saved = self._derived(most)
+            if not self.place.passed():
+                self.folder.write("candidates.json", saved)
+        kept = [Candidate(Formula.from_dict(c), "candidate", c["origin"]) for c in saved["kept"]]
+        left_out = [(Candidate(Formula.from_dict(c), "candidate", c["origin"]), c["reason"]) for c in saved["dropped"]]
+        dropped = [Dropped(candidate, reason) for candidate, reason in left_out]
+        return _in_turn(self.arms, kept), dropped
+
+    def _derived(self, most: int) -> dict[str, Any]:
+        start, known = self.first, [self.first, *self.arms]
+        self.session.progress("derive", 0, 1, f"corrections of {start.formula.name}")
+        laws = laws_to_try(self._laws()) if most else {}
+        derived, notes = derive(start.formula, laws)
+        kept, dropped = filter_candidates(derived, known, most)
+        if most:
+            shaped, notes_of_shape = self._shaped()
+            more, refused = filter_candidates(shaped, [*known, *kept])
+            kept, dropped, notes = kept + more, dropped + refused, notes + notes_of_shape
+        carried = []
+        for candidate in kept:
+            reason = self.runner.silent(candidate.formula)
+            (carried.append(candidate) if reason is None else dropped.append(Dropped(candidate, reason)))
+        self.session.progress("derive", 1, 1, f"{len(carried)} candidates, {len(dropped)} left out")
+        return {
+            "laws": {label: law.to_dict() for label, law in laws.items()},
+            "kept": [{**c.formula.to_dict(), "origin": c.origin} for c in carried],
+            "dropped": [
+                {**d.candidate.formula.to_dict(), "origin": d.candidate.origin, "reason": d.reason} for d in dropped
+            ],
+            "notes": notes,
+        }
+
+    def _shaped(self) -> tuple[list[Candidate], list[str]]:
+        """What training makes of the start activation, read back; trained once, at the start's own rate."""
+        policy, start, history = self.policy, self.first.formula, self.session.history
+        rate, shape = policy.rate(start, history), shape_formula(start)
+        if rate is None or not self.runner.descends:
+            return [], []
+        own = {"examples": self.plan.examples, "context": policy.context}
+        trials = [Trial(policy.task, shape, "shape", rate, seed, **own) for seed in policy.tuning_seeds]
+        self._train([trials], "derive", f"the shape that training gives {start.name}")
+        trained = [history[t.key] for t in trials if t.key in self.session.history]
+        return shapes_of(start, shape, trained)
+
+    # ---------------------------------------------------------------------------------------- explore and confirm
+
+    def _explore(self, arms: Sequence[Candidate]) -> set[str]:
+        """Tune the activations in turn, while there is budget; names of those that are not tuned."""
+        chosen = arms if self.plan.activations is None else arms[: self.plan.activations]
+        policy = self.policy
+        self._train([policy.tuning(a.formula) for a in chosen], "explore", "known functions and candidates")
+        history = self.session.history
+        return {a.formula.name for a in arms if policy.rate(a.formula, history) is None}
+
+    def _finalists(self, arms: Sequence[Candidate]) -> tuple[list[Formula], str | None]:
+        """The best by validation, and the best known function, which is among them; not the start."""
+        ranked = sorted(arms, key=lambda a: (-(self._merit(a.formula) or -float("inf")), a.formula.name))
+        ranked = [a for a in ranked if (m := self._merit(a.formula)) is not None and m > -float("inf")]
+        best_known = next((a for a in ranked if a.kind == "known"), None)
+        chosen = ranked[: self.plan.finalists]
+        if best_known is not None and best_known not in chosen:
+            chosen.append(best_known)
+        return [a.formula for a in chosen], None if best_known is None else best_known.formula.name
+
+    def _confirm(self, formulas: Sequence[Formula]) -> None:
+        """Fresh seeds for all of them; one at a time they go seed by seed, so that a stop leaves whole pairs."""
+        rounds = [list(self.policy.scoring(f, self.session.history)) for f in formulas]
+        if all(len(group) == 1 for round_ in rounds for group in self.runner.groups(round_)):
+            rounds = [[trial] for pair in zip(*rounds, strict=False) for trial in pair]
+        self._train(rounds, "confirm", f"{len(formulas)} activations, {len(self.plan.seeds)} seeds")
+
+    # --------------------------------------------------------------------------------------------------------- end
+
+    def _concluded(
+        self,
+        arms: Sequence[Candidate],
+        dropped: Sequence[Dropped],
+        skipped: set[str],
+        finalists: Sequence[Formula],
+        best_known: str | None,
+    ) -> SearchResult:
+        history, policy = self.session.history, self.policy
+        start = self.first.formula
+        found = confirmed(history, policy, start, finalists) if finalists else []
+        command = f"actsmith search --resume {self.folder.path}"
+        conclusion = conclude(
+            found, start.name, self.runner.metric, len(history), go_on=f"`{command} --budget TIME`", known=best_known
+        )
+        table = rows(history, policy, [self.first, *arms], found, self.same)
+        best = next(a.formula for a in (self.first, *arms) if a.formula.name == conclusion.recommended)
+        metric = self.runner.metric
+        quick = front(table, metric)
+        board = {
+            "task": self.runner.name, "start": start.name, "metric": metric.name, "better": metric.better,
+            "log": metric.log, "rows": table, "conclusion": conclusion.sentence, "kind": conclusion.kind,
+            "recommended": conclusion.recommended, "front": quick, "trainings": len(history),
+            "plan": self.plan.to_dict(), "skipped": sorted(skipped), "command": command,
+        }  # fmt: skip
+        self.folder.write("leaderboard.json", board)
+        self._export(best, conclusion, next((c for c in found if c.name == best.name), None))
+        return SearchResult(
+            self.folder.path, self.runner.name, start.name, tuple(table), conclusion.sentence, best, tuple(quick),
+            tuple(dropped), tuple(sorted(skipped)),
+        )  # fmt: skip
+
+    def _export(self, best: Formula, conclusion: Conclusion, one: Confirmed | None) -> None:
+        metric = self.runner.metric
+        comments = [conclusion.sentence]
+        if one is not None and one.score is not None:
+            comments.append(
+                f"Task {self.runner.name}: test {metric.name} {one.score.mean:.4g}, 95 % interval {one.score.low:.4g} "
+                f"to {one.score.high:.4g}, {one.score.count} seeds."
+            )
+        source = to_torch_source(best, "BestActivation", comments, start=self.runner.start(best))
+        write_atomically(self.folder.path / "best.py", source)
+
+
+def _in_turn(known: Sequence[Candidate], candidates: Sequence[Candidate]) -> list[Candidate]:
+    """One of each in turn, so that a short budget has seen both."""
+    found: list[Candidate] = []
+    for i in range(max(len(known), len(candidates))):
+        found += [*known[i : i + 1], *candidates[i : i + 1]]
+    return found
+
+
+def _fit_dict(law: Empirical) -> dict[str, Any]:
+    fit = fit_mixture(law)
+    return {"law": fit.law.to_dict(), "distance": fit.distance}

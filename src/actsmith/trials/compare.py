@@ -1,0 +1,148 @@
+"""Activations against each other, without a search: a table with paired seeds and intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from actsmith.errors import ActsmithError
+from actsmith.formula.catalogue import FormulaLike, resolve
+from actsmith.tasks.task import Task
+from actsmith.training.problem import Metric
+from actsmith.trials.folder import next_folder
+from actsmith.trials.policy import TuneThenScore
+from actsmith.trials.session import Progress, session, silent
+from actsmith.trials.setup import duration, runner_of
+from actsmith.trials.tables import Table, contest, table
+from actsmith.trials.trial import History
+
+__all__ = ["Comparison", "compare"]
+
+TUNING_SEEDS = (1000, 1001, 1002, 1003)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A finished comparison.
+
+    Attributes:
+        folder: the run folder.
+        table: the rows, best first by the test split, with intervals and differences to the first formula.
+        conclusion: one sentence.
+    """
+
+    folder: Path
+    table: Table
+    conclusion: str
+
+    def __str__(self) -> str:
+        reference = self.table.reference
+        lines = [f"{'activation':24}  {self.table.metric.name:>12}  95 % interval           minus {reference} (paired)"]
+        for r in self.table.rows:
+            if r.mean is None:
+                lines.append(f"{r.name:24}  {'diverged':>12}  ({r.diverged} of {len(r.values)})")
+                continue
+            line = f"{r.name:24}  {r.mean:12.5g}  [{r.low:.5g}, {r.high:.5g}]"
+            if r.difference is not None:
+                line += f"    {r.difference:+.4g} [{r.difference_low:+.4g}, {r.difference_high:+.4g}], p {r.p:.2g}"
+            lines.append(line)
+        return "\n".join([*lines, "", self.conclusion])
+
+
+def compare(
+    task: str | Task | Callable[[], Any],
+    formulas: Sequence[FormulaLike],
+    train: Callable[..., Any] | str | None = None,
+    *,
+    seeds: int = 10,
+    tuning_seeds: int = 4,
+    rates: Sequence[float] | None = None,
+    metric: str | None = None,
+    better: Literal["higher", "lower"] = "higher",
+    test: Callable[[Any], Any] | None = None,
+    example: Any = None,
+    start: FormulaLike | None = None,
+    workers: int = 1,
+    trial_timeout: float | str | None = None,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    device: Literal["auto", "cpu"] = "auto",
+    precision: Literal["no", "bf16", "fp16"] = "no",
+    progress: Progress | None = None,
+    options: dict[str, Any] | None = None,
+) -> Comparison:
+    """Train every formula under the same rules: its rate tuned on the validation split, then paired seeds on the test
+    split. Differences are to the first one.
+
+    Args:
+        task, train, metric, better, test, example, start, workers, trial_timeout, data, device, precision: as
+            `actsmith.search` takes them.
+        formulas: two or more.
+        seeds, tuning_seeds: for the scores, and to choose each formula's rate.
+        rates: the grid; of your own loop, factors on its own rate.
+        out, resume: the run folder, and whether to go on with what is there; runs/compare-<task>-<number> by default.
+        progress: called with (stage, done, total, message).
+        options: of `timm:` and `hf:` tasks, see `actsmith.tasks.named.find_task`.
+
+    Raises:
+        ActsmithError: a request that cannot be met; says what, got, expected.
+    """
+    activations = [resolve(f) for f in ([formulas] if isinstance(formulas, str) else formulas)]
+    if len(activations) < 2 or len({f.name for f in activations}) != len(activations):
+        raise ActsmithError(
+            f"compare: got {[f.name for f in activations]}; expected two formulas or more, all different"
+        )
+    if seeds < 2 or not 1 <= tuning_seeds <= len(TUNING_SEEDS):
+        raise ActsmithError(f"compare: got seeds={seeds}, tuning_seeds={tuning_seeds}; expected 2 or more, and 1 to 4")
+    timeout = duration(trial_timeout, "trial_timeout")
+    runner = runner_of(
+        task, train, metric=metric, better=better, start=start, test=test, example=example, data=data, device=device,
+        precision=precision, options=options,
+    )  # fmt: skip
+    policy = TuneThenScore(
+        runner.name, runner.context, runner.metric, tuple(rates) if rates is not None else runner.rates,
+        tuple(range(seeds)), TUNING_SEEDS[:tuning_seeds],
+    )  # fmt: skip
+    config = {
+        "format": 3, "kind": "compare", **runner.config(), "formulas": [f.to_dict() for f in activations],
+        "seeds": seeds, "tuning_seeds": tuning_seeds, "rates": list(policy.rates),
+    }  # fmt: skip
+    slug = "".join(c if c.isalnum() or c in "-_" else "-" for c in f"compare-{runner.name}")[:60]
+    path = Path(out).expanduser() if out is not None else next_folder(Path("runs"), slug)
+    with session(
+        runner, path, config, resume=resume, workers=workers, timeout=timeout, progress=progress or silent
+    ) as run:
+        run.train([policy.tuning(f) for f in activations], "tune", f"{len(policy.rates)} rates each")
+        run.train([policy.scoring(f, run.history) for f in activations], "score", f"{seeds} seeds each")
+        found = _table(run.history, policy, [f.name for f in activations])
+        result = Comparison(path, found, _conclusion(found, runner.metric))
+        run.folder.write("comparison.json", {"table": _plain(found), "conclusion": result.conclusion})
+        return result
+
+
+def _table(history: History, policy: TuneThenScore, names: Sequence[str]) -> Table:
+    outcomes = {name: history.of(policy.task, name, "score") for name in names}
+    return table(
+        outcomes, policy.metric, reference=names[0], rates=policy.rates, name=policy.task,
+        title=f"{policy.task}: {', '.join(names)}",
+    )  # fmt: skip
+
+
+def _plain(found: Table) -> dict[str, Any]:
+    return {**vars(found), "metric": vars(found.metric), "rows": [vars(row) for row in found.rows]}
+
+
+def _conclusion(found: Table, metric: Metric) -> str:
+    reference = found.reference
+    duels = contest([(found, row.name, reference) for row in found.rows if row.name != reference])
+    count = len(found.rows[0].values)
+    said = []
+    for verdict, words in (("better", "better than"), ("worse", "worse than"), ("open", "not told apart from")):
+        names = [duel.name for duel in duels if duel.verdict == verdict]
+        if names:
+            said.append(f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} {words} {reference}")
+    way = "higher" if metric.better == "higher" else "lower"
+    return f"{'; '.join(said)} ({metric.name}, {way} is better, {count} paired seeds, Holm-corrected p < 0.05)."

@@ -1,0 +1,93 @@
+"""Trials as they run: a runner, a folder that keeps what came out, a pool of hands, and a deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actsmith.trials.folder import RunFolder
+from actsmith.trials.pool import Pool
+from actsmith.trials.runner import Place, Runner
+from actsmith.trials.setup import pool_of
+from actsmith.trials.trial import History, Trial
+
+__all__ = ["Progress", "Session", "session", "silent"]
+
+Progress = Callable[[str, int, int, str], None]
+
+
+def silent(stage: str, done: int, total: int, message: str) -> None:
+    """Progress that nobody sees."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a search or a comparison works with.
+
+    Attributes:
+        runner, folder, pool: who trains, what is kept, with how many hands.
+        place: the folder's path and the deadline.
+        progress: called with (stage, done, total, message).
+    """
+
+    runner: Runner
+    folder: RunFolder
+    pool: Pool
+    place: Place
+    progress: Progress
+
+    @property
+    def history(self) -> History:
+        """All that was tried."""
+        return self.folder.all()
+
+    def train(
+        self, rounds: Sequence[Sequence[Trial]], stage: str, message: str, leader: Callable[[], str] = lambda: ""
+    ) -> None:
+        """Train what these rounds hold and the folder does not; stops at the deadline.
+
+        Args:
+            rounds: whole ones: what is stacked together depends on the round, not on what is left of it.
+            stage, message: for the progress.
+            leader: what the progress says after each group.
+        """
+        groups = [group for round_ in rounds for group in self.runner.groups(round_)]
+        left = [group for group in groups if any(trial.key not in self.history for trial in group)]
+        done = len(groups) - len(left)
+        self.progress(stage, done, len(groups), message)
+        for outcomes in self.pool.run(self._until_the_deadline(left), self.place):
+            self.folder.put(outcomes)
+            done += 1
+            self.progress(stage, done, len(groups), f"{outcomes[0].name}{leader()}")
+
+    def _until_the_deadline(self, groups: Sequence[Sequence[Trial]]) -> Iterator[Sequence[Trial]]:
+        for group in groups:
+            if self.place.passed():
+                return
+            yield group
+
+
+@contextmanager
+def session(
+    runner: Runner,
+    path: Path,
+    config: dict[str, Any],
+    *,
+    resume: bool = False,
+    workers: int = 1,
+    timeout: float | None = None,
+    deadline: float | None = None,
+    progress: Progress = silent,
+) -> Iterator[Session]:
+    """Open the folder and the pool.
+
+    Raises:
+        ActsmithError: the folder is in use, or holds another run; `resume`, and it holds none.
+    """
+    with RunFolder(path, config, resume=resume, must_exist=resume) as folder:
+        runner.remember(folder.once)
+        with pool_of(runner, path, workers, timeout) as pool:
+            yield Session(runner, folder, pool, Place(path, deadline), progress)

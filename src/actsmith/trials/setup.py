@@ -1,0 +1,83 @@
+"""From what a user asks for to what runs it: the same for `search` and `compare`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from actsmith.errors import ActsmithError
+from actsmith.formula.catalogue import FormulaLike
+from actsmith.tasks.named import find_task
+from actsmith.tasks.task import Task
+from actsmith.training.problem import Metric
+from actsmith.training.runtime import Device, Precision, Runtime
+from actsmith.trials.pool import Here, Pool, Processes
+from actsmith.trials.runner import FitRunner, Runner
+from actsmith.trials.script import ScriptRunner
+
+__all__ = ["duration", "pool_of", "runner_of"]
+
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def duration(value: float | str | None, where: str) -> float | None:
+    """Seconds of a number of them, or of a time such as 90s, 10m, 2h or 1d; None stays None.
+
+    Raises:
+        ActsmithError: it is none, or not positive.
+
+    Example:
+        >>> duration("1.5h", "budget")
+        5400.0
+    """
+    if value is None:
+        return None
+    try:
+        scale = UNITS.get(value[-1:]) if isinstance(value, str) else None
+        seconds = float(value if scale is None else value[:-1]) * (scale or 1.0)
+    except (ValueError, TypeError):
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ActsmithError(f"{where}: got {value!r}; expected a time such as 90s, 10m or 2h, or seconds")
+    return seconds
+
+
+def runner_of(
+    task: str | Task | Callable[[], Any],
+    train: Callable[..., Any] | str | None,
+    *,
+    metric: str | None,
+    better: Literal["higher", "lower"],
+    start: FormulaLike | None,
+    test: Callable[[Any], Any] | None,
+    example: Any,
+    data: str | Path | None,
+    device: Device,
+    precision: Precision,
+    options: dict[str, Any] | None = None,
+) -> Runner:
+    """What trains: the engine on a task, or the user's own loop.
+
+    Raises:
+        ActsmithError: a task that is none, a loop without a metric.
+    """
+    if train is None:
+        if callable(task) and not isinstance(task, Task):
+            raise ActsmithError("search: got a function that builds a network; expected your training loop beside it")
+        folder = None if data is None else Path(data).expanduser()
+        found = find_task(task, folder, **(options or {}))
+        return FitRunner.opened(found, folder, Runtime.create(device, precision))
+    if metric is None:
+        raise ActsmithError("search: got a training loop without metric; name the key of its result, as metric='val'")
+    return ScriptRunner(task, train, metric=Metric(metric, better), start=start, test=test, example=example)  # type: ignore[arg-type]
+
+
+def pool_of(runner: Runner, folder: Path, workers: int, timeout: float | None) -> Pool:
+    """This process for one worker on a task; worker processes for several, and for a user's own loop."""
+    if workers == 1 and timeout is None and isinstance(runner, FitRunner):
+        return Here(runner)
+    if isinstance(runner, ScriptRunner) and not runner.importable:
+        return Here(runner)
+    return Processes(runner.maker(folder), workers, timeout=timeout)
