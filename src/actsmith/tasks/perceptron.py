@@ -139,7 +139,8 @@ class _Perceptrons(nn.Module):
         self.layers = nn.ModuleList(_Linears(nets, a, b) for a, b in pairwise(one.fans))
         self.norms = nn.ModuleList(_BATCHED[config.norm](nets, config.width) for _ in range(config.depth))
         self.activations = nn.ModuleList(
-            Activation(one.formula, share="channel", channels=nets, channel_dim=0) for _ in range(config.depth)
+            Activation(_of_layer(f, one.formula), share="channel", channels=nets, channel_dim=0)
+            for f in one.activations
         )
         self.dropout = nn.Dropout(config.dropout)
 
@@ -150,6 +151,12 @@ class _Perceptrons(nn.Module):
             h = h + self.share * z if self.residual and i else z
         out: Tensor = self.layers[-1](h)
         return out.transpose(1, 2)
+
+
+def _of_layer(module: nn.Module, usual: Formula) -> Formula:
+    """The formula of one layer's activation, which may have been exchanged."""
+    assert isinstance(module, Activation)
+    return usual if module.formula.expr == usual.expr else module.formula
 
 
 class _Linears(nn.Module):
