@@ -19,7 +19,7 @@ from actsmith.surgery.recompute import gradients_kept, refuse_recomputed
 from actsmith.surgery.running import run_example, untouched
 from actsmith.surgery.sites import observing
 
-__all__ = ["MODES", "observe_example", "prove"]
+__all__ = ["MODES", "observe_example", "prove", "tensors_in"]
 
 MODES = {"train": True, "eval": False}
 
@@ -83,7 +83,7 @@ def _prove_backward(model: nn.Module, redirected: Sequence[Change], example: Any
     if not redirected or any(p._post_accumulate_grad_hooks for p in model.parameters()):
         return
     with untouched(model, training=True, grad=True), gradients_kept(model):
-        refuse_recomputed(model, redirected, _tensors(_run(model, example, "train")))
+        refuse_recomputed(model, redirected, tensors_in(_run(model, example, "train")))
 
 
 def _prove_without_mutation(model: nn.Module, mutating: Sequence[Change], example: Any) -> None:
@@ -98,7 +98,7 @@ def _prove_without_mutation(model: nn.Module, mutating: Sequence[Change], exampl
     def outputs(in_place: Sequence[Change]) -> list[Tensor]:
         forwards = [(c.module, _old_behind(c, c in in_place)) for c in mutating]
         with untouched(model, training=False), _forwards(forwards):
-            return [t.clone() for t in _tensors(_run(model, example, "eval"))]
+            return [t.clone() for t in tensors_in(_run(model, example, "eval"))]
 
     wanted = outputs(mutating)
     noise = _distance(wanted, outputs(mutating))
@@ -121,16 +121,16 @@ def _old_behind(change: Change, in_place: bool) -> Callable[[Tensor], Tensor]:
     return forward
 
 
-def _tensors(output: Any) -> list[Tensor]:
+def tensors_in(output: Any) -> list[Tensor]:
     """Those in a model's output: itself, or in nested dictionaries, lists, tuples and dataclasses."""
     if isinstance(output, Tensor):
         return [output]
     if isinstance(output, Mapping):
-        return [t for value in output.values() for t in _tensors(value)]
+        return [t for value in output.values() for t in tensors_in(value)]
     if isinstance(output, list | tuple):
-        return [t for value in output for t in _tensors(value)]
+        return [t for value in output for t in tensors_in(value)]
     if is_dataclass(output):
-        return [t for f in fields(output) for t in _tensors(getattr(output, f.name))]
+        return [t for f in fields(output) for t in tensors_in(getattr(output, f.name))]
     return []
 
 

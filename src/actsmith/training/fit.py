@@ -28,10 +28,12 @@ from actsmith.training.checkpoint import Checkpoint
 from actsmith.training.nets import Alone, SideBySide
 from actsmith.training.problem import Problem, Split
 from actsmith.training.recipe import Recipe, warm_cosine
-from actsmith.training.runtime import Runtime, mixed, seed_step, threads_for
+from actsmith.training.runtime import (
+    Runtime, generators_kept, mixed, peak_bytes, reset_peak, seed_step, threads_for
+)  # fmt: skip
 from actsmith.training.stack import joined, split
 
-__all__ = ["Fit", "Mode", "Stopped", "fit"]
+__all__ = ["Fit", "Mode", "Stopped", "fit", "learned"]
 
 Mode = Literal["alone", "own", "vmap"]
 """How several nets are trained: one after another, or stacked in one of the two forms of `training.stack`."""
@@ -151,7 +153,8 @@ def fit(
         chosen, own = [models[i] for i in turn], [seeds[i] for i in turn]
         width = getattr(chosen[0], "width", None)
         count = min(recipe.batch, problem.size)
-        with threads_for(None if width is None else len(turn) * count * int(width)):
+        threads = threads_for(None if width is None else len(turn) * count * int(width))
+        with threads, generators_kept(runtime.device):
             loop = _Loop(problem, chosen, seeds=own, rates=[rates[i] for i in turn], mode=mode, **shared)
             found += loop.run(test)
     return found
@@ -188,8 +191,7 @@ class _Loop:
         self.state = _State()
 
     def run(self, test: bool) -> list[Fit]:
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
+        reset_peak(self.device)
         try:
             saved = self.checkpoint.load() if self.checkpoint is not None else None
             if saved is not None:
@@ -211,7 +213,7 @@ class _Loop:
         loss = torch.stack(state.loss, 1)
         validation = self.score("validation")
         tested = self.score("test") if test else [None] * nets
-        learned = self.nets.gathered(_learned)
+        values = self.nets.gathered(learned)
         watched = [
             [record if self.hook is None else self.hook.of_net(record, i) for record in state.watched]
             for i in range(nets)
@@ -228,7 +230,7 @@ class _Loop:
                 curve=[(epoch, scores[i]) for epoch, scores in state.curve],
                 step_seconds=statistics.median(state.times) / nets,
                 peak_bytes=state.peak_bytes // nets,
-                parameters=learned[i],
+                parameters=values[i],
                 watched=watched[i],
             )
             for i in range(nets)
@@ -243,12 +245,14 @@ class _Loop:
         shares = (order[:, self.runtime.rank :: self.runtime.world] for order in orders)
         began = time.perf_counter()
         for batch in self.batches(shares):
-            with _Kept(self.nets.module) if state.step == 0 else nullcontext() as kept:
+            counted = state.step == 0 and self.device.type == "cpu"
+            with _Kept(self.nets.module) if counted else nullcontext() as kept:
                 losses = self.nets.losses(self.problem, batch)
             if kept is not None:
                 state.peak_bytes = kept.bytes
             self.descend(losses)
-            state.running.append(self.runtime.accelerator.reduce(losses.detach(), "mean"))
+            losses = losses.detach()
+            state.running.append(self.runtime.accelerator.reduce(losses, "mean") if self.runtime.world > 1 else losses)
             state.step += 1
             now = time.perf_counter()
             state.times.append(now - began)
@@ -263,11 +267,11 @@ class _Loop:
 
     def order(self, epoch: int) -> Tensor:
         """A permutation of the training examples for each net, (nets, size)."""
-        orders = []
-        for seed in self.seeds:
+        orders = {}
+        for seed in set(self.seeds):
             generator = torch.Generator().manual_seed(mixed(seed, 0, epoch))
-            orders.append(torch.randperm(self.size, generator=generator))
-        order = torch.stack(orders)
+            orders[seed] = torch.randperm(self.size, generator=generator)
+        order = torch.stack([orders[seed] for seed in self.seeds])
         return order if self.subset is None else self.subset[order]
 
     def batches(self, orders: Iterator[Tensor]) -> Iterator[Any]:
@@ -302,8 +306,7 @@ class _Loop:
 
     def end(self, epoch: int) -> None:
         state = self.state
-        if self.device.type == "cuda":
-            state.peak_bytes = torch.cuda.max_memory_allocated(self.device)
+        state.peak_bytes = max(state.peak_bytes, peak_bytes(self.device) or 0)
         state.loss.append(torch.stack(state.running).double().mean(0).cpu())
         state.running = []
         if self.recipe.score_every and (epoch + 1) % self.recipe.score_every == 0:
@@ -372,7 +375,7 @@ def _subset(size: int, share: float) -> Tensor:
     return drawn[: max(round(share * size), 1)]
 
 
-def _learned(model: nn.Module) -> dict[str, list[float]]:
+def learned(model: nn.Module) -> dict[str, list[float]]:
     """Module path and parameter name -> values of the activations' learned parameters."""
     return {
         f"{path}.{name}" if path else name: p.detach().double().flatten().tolist()
