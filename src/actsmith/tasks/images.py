@@ -67,9 +67,12 @@ class MemoryImages(ImageProblem):
         treatment: how many, and what is done to them.
         images: the three splits.
         mirror: whether a mirror image means the same.
+        classes: how many there are, where some may have no image.
     """
 
-    def __init__(self, treatment: Treatment, images: ImageSet, mirror: bool = False) -> None:
+    def __init__(
+        self, treatment: Treatment, images: ImageSet, mirror: bool = False, classes: int | None = None
+    ) -> None:
         super().__init__(treatment)
         self.mirror = mirror
         counts = (treatment.train, treatment.validation, treatment.test)
@@ -80,7 +83,7 @@ class MemoryImages(ImageProblem):
         self.train, self.splits = train, {"validation": validation, "test": test}
         pixels = train[0]
         side = treatment.size or pixels.shape[-1]
-        self.size, self.inputs, self.outputs = len(pixels), (pixels.shape[1], side, side), images.classes
+        self.size, self.inputs, self.outputs = len(pixels), (pixels.shape[1], side, side), classes or images.classes
         self.mean, self.std = _moments(pixels)
 
     @cached_property
