@@ -7,6 +7,7 @@ from actsmith.nn.entropy_descent import EntropyDescent, cosine
 from actsmith.nn.hermite import HermiteActivation, hermite_formula
 from actsmith.nn.init import InitReport, LayerInit, critical_init_
 from actsmith.nn.kan import KANLinear
+from actsmith.nn.lookup import LookupActivation
 from actsmith.nn.polynomial import polynomial_network
 from actsmith.nn.spline_activation import SplineActivation
 from actsmith.nn.start import KAIMING, Start, start_of
@@ -20,6 +21,7 @@ __all__ = [
     "InitReport",
     "KANLinear",
     "LayerInit",
+    "LookupActivation",
     "MRePU",
     "RePU",
     "SplineActivation",
