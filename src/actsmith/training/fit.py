@@ -28,9 +28,7 @@ from actsmith.training.checkpoint import Checkpoint
 from actsmith.training.nets import Alone, SideBySide
 from actsmith.training.problem import Problem, Split
 from actsmith.training.recipe import Recipe, warm_cosine
-from actsmith.training.runtime import (
-    Runtime, generators_kept, mixed, peak_bytes, reset_peak, seed_step, threads_for
-)  # fmt: skip
+from actsmith.training.runtime import Runtime, generators_kept, mixed, peak_bytes, reset_peak, seed_step, threads_for
 from actsmith.training.stack import joined, split
 
 __all__ = ["Fit", "Mode", "Stopped", "fit", "learned"]
@@ -251,8 +249,7 @@ class _Loop:
             if kept is not None:
                 state.peak_bytes = kept.bytes
             self.descend(losses)
-            losses = losses.detach()
-            state.running.append(self.runtime.accelerator.reduce(losses, "mean") if self.runtime.world > 1 else losses)
+            state.running.append(self.runtime.mean(losses.detach()))
             state.step += 1
             now = time.perf_counter()
             state.times.append(now - began)
@@ -299,7 +296,7 @@ class _Loop:
     def descend(self, losses: Tensor) -> None:
         step, total = self.state.step, self.recipe.epochs * self.steps
         factor = warm_cosine(step + 1, total, max(round(self.recipe.warm_up * total), 1))
-        self.runtime.accelerator.backward(losses.sum())
+        self.runtime.backward(losses.sum())
         if self.hook is not None:
             self.hook.before_step(step)
         self.nets.step(factor, self.recipe.clip)
@@ -323,7 +320,8 @@ class _Loop:
         )
         if saved is not None:
             optimiser.load_state_dict(saved["optimiser"])
-        state, accelerator = self.state, self.runtime.accelerator
+        state, runtime = self.state, self.runtime
+        self.nets.release()
         everything = torch.arange(self.problem.size) if self.subset is None else self.subset
         share = everything[self.runtime.rank :: self.runtime.world]
         self.nets.train()
@@ -332,9 +330,8 @@ class _Loop:
             seed_step(self.device, self.seeds[0], 2, 0, self.runtime.rank)
             optimiser.zero_grad()
             loss = self.problem.loss(model, self.problem.batch(share, self.device))
-            accelerator.backward(loss)
-            total: Tensor = accelerator.reduce(loss.detach(), "mean")
-            return total
+            runtime.backward(loss)
+            return runtime.mean(loss.detach())
 
         step: Callable[[Callable[[], Tensor]], Tensor] = optimiser.step
         while state.lbfgs < self.recipe.lbfgs and torch.isfinite(state.loss[-1]).all():

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from actsmith.training.adamw import StackedAdamW, groups
+from actsmith.training.adamw import AdamW, decaying
 from actsmith.training.problem import Problem
 from actsmith.training.recipe import Recipe
 from actsmith.training.runtime import Runtime
@@ -24,14 +24,25 @@ class Alone:
 
     Attributes:
         module: the network itself; `model` is what Accelerate made of it.
-        optimiser: holds the state of AdamW.
+        optimiser: holds the state of AdamW; torch's own where gradients are scaled.
     """
 
     def __init__(self, model: nn.Module, rate: float, recipe: Recipe, runtime: Runtime) -> None:
         self.rates, self.runtime = [rate], runtime
         self.module = model.to(runtime.device)
-        adam = torch.optim.AdamW(groups(model, recipe.weight_decay), lr=rate, fused=True)
-        self.model, self.optimiser = runtime.accelerator.prepare(model, adam)
+        self.optimiser: Any = None
+        decays = decaying(model)
+        if runtime.scales:
+            named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+            groups = [
+                {"params": [p for name, p in named if (name in decays) == decay], "weight_decay": size}
+                for decay, size in ((True, recipe.weight_decay), (False, 0.0))
+            ]
+            adam = torch.optim.AdamW([g for g in groups if g["params"]], lr=rate, fused=True)
+            self.model, self.optimiser = runtime.accelerator.prepare(model, adam)
+        else:
+            self.model = runtime.accelerator.prepare(model)
+            self.optimiser = AdamW(self.module, self.rates, recipe.weight_decay, decays)
 
     def train(self) -> None:
         self.model.train()
@@ -42,12 +53,22 @@ class Alone:
 
     def step(self, factor: float, clip: float | None) -> None:
         """One update; the gradients are cleared."""
+        if isinstance(self.optimiser, AdamW):
+            if clip is not None:
+                self.optimiser.clip(clip)
+            self.optimiser.step(factor)
+            return
         for group in self.optimiser.param_groups:
             group["lr"] = self.rates[0] * factor
         if clip is not None:
             self.runtime.accelerator.clip_grad_norm_(self.model.parameters(), clip)
         self.optimiser.step()
         self.optimiser.zero_grad()
+
+    def release(self) -> None:
+        """Nothing more for AdamW to do."""
+        if isinstance(self.optimiser, AdamW):
+            self.optimiser.release()
 
     def gathered(self, function: Callable[[nn.Module], T]) -> list[T]:
         """What the function says of each net, in evaluation mode."""
@@ -59,6 +80,7 @@ class Alone:
 
     def finish(self) -> None:
         """Leave the module as one gets it: Accelerate wraps its forward for mixed precision."""
+        self.release()
         self.module.eval()
         unwrapped = self.runtime.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         assert unwrapped is self.module
@@ -73,7 +95,7 @@ class SideBySide:
         self.rates, self.runtime, self.models = list(rates), runtime, list(models)
         self.stack = Stack(models, form).to(runtime.device)
         self.module = self.stack.module
-        self.optimiser = StackedAdamW(self.stack, rates, recipe.weight_decay)
+        self.optimiser = AdamW(self.module, rates, recipe.weight_decay, decaying(self.stack.one))
 
     def train(self) -> None:
         self.stack.train()

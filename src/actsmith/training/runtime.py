@@ -1,4 +1,4 @@
-"""Where trainings run: Accelerate's view of this process among the others, and how many threads a step may use."""
+"""Where trainings run: Accelerate's view of this process among the others, its threads, generators and memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,18 @@ import torch
 
 from actsmith.errors import ActsmithError
 
-__all__ = ["Device", "Precision", "Runtime", "seed_step", "threads_for"]
+__all__ = [
+    "Device",
+    "Precision",
+    "Runtime",
+    "generators_kept",
+    "mixed",
+    "peak_bytes",
+    "reset_peak",
+    "seed_step",
+    "states",
+    "threads_for",
+]
 
 Device = Literal["auto", "cpu"]
 Precision = Literal["no", "bf16", "fp16"]
@@ -69,6 +80,20 @@ class Runtime:
         """Whether gradients are scaled (float16)."""
         return str(self.accelerator.mixed_precision) == "fp16"
 
+    def backward(self, loss: torch.Tensor) -> None:
+        """Gradients of a loss, scaled where that is asked."""
+        if self.scales:
+            self.accelerator.backward(loss)
+        else:
+            torch.autograd.backward(loss)
+
+    def mean(self, value: torch.Tensor) -> torch.Tensor:
+        """Over the processes."""
+        if self.world == 1:
+            return value
+        found: torch.Tensor = self.accelerator.reduce(value, "mean")
+        return found
+
 
 @contextmanager
 def threads_for(outputs: int | None) -> Iterator[None]:
@@ -92,6 +117,35 @@ def seed_step(device: torch.device, *numbers: int) -> None:
     torch.default_generator.manual_seed(value)
     if device.type != "cpu":
         torch.get_device_module(device).manual_seed(value)
+
+
+def states(device: torch.device) -> list[torch.Tensor]:
+    """Of the generators that a step on this device may draw from."""
+    found = [torch.default_generator.get_state()]
+    return found if device.type == "cpu" else [*found, torch.get_device_module(device).get_rng_state(device)]
+
+
+@contextmanager
+def generators_kept(device: torch.device) -> Iterator[None]:
+    """Whatever is seeded and drawn inside, the caller's generators are as they were."""
+    cpu, *others = states(device)
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(cpu)
+        for state in others:
+            torch.get_device_module(device).set_rng_state(state, device)
+
+
+def reset_peak(device: torch.device) -> None:
+    """Forget what earlier trainings held at most."""
+    if device.type != "cpu":
+        torch.get_device_module(device).reset_peak_memory_stats(device)
+
+
+def peak_bytes(device: torch.device) -> int | None:
+    """What the allocator held at most since then; None where there is none that counts."""
+    return None if device.type == "cpu" else int(torch.get_device_module(device).max_memory_allocated(device))
 
 
 def mixed(*numbers: int) -> int:

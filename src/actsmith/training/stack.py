@@ -61,9 +61,11 @@ class Stack(nn.Module):
         if form == "own" and not can_batch(models[0]):
             raise ActsmithError(f"stack: {type(models[0]).__name__} has no form of its own; expected form='vmap'")
         self.nets, self.form = len(models), form
-        self.module: nn.Module = models[0].batched(self.nets) if form == "own" else _widened(models[0], self.nets)
+        first: Any = models[0]
+        self.module: nn.Module = first.batched(self.nets) if form == "own" else _widened(first, self.nets)
         self._one = [copy.deepcopy(models[0])]  # in a list: its parameters are not the stack's
         self._call = [_Call(self)]
+        self._ahead: bool | None = False if form == "vmap" else None  # None until the first losses say
         self.read(models)
 
     @torch.no_grad()
@@ -95,22 +97,74 @@ class Stack(nn.Module):
         """The structure of one net."""
         return self._one[0]
 
+    def train(self, mode: bool = True) -> Stack:
+        """The stack and the structure of one net."""
+        self._one[0].train(mode)
+        return super().train(mode)
+
     def losses(self, problem: Problem, batch: Any) -> Tensor:
         """The loss of each net, (nets,), on its own batch: a tree of tensors (nets, batch, ...)."""
+        if self._ahead is None:
+            buffers = {name: b.clone() for name, b in self.module.named_buffers()}
+            try:
+                found = self._losses_ahead(problem, batch)
+            except Exception:  # whatever a form of its own does with what is no input of the network
+                self._ahead = False
+                for name, b in self.module.named_buffers():
+                    b.copy_(buffers[name])
+            else:
+                self._ahead = True
+                return found
+        return self._losses_ahead(problem, batch) if self._ahead else self._losses(problem, batch)
+
+    def _losses_ahead(self, problem: Problem, batch: Any) -> Tensor:
+        """Outputs for the batch's inputs, computed outside of the transform, where a loss asks for nothing else.
+
+        Raises:
+            _NotAheadError: it asks for something else.
+        """
+        outputs = self.module(problem.inputs_of(batch))
+
+        def one(examples: Any, out: Tensor) -> Tensor:
+            return problem.loss(_Ahead(problem.inputs_of(examples), out), examples)
+
+        losses: Tensor = vmap(one, randomness="different")(batch, outputs)
+        return losses
+
+    def _losses(self, problem: Problem, batch: Any) -> Tensor:
         call = self._call[0]
 
         def one(index: Tensor, state: Mapping[str, Tensor], examples: Any) -> Tensor:
             with call.inside(index):
-                if self.form == "own":
-                    return problem.loss(call, examples)
                 return functional_call(call.loss, dict(state), (problem, examples))  # type: ignore[no-any-return]
 
-        self._one[0].train(self.training)
         device = next(self.parameters()).device
-        state = {} if self.form == "own" else {f"model.{n}": v for n, v in _named(self.module, detach=False).items()}
+        state = {f"model.{name}": v for name, v in _named(self.module, detach=False).items()}
         with _attention(device):
             losses: Tensor = vmap(one, randomness="different")(torch.arange(self.nets, device=device), state, batch)
         return losses
+
+
+class _NotAheadError(Exception):
+    """A loss asked its network for more than the outputs that were computed ahead."""
+
+
+class _Ahead(nn.Module):
+    """A network that knows one output."""
+
+    def __init__(self, x: Tensor, out: Tensor) -> None:
+        self.__dict__.update(x=x, out=out)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x is not self.__dict__["x"]:
+            raise _NotAheadError
+        found: Tensor = self.__dict__["out"]
+        return found
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("__dict__", "__class__"):
+            return object.__getattribute__(self, name)
+        raise _NotAheadError(name)
 
 
 def _attention(device: torch.device) -> AbstractContextManager[None]:
@@ -130,7 +184,11 @@ class _Loss(nn.Module):
 
 
 class _Call(nn.Module):
-    """What stands for one network in a loss of a stack, and what `with_autograd` calls in its place."""
+    """What is called for one network in a loss of a stack, and what `with_autograd` calls in its place.
+
+    A form of its own stands in for the forward of the single net, whose parameters are the net's all the same: a
+    penalty on `model.parameters()` sees the right ones.
+    """
 
     def __init__(self, stack: Stack) -> None:
         super().__init__()
@@ -142,11 +200,16 @@ class _Call(nn.Module):
     @contextmanager
     def inside(self, index: Tensor | None) -> Iterator[None]:
         """While the losses are computed; with None, where ordinary autograd works."""
+        stack = self._stack[0]
         before, self.index = self.index, index
+        if stack.form == "own":
+            stack.one.__dict__["forward"] = self.forward
         try:
             yield
         finally:
             self.index = before
+            if before is None:
+                stack.one.__dict__.pop("forward", None)
 
     def forward(self, x: Tensor) -> Tensor:
         stack = self._stack[0]
@@ -202,6 +265,8 @@ def with_autograd(
         >>> with_autograd(slope, nn.Tanh(), torch.zeros(1))[0].item()
         1.0
     """
+    if isinstance(model, _Ahead):
+        raise _NotAheadError
     call = model if isinstance(model, _Call) else _calls[model]() if model in _calls else None
     if call is None or call.index is None:
         return function(model, *tensors)
@@ -243,7 +308,7 @@ def joined(batches: Sequence[Any]) -> Any:
 def split(batch: Any, nets: int) -> Any:
     """A tree of tensors (nets*n, ...) as one of (nets, n, ...)."""
     if isinstance(batch, Tensor):
-        return batch.unflatten(0, (nets, -1))
+        return batch.view(nets, -1, *batch.shape[1:])
     if isinstance(batch, Mapping):
         return {key: split(value, nets) for key, value in batch.items()}
     return type(batch)(split(part, nets) for part in batch)
