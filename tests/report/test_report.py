@@ -13,26 +13,41 @@ from actsmith.theory.fit import fit_mixture
 from actsmith.theory.laws import Empirical, Normal
 
 
-def _row(name, formula, accuracy, difference, half, **more):
+def _row(name, formula, validation, difference=None, half=0.004, **more):
+    score = None if difference is None else 0.95 + difference
     row = {
-        "name": name, "formula": formula, "kind": "baseline", "accuracy": accuracy, "low": accuracy - half,
-        "high": accuracy + half, "difference": difference, "difference_low": difference - half,
-        "difference_high": difference + half, "seeds": 5, "learning_rate": 0.01, "step_seconds": 0.002, "entropy": 0.7,
-        "universality": "scale_invariant", "origin": "known", "parameters": {}, "learned": {}, "diverged": 0,
-        "learning_rate_at_edge": False, "same_as": [],
+        "name": name, "formula": formula, "parameters": {}, "kind": "known", "origin": "known", "same_as": [],
+        "validation": validation, "score": score, "low": None, "high": None, "difference": difference,
+        "difference_low": None, "difference_high": None, "p": None, "verdict": None, "seeds": 0, "learning_rate": 0.01,
+        "learning_rate_at_edge": False, "step_seconds": 0.002, "diverged": 0, "reason": None, "learned": {},
+        "entropy": 0.7, "universality": "scale_invariant",
     }  # fmt: skip
+    if difference is not None:
+        row |= {"low": score - half, "high": min(score + half, 1.0), "difference_low": difference - half,
+                "difference_high": difference + half, "p": 0.01, "verdict": "better", "seeds": 5}  # fmt: skip
     return row | more
 
 
 EPS = {"eps": {"value": 0.1, "learn": True}}
+NO_DIFFERENCE = dict.fromkeys(("difference", "difference_low", "difference_high", "p"))
 ROWS = [
-    _row("relu+0.1[normal]", "relu(x) + eps*x*exp(-x**2/2)", 0.96, 0.01, 0.004, kind="derived", parameters=EPS,
+    _row("relu+0.1[normal]", "relu(x) + eps*x*exp(-x**2/2)", 0.96, 0.01, kind="candidate", parameters=EPS,
          learned={"eps": 0.14}, origin="EAFO correction of relu"),
-    _row("elu", "where(x, x, expm1(x))", 0.955, 0.005, 0.006, same_as=["celu"]),
-    _row("relu", "relu(x)", 0.95, 0.0, 0.0),
-    _row("a|b `c`", "0.5*relu(x) + 0.1*x", 0.94, -0.01, 0.002, learning_rate_at_edge=True, entropy=None),
-    _row("mrepu", "x*relu(1 + x)**2", 0.3, -0.65, 0.4, diverged=3),
+    _row("elu", "where(x, x, expm1(x))", 0.955, 0.005, 0.006, verdict="open"),
+    _row("relu", "relu(x)", 0.95, 0.0, kind="start") | NO_DIFFERENCE,
+    _row("celu", "where(x, x, expm1(x))", 0.955, 0.005, 0.006, verdict="open", same_as=["elu"]),
+    _row("a|b `c`", "0.5*relu(x) + 0.1*x", 0.94, learning_rate_at_edge=True, entropy=None),
+    _row("mrepu", "x*relu(1 + x)**2", 0.3, diverged=3),
+    _row("repu", "relu(x)**2", None, diverged=4),
 ]  # fmt: skip
+PLAN = {"tuning_seeds": [1000, 1001], "seeds": [0, 1, 2, 3, 4], "activations": 8, "finalists": 3, "examples": 0.5,
+        "cost": 1.0}  # fmt: skip
+SENTENCE = "relu+0.1[normal] is better than relu by +0.01 accuracy [+0.006, +0.014], 5 fresh paired seeds."
+BOARD = {
+    "task": "digits", "start": "relu", "metric": "accuracy", "better": "higher", "log": False, "rows": ROWS,
+    "conclusion": SENTENCE, "kind": "better", "recommended": "relu+0.1[normal]", "front": ["relu", "elu"],
+    "trainings": 77, "plan": PLAN, "skipped": [], "command": "actsmith search --resume runs/x",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -45,15 +60,10 @@ def folder(tmp_path):
             "law": measured.to_dict(),
             "fit": {"law": fit.law.to_dict(), "distance": fit.distance},
         }
-    config = {
-        "learning_rates": [0.001, 0.01], "tuning_seeds": [1000, 1001], "seeds": 5,
-        "shape": {"width": 64, "depth": 2, "epochs": 3, "batch": 32},
-    }  # fmt: skip
-    dropped = [
-        {"name": "relu-0.1[pooled]", "formula": "x", "params": {}, "origin": "o", "reason": "critical in no class"}
-    ]
+    config = {"rates": [0.001, 0.01], "seeds": 5}
+    dropped = [{"name": "relu-0.1[pooled]", "formula": "x", "params": {}, "origin": "o", "reason": "no signal"}]
     files = {
-        "leaderboard.json": {"task": "digits", "start": "relu", "rows": ROWS},
+        "leaderboard.json": BOARD,
         "config.json": config,
         "candidates.json": {"kept": [], "dropped": dropped, "notes": []},
         "probe.json": {"layers": layers},
@@ -68,36 +78,55 @@ def test_the_markdown_says_it_all(folder):
     lines = [line for line in text.splitlines() if line.startswith("| ") and line[2].isdigit()]
     assert len(lines) == len(ROWS)
     assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
-    assert "(5 seeds): `relu+0.1[normal]`. Worse: `a\\|b 'c'`, `mrepu`. Not told apart: 1." in text
-    assert "about one in twenty" in text
-    assert "0.9600 to" not in text
-    assert "+0.0060 to +0.0140" in lines[0]
-    assert "(= celu)" in lines[1]
-    assert "0.01*" in lines[3]
-    assert "(3 of 5 diverged)" in lines[4]
+    assert text.splitlines()[2] == f"**{SENTENCE}**", "the conclusion comes first"
+    confirmed = [line for line in text.splitlines() if line.startswith("| `") and "0.95" in line]
+    assert len(confirmed) == 3, "each function once"
+    assert "+0.006 to +0.014" in confirmed[0]
+    assert "the start" in confirmed[2]
+    assert "(= elu)" in lines[3]
+    assert "0.01*" in lines[4]
+    assert "(3 without a score)" in lines[5]
+    assert "diverged" in lines[6]
+    assert "50% of the training examples" in text
     assert "learned, on average, eps = 0.14" in text
-    assert "critical in no class: `relu-0.1[pooled]`" in text
+    assert "no signal: `relu-0.1[pooled]`" in text
+    assert "alone it orders nothing" in text
 
 
 def test_render_writes_pictures_that_stay_the_same(folder):
     written = render(folder)
-    assert [p.name for p in written] == ["leaderboard.md", "accuracy.svg", "shapes.svg", "laws.svg"]
+    assert [p.name for p in written] == ["leaderboard.md", "scores.svg", "shapes.svg", "laws.svg"]
     first = {p: p.read_bytes() for p in written}
     assert render(folder) == written
     assert {p: p.read_bytes() for p in written} == first
     for path in written[1:]:
         root = ElementTree.parse(path).getroot()
         assert root.tag.endswith("svg")
-    accuracy = first[folder / "accuracy.svg"].decode()
-    for word in ("relu+0.1[normal]", "elu = celu", "test accuracy, 5 seeds", "0.300, off the scale"):
-        assert word in accuracy
+    scores = first[folder / "scores.svg"].decode()
+    for word in ("relu+0.1[normal]", "elu = celu", "5 paired seeds", "0.3, off the scale", "diverged"):
+        assert word in scores
     assert "pre-activation x" in first[folder / "shapes.svg"].decode()
     assert "layer 2: mean" in first[folder / "laws.svg"].decode()
 
 
+def test_a_search_that_ended_early_has_a_page_too(folder):
+    for name in ("candidates.json", "probe.json"):
+        (folder / name).unlink()
+    short = {**BOARD, "rows": [ROWS[2] | {"score": None, "seeds": 0}], "conclusion": "Not decided.", "front": []}
+    (folder / "leaderboard.json").write_text(json.dumps(short))
+    assert "No activation was confirmed" in leaderboard_markdown(folder)
+    assert [p.name for p in render(folder)] == ["leaderboard.md", "scores.svg", "shapes.svg"]
+
+
+def test_a_folder_of_the_release_before_is_named(folder):
+    (folder / "leaderboard.json").write_text(json.dumps({"task": "digits", "start": "relu", "rows": []}))
+    with pytest.raises(ActsmithError, match=r"version 0\.1"):
+        render(folder)
+
+
 def test_the_numbers_behind_the_pictures(folder):
     data = read_run(folder)
-    assert [r.name for r in data.focus] == [r["name"] for r in ROWS[:-1]]
+    assert [r.name for r in data.focus] == [r["name"] for r in ROWS[:-2]]
     assert data.curves[0].name == "relu"
     x = data.curves[1].x
     learned = np.maximum(x, 0) + 0.14 * x * np.exp(-(x**2) / 2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from actsmith.formula.catalogue import get
+from actsmith.formula.catalogue import get_activation as get
 from actsmith.formula.formula import Formula, Param
 from actsmith.formula.parse import X
 from actsmith.search.candidates import (
@@ -30,7 +30,7 @@ def test_relu_under_the_normal_law_gives_crrelu():
     assert [c.formula.params["eps"].value for c in candidates] == [0.01, -0.01]
     assert "published" in candidates[0].origin
     assert "descent" in candidates[1].origin
-    kept, dropped = filter_candidates(candidates, [Candidate(get("crrelu"), "baseline", "")])
+    kept, dropped = filter_candidates(candidates, [Candidate(get("crrelu"), "known", "")])
     assert [d.reason for d in dropped] == ["equal to crrelu"]
     assert len(kept) == 1
 
@@ -55,7 +55,7 @@ def test_enough_candidates_survive_and_are_critical():
     laws = laws_to_try(layers)
     assert list(laws)[:2] == ["normal", "pooled"]
     candidates, _ = derive(start, laws)
-    kept, dropped = filter_candidates(candidates, [Candidate(start, "baseline", "")], most=6)
+    kept, dropped = filter_candidates(candidates, [Candidate(start, "known", "")], most=6)
     assert len(kept) == 6
     assert len(kept) + len(dropped) == len(candidates)
     assert all(d.reason for d in dropped)
@@ -69,16 +69,23 @@ def test_enough_candidates_survive_and_are_critical():
     ("formula", "reason"),
     [
         (Formula("exp(x)*x"), "not finite"),
-        (get("repu"), "critical in no class"),
         (Formula("max(x, 0)"), "equal to relu"),
         (Formula("0.5*(x + abs(x))"), "equal to relu"),
     ],
 )
 def test_the_filter_says_why(formula, reason):
-    known = [Candidate(get("relu"), "baseline", "")]
-    kept, dropped = filter_candidates([Candidate(formula, "derived", "")], known)
+    known = [Candidate(get("relu"), "known", "")]
+    kept, dropped = filter_candidates([Candidate(formula, "candidate", "")], known)
     assert not kept
     assert reason in dropped[0].reason
+
+
+def test_criticality_is_no_gate():
+    """Squared ReLU is critical in no class, and among the best in normalised transformers."""
+    assert criticality(get("repu")).universality == "none"
+    kept, dropped = filter_candidates([Candidate(get("repu"), "candidate", "")], [])
+    assert [c.formula.name for c in kept] == ["repu"]
+    assert not dropped
 
 
 def test_what_may_learn_is_another_activation():
@@ -101,10 +108,14 @@ def test_a_start_at_its_worst_gives_a_note_in_place_of_candidates():
     assert "nothing to correct" in notes[0]
 
 
-def test_the_shift_keeps_the_shape():
+def test_the_shift_is_taken_where_it_alone_is_critical():
     candidates, _ = derive(get("relu"), {"skewed": SKEWED}, [Step(0.1, True)])
-    plain, shifted = (c.formula for c in candidates[:2])
+    psi = readable_shape(correction(get("relu"), SKEWED).psi, SKEWED)
+    whole = Formula(get("relu").expr + sp.Rational(1, 10) * psi)
+    assert criticality(whole).universality == "none"
+    shifted = candidates[0].formula
     x = np.linspace(-3, 3, 7)
-    np.testing.assert_allclose(np.diff(plain(x) - shifted(x)), 0, atol=1e-12)
+    np.testing.assert_allclose(np.diff(whole(x) - shifted(x)), 0, atol=1e-12)
     assert abs(shifted(0.0)) < 1e-15
     assert X in shifted.expr.free_symbols
+    assert "shifted" in candidates[0].origin

@@ -6,39 +6,41 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+from search_support import ASKED, small_task
 
 import actsmith
 from actsmith.errors import ActsmithError
-from actsmith.experiments.folder import RunFolder, next_folder
-from actsmith.experiments.tasks import load_task
 from actsmith.report import render
 from actsmith.search import run as run_module
-from actsmith.search.run import search
+from actsmith.search.run import KNOWN, resume, search
+from actsmith.trials.runner import FitRunner
 
-SMALL = {"width": 16, "depth": 2, "epochs": 3, "batch": 64}
-ASKED = {"start": "relu", "baselines": ["gelu", "crrelu"], "seeds": 3, "learning_rates": [3e-3, 1e-2], "candidates": 2}
-CONTRACT = {
-    "name", "formula", "kind", "accuracy", "low", "high", "difference", "difference_low", "difference_high", "seeds",
-    "learning_rate", "step_seconds", "entropy", "universality",
+BOARD = {
+    "task", "start", "metric", "better", "log", "rows", "conclusion", "kind", "recommended", "front", "trainings",
+    "plan", "skipped", "command",
 }  # fmt: skip
-EXTRA = {"origin", "parameters", "learned", "diverged", "learning_rate_at_edge", "same_as"}
+ROW = {
+    "name", "formula", "parameters", "kind", "origin", "same_as", "validation", "score", "low", "high", "difference",
+    "difference_low", "difference_high", "p", "verdict", "seeds", "learning_rate", "learning_rate_at_edge",
+    "step_seconds", "diverged", "reason", "learned", "entropy", "universality",
+}  # fmt: skip
 
 SCRIPT = """
-import json, os, signal, sys
-from actsmith.experiments.tasks import load_task
+import os, signal, sys
+sys.path.insert(0, %r)
+from search_support import ASKED, small_task
 from actsmith.search.run import search
 def progress(stage, done, total, message):
-    if sys.argv[2] == f"{stage} {done} {message.split(':')[0]}":
+    if sys.argv[2] == f"{stage} {done}":
         os.kill(os.getpid(), signal.SIGKILL)
-search(load_task("digits").with_budget(**%r), out=sys.argv[1], resume=True, progress=progress, **%r)
+if __name__ == "__main__":
+    there = os.path.exists(os.path.join(sys.argv[1], "config.json"))
+    search(small_task(), out=sys.argv[1], resume=there, progress=progress, workers=int(sys.argv[3]), **ASKED)
 """
-
-
-def small_task():
-    return load_task("digits").with_budget(**SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +51,13 @@ def finished(tmp_path_factory):
     return folder
 
 
-def _run(folder, kill):
-    script = SCRIPT % (SMALL, ASKED)
+def _run(folder, kill, workers=1):
+    script = folder.parent / "script.py"
+    script.write_text(SCRIPT % str(Path(__file__).parent))
     return subprocess.run(
-        [sys.executable, "-c", script, str(folder), kill], capture_output=True, text=True, timeout=200, check=False
-    )
+        [sys.executable, str(script), str(folder), kill, str(workers)], capture_output=True, text=True, timeout=300,
+        check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
 
 
 def _board(folder):
@@ -64,88 +68,111 @@ def _timeless(folder):
     board = _board(folder)
     for row in board["rows"]:
         row.pop("step_seconds")
-    return board
+    board["conclusion"] = board["conclusion"].replace(str(folder), "DIR")
+    return {k: v for k, v in board.items() if k not in ("command", "front")}
 
 
 def _records(folder):
     records = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in record.items() if k != "step_seconds"} for record in records]
+    return {r["key"]: {k: v for k, v in r.items() if k not in ("step_seconds", "seconds")} for r in records}
 
 
 def test_the_leaderboard_is_as_agreed(finished):
     board = _board(finished)
-    assert set(board) == {"task", "start", "rows"}
-    assert (board["task"], board["start"]) == ("digits", "relu")
+    assert set(board) == BOARD
+    assert (board["task"], board["start"], board["metric"]) == ("digits", "relu", "accuracy")
     rows = board["rows"]
-    assert [r["accuracy"] for r in rows] == sorted((r["accuracy"] for r in rows), reverse=True)
     assert {r["name"] for r in rows} >= {"relu", "gelu", "crrelu"}
-    assert sorted(r["kind"] for r in rows) == ["baseline"] * 3 + ["derived"] * 3
+    assert [r["kind"] for r in rows].count("start") == 1
+    assert [r["kind"] for r in rows].count("known") == 2
+    assert [r["kind"] for r in rows].count("candidate") == 3
     for row in rows:
-        assert set(row) == CONTRACT | EXTRA
-        assert row["low"] <= row["accuracy"] <= row["high"]
-        assert row["difference_low"] <= row["difference"] <= row["difference_high"]
-        assert row["seeds"] == 3
-        assert row["learning_rate"] in ASKED["learning_rates"]
+        assert set(row) == ROW
+        assert row["learning_rate"] in ASKED["rates"]
         assert row["step_seconds"] > 0
-        assert row["universality"] != "none"
+        assert 0 <= row["validation"] <= 1
         actsmith.Formula.from_dict({"name": row["name"], "formula": row["formula"], "params": row["parameters"]})
-    start = next(r for r in rows if r["name"] == "relu")
-    assert (start["difference"], start["difference_low"], start["difference_high"]) == (0, 0, 0)
+        if row["score"] is not None:
+            assert row["seeds"] == 3
+            assert 0 <= row["low"] <= row["score"] <= row["high"] <= 1
+        if row["difference"] is not None:
+            assert row["difference_low"] <= row["difference"] <= row["difference_high"]
+    start = next(r for r in rows if r["kind"] == "start")
+    assert start["score"] is not None
+    assert start["difference"] is None
 
 
 def test_the_table_follows_from_the_records(finished):
-    records = {(r["stage"], r["name"]): r for r in _records(finished)}
+    records = _records(finished).values()
     board = _board(finished)
-    scores = {name: [net["test_last"] for net in r["nets"]] for (stage, name), r in records.items() if stage == "score"}
+    scores = {}
+    for r in records:
+        if r["stage"] == "score":
+            scores.setdefault(r["formula"]["name"], {})[r["seed"]] = r["test"]["accuracy"]
+        else:
+            assert r["test"] is None
+            assert r["seed"] >= 1000
+    confirmed = {r["name"] for r in board["rows"] if r["seeds"]}
+    assert confirmed == set(scores)
     for row in board["rows"]:
-        assert row["accuracy"] == pytest.approx(np.mean(scores[row["name"]]), abs=1e-12)
-        difference = np.subtract(scores[row["name"]], scores["relu"])
-        assert row["difference"] == pytest.approx(difference.mean(), abs=1e-12)
-        assert [net["seed"] for net in records["score", row["name"]]["nets"]] == [0, 1, 2]
-        tuning = records["tune", row["name"]]["nets"]
-        assert {net["test_last"] for net in tuning} == {None}
-        assert not {net["seed"] for net in tuning} & {0, 1, 2}
+        tuned = [
+            r["validation"]["accuracy"]
+            for r in records
+            if r["stage"] in ("look", "tune")
+            and r["formula"]["name"] == row["name"]
+            and r["rate"] == row["learning_rate"]
+        ]
+        assert row["validation"] == pytest.approx(np.mean(tuned), abs=1e-12)
+        if row["name"] in confirmed:
+            assert sorted(scores[row["name"]]) == [0, 1, 2]
+            assert row["score"] == pytest.approx(np.mean(list(scores[row["name"]].values())), abs=1e-12)
+        if row["difference"] is not None:
+            pairs = [scores[row["name"]][s] - scores["relu"][s] for s in (0, 1, 2)]
+            assert row["difference"] == pytest.approx(np.mean(pairs), abs=1e-12)
 
 
 def test_the_folder_holds_what_it_should(finished):
     names = {p.name for p in finished.iterdir() if not p.name.startswith(".")}
-    assert names == {
-        "config.json", "versions.json", "probe.json", "shape.json", "candidates.json", "results.jsonl",
+    assert names >= {
+        "config.json", "versions.json", "measured.json", "probe.json", "candidates.json", "results.jsonl",
         "leaderboard.json", "best.py",
     }  # fmt: skip
-    config = json.loads((finished / "config.json").read_text())
-    assert config["seeds"] == 3
+    assert not list((finished / "checkpoints").glob("*")) if (finished / "checkpoints").exists() else True
     assert json.loads((finished / "versions.json").read_text())[0]["torch"]
     candidates = json.loads((finished / "candidates.json").read_text())
     assert len(candidates["kept"]) == 3
     assert all(c["reason"] for c in candidates["dropped"])
-    assert len(json.loads((finished / "probe.json").read_text())["layers"]) == SMALL["depth"]
+    assert len(json.loads((finished / "probe.json").read_text())["layers"]) == 2
 
 
-def test_best_is_the_first_row(finished):
+def test_best_is_what_the_conclusion_recommends(finished):
+    code = "import torch, best; print(best.BestActivation()(torch.tensor([1.5])).item())"
     done = subprocess.run(
-        [sys.executable, "-c", "import torch, best; print(best.BestActivation()(torch.tensor([1.5])).item())"],
-        cwd=finished, capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    row = _board(finished)["rows"][0]
+        [sys.executable, "-c", code], cwd=finished, capture_output=True, text=True, timeout=120, check=True
+    )
+    board = _board(finished)
+    row = next(r for r in board["rows"] if r["name"] == board["recommended"])
     formula = actsmith.Formula.from_dict({"name": "", "formula": row["formula"], "params": row["parameters"]})
     assert float(done.stdout) == pytest.approx(formula(1.5), rel=1e-5)
+    assert board["recommended"] in board["conclusion"]
+    assert "def init_" in (finished / "best.py").read_text()
 
 
-@pytest.mark.parametrize("moment", ["probe 1 measuring the pre-activations", "train 2 crrelu"])
+@pytest.mark.parametrize("moment", ["derive 0", "explore 2", "confirm 1"])
 def test_killed_and_resumed_it_ends_the_same(finished, tmp_path, moment):
     folder = tmp_path / "killed"
     assert _run(folder, moment).returncode == -signal.SIGKILL
     assert not (folder / "leaderboard.json").exists()
+    # What was measured to choose holds for the whole run: here, that of the uninterrupted one.
+    (folder / "measured.json").write_bytes((finished / "measured.json").read_bytes())
     with (folder / "results.jsonl").open("a") as file:
-        file.write('{"key": "tune:0123", "na')  # the line in flight
+        file.write('{"key": "0123", "na')  # the line in flight
     before = _records_whole(folder)
     assert before
     _run(folder, "never").check_returncode()
+    assert _records_whole(folder)[: len(before)] == before
     assert _timeless(folder) == _timeless(finished)
     assert _records(folder) == _records(finished)
-    assert _records_whole(folder)[: len(before)] == before
-    assert (folder / "best.py").read_text() == (finished / "best.py").read_text()
 
 
 def _records_whole(folder):
@@ -153,33 +180,60 @@ def _records_whole(folder):
     return [line for line in lines if line.endswith("\n")]
 
 
+@pytest.mark.slow
+def test_two_workers_end_with_the_same_table(finished, tmp_path):
+    folder = tmp_path / "two"
+    folder.mkdir()
+    (folder / "measured.json").write_bytes((finished / "measured.json").read_bytes())
+    _run(folder, "never", workers=2).check_returncode()
+    assert _timeless(folder) == _timeless(finished)
+    assert _records(folder) == _records(finished)
+
+
 def test_resuming_a_finished_run_trains_nothing(finished, monkeypatch):
-    monkeypatch.setattr(run_module, "train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(FitRunner, "run", lambda *_, **__: pytest.fail("trained again"))
     before = (finished / "leaderboard.json").read_bytes()
     result = search(small_task(), out=finished, resume=True, **ASKED)
     assert (finished / "leaderboard.json").read_bytes() == before
     assert [r["name"] for r in result.rows] == [r["name"] for r in _board(finished)["rows"]]
-    assert result.best.name == result.rows[0]["name"]
-    assert "accuracy" in result.table()
+    assert result.best.name == _board(finished)["recommended"]
+    assert result.table().endswith(result.conclusion)
 
 
 def test_another_configuration_is_refused(finished):
     with pytest.raises(ActsmithError, match=r"another configuration .*seeds: there 3, asked 4"):
         search(small_task(), out=finished, resume=True, **{**ASKED, "seeds": 4})
-    with pytest.raises(ActsmithError, match=r"another configuration .*shape"):
-        search(small_task().with_budget(epochs=4), out=finished, resume=True, **ASKED)
+    with pytest.raises(ActsmithError, match=r"another configuration .*task"):
+        search(small_task(epochs=4), out=finished, resume=True, **ASKED)
     with pytest.raises(ActsmithError, match="holds a run already"):
         search(small_task(), out=finished, **ASKED)
 
 
-def test_the_budget_leaves_out_and_resuming_trains(finished, tmp_path):
-    folder = tmp_path / "budget"
-    result = search(small_task(), out=folder, budget=1e-9, **ASKED)
-    assert [r["name"] for r in result.rows] == ["relu"]
-    assert len(result.skipped) == 5
-    whole = search(small_task(), out=folder, resume=True, **ASKED)
+def test_results_without_a_configuration_are_nobodys(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "results.jsonl").write_text('{"key": "a"}\n')
+    for again in (True, False):
+        with pytest.raises(ActsmithError, match=r"results without config\.json"):
+            search(small_task(), out=folder, resume=again, **ASKED)
+
+
+def test_resuming_a_mistyped_folder_is_refused(tmp_path):
+    with pytest.raises(ActsmithError, match="no folder"):
+        search(small_task(), out=tmp_path / "typo", resume=True, **ASKED)
+    with pytest.raises(ActsmithError, match="holds no run"):
+        resume(tmp_path / "typo")
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_run_of_named_things_goes_on_by_its_folder_alone(tmp_path):
+    asked = {**ASKED, "known": ["gelu"], "candidates": 0, "seeds": 2}
+    first = search("polynomial", out=tmp_path / "run", budget=0.01, **asked)
+    assert "Not decided" in first.conclusion
+    assert str(tmp_path / "run") in first.conclusion
+    whole = resume(tmp_path / "run", budget="10m")
     assert not whole.skipped
-    assert {r["name"] for r in whole.rows} == {r["name"] for r in _board(finished)["rows"]}
+    assert {r["name"] for r in whole.rows} == {"relu", "gelu"}
 
 
 @pytest.mark.parametrize(
@@ -187,71 +241,63 @@ def test_the_budget_leaves_out_and_resuming_trains(finished, tmp_path):
     [
         ({"seeds": 1}, "expected 2 or more"),
         ({"task": "digit"}, "did you mean digits"),
-        ({"baselines": ["geluu"]}, "did you mean gelu"),
-        ({"baselines": "gelu"}, "expected a list"),
+        ({"known": ["geluu"]}, "did you mean gelu"),
+        ({"known": "gelu"}, "expected a list"),
         ({"start": "rellu"}, "did you mean"),
-        ({"learning_rates": []}, "positive numbers"),
-        ({"learning_rates": [-1.0]}, "positive numbers"),
-        ({"budget": 0}, "positive number of seconds"),
+        ({"rates": []}, "positive numbers"),
+        ({"rates": [-1.0]}, "positive numbers"),
+        ({"budget": 0}, "expected a time"),
+        ({"budget": "soon"}, "expected a time"),
         ({"candidates": -1}, "0 or more"),
+        ({"workers": 0}, "1 or more"),
         ({"task": "cifar10", "data": "/no/such"}, "no folder"),
         ({"resume": True, "out": None}, "resume needs out"),
+        ({"task": small_task, "train": None}, "training loop"),
+        ({"task": small_task, "train": small_task}, "metric"),
     ],
 )
 def test_wrong_requests_leave_no_folder(changes, message, tmp_path):
     with pytest.raises(ActsmithError, match=message):
-        search(**{"out": tmp_path / "run", **changes})
+        search(**{"out": tmp_path / "run", "budget": 5.0, **changes})
     assert not (tmp_path / "run").exists()
 
 
 def test_two_names_for_one_function_are_trained_once():
-    first, known, same = run_module._activations("relu", ["relu", "elu", "celu", "max(x, 0)"])
-    assert first.formula.name == "relu"
-    assert [c.formula.name for c in known] == ["relu", "elu"]
+    first = run_module.Candidate(actsmith.get_activation("relu"), "start", "the start")
+    known, same = run_module._activations(first, ["relu", "elu", "celu", "max(x, 0)"], [])
+    assert [c.formula.name for c in known] == ["elu"]
     assert [f.name for f in same["elu"]] == ["celu"]
 
 
-def test_a_folder_in_use_is_refused(tmp_path):
-    pytest.importorskip("fcntl")
-    folder = RunFolder(tmp_path / "a", {"a": 1}, resume=False)
-    with folder.locked(), pytest.raises(ActsmithError, match="another run is writing"), folder.locked():
-        pass
+@pytest.mark.parametrize("budget", [0.5, 12.0])
+def test_a_budget_is_kept_and_has_seen_candidates_too(tmp_path, budget):
+    search(small_task(epochs=1), out=tmp_path / "warm", **{**ASKED, "known": [], "candidates": 0, "seeds": 2})
+    began = time.monotonic()
+    result = search(small_task(epochs=40), out=tmp_path / "run", budget=budget, **{**ASKED, "candidates": 4})
+    took = time.monotonic() - began
+    assert took < budget + 4, "a step, and the conclusion"
+    kinds = [r["kind"] for r in result.rows]
+    assert result.conclusion
+    if budget > 10:
+        assert "candidate" in kinds
+        assert "known" in kinds
 
 
-def test_a_broken_record_in_the_middle_is_named(tmp_path):
-    folder = RunFolder(tmp_path / "a", {"a": 1}, resume=False)
-    folder.append("one", {"x": 1})
-    path = tmp_path / "a" / "results.jsonl"
-    path.write_text("nonsense\n" + path.read_text())
-    with pytest.raises(ActsmithError, match="line 1 is no result"):
-        RunFolder(tmp_path / "a", {"a": 1}, resume=True)
-
-
-def test_folders_are_numbered(tmp_path):
-    assert next_folder(tmp_path, "a").name == "a-001"
-    (tmp_path / "a-001").mkdir()
-    assert next_folder(tmp_path, "a").name == "a-002"
+def test_no_law_leaves_the_standard_normal_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(FitRunner, "laws", lambda *_: {})
+    result = search(small_task(), out=tmp_path / "run", **{**ASKED, "known": [], "candidates": 1})
+    assert sorted(r["kind"] for r in result.rows) == ["candidate", "candidate", "start"]
+    assert "no law" in json.loads((tmp_path / "run" / "probe.json").read_text())["reason"]
+    assert "laws.svg" not in [p.name for p in render(result.folder)]
 
 
 @pytest.mark.slow
 def test_the_main_job(tmp_path):
-    """All ten baselines and nine derived activations on the digits, within three minutes on two cores."""
+    """All known functions and nine derived activations on the digits, within three minutes on two cores."""
     began = time.monotonic()
     result = search(out=tmp_path / "run")
     assert time.monotonic() - began < 180 or os.getloadavg()[0] > 2.5
     kinds = [r["kind"] for r in result.rows]
-    assert kinds.count("derived") >= 6
-    assert sum(r["kind"] == "baseline" for r in result.rows) == 10
-    best = result.rows[0]
-    assert 0.93 < best["accuracy"] < 0.99
-
-
-def test_without_a_law_the_standard_normal_one_remains(tmp_path, monkeypatch):
-    def refuse(*_):
-        raise ActsmithError("site '1': an atom")
-
-    monkeypatch.setattr(run_module, "probe", refuse)
-    result = search(small_task(), out=tmp_path / "run", **{**ASKED, "baselines": [], "candidates": 1})
-    assert [r["kind"] for r in sorted(result.rows, key=lambda r: r["kind"])] == ["baseline", "derived", "derived"]
-    assert "atom" in json.loads((tmp_path / "run" / "probe.json").read_text())["reason"]
-    assert "laws.svg" not in [p.name for p in render(result.folder)]
+    assert kinds.count("candidate") >= 6
+    assert kinds.count("known") + 1 == len(KNOWN)
+    assert 0.93 < next(r for r in result.rows if r["kind"] == "start")["score"] < 0.99

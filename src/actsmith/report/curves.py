@@ -6,8 +6,9 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from actsmith.experiments.findings import Curves, Series, Table
+from actsmith.papers.findings import Curves, Series
 from actsmith.report.figure import BLACK, CYCLE, DASHES, GREY, drawing, logarithmic
+from actsmith.trials.tables import Table
 
 __all__ = ["plot_curves", "plot_table"]
 

@@ -144,8 +144,8 @@ def read_run(folder: str | Path) -> RunData:
     # A search whose budget ended early has neither.
     candidates = _json(path, "candidates.json") if (path / "candidates.json").is_file() else {"dropped": []}
     probe = _json(path, "probe.json") if (path / "probe.json").is_file() else {"layers": {}}
-    names = "task start metric better log conclusion recommended trainings plan command".split()
-    own = {name: board[name] for name in names}
+    drawn = {"rows", "front", "kind", "skipped"}
+    own = {name: value for name, value in board.items() if name not in drawn}
     return RunData(
         **own,
         rows=rows,

@@ -7,11 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from actsmith.experiments.findings import Findings, Row, Table
-from actsmith.experiments.reproduce import Result
 from actsmith.files import plain, write_atomically
+from actsmith.papers.findings import Findings
+from actsmith.papers.reproduce import Result
 from actsmith.report.curves import plot_curves, plot_table
 from actsmith.report.html import inline_svg, render_page
+from actsmith.trials.tables import Row, Table
 
 __all__ = ["render_findings"]
 

@@ -96,8 +96,8 @@ def _method(data: RunData) -> str:
     part = "" if plan["examples"] == 1 else f" Every training saw {plan['examples']:.0%} of the training examples."
     return (
         f"## How\n\n{data.trainings} trainings. Every activation, the known ones too, has its learning rate tuned "
-        f"over {rates} with {len(plan['tuning_seeds'])} seeds on the validation split (a star marks a rate at the end of "
-        "that grid). The best of them, the start and the best known function are then trained with "
+        f"over {rates} with {len(plan['tuning_seeds'])} seeds on the validation split (a star marks a rate at the end "
+        "of that grid). The best of them, the start and the best known function are then trained with "
         f"{len(plan['seeds'])} other seeds, the same for each, and scored on the test split, which nothing else reads; "
         f"the best is chosen by validation scores.{part} Equal seeds mean equal initial draws and equal batches; the "
         "differences are paired by seed and their p-values Holm-corrected. J_0.1 is the smoothed entropy of the output "

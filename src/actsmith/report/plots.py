@@ -40,7 +40,9 @@ def plot_scores(data: RunData, path: Path) -> Path:
         left.set_xlabel(f"validation {data.metric} ({data.better} is better), at the tuned rate")
         seeds = max((r.seeds for r in rows), default=0)
         unit = "decades" if data.log else data.metric
-        right.set_xlabel(f"test: better than {data.start} by ({unit}), {seeds} paired seeds, 95 % interval")
+        right.set_xlabel(f"test: gain over {data.start} ({unit}), {seeds} paired seeds, 95 %")
+        for axis in (left, right):
+            axis.locator_params(axis="x", nbins=5)
         right.tick_params(axis="y", length=0)
         figure.suptitle(f"{data.task}: which activation is best?", fontweight="bold")
         _legend(figure, data)

@@ -10,7 +10,7 @@ __all__ = ["Plan", "planned"]
 
 TUNING_SEEDS = (1000, 1001, 1002, 1003)
 """Other seeds than the scored ones, 0, 1, ...: what tunes does not judge."""
-STEPS = ((4, 1.0, 12), (2, 0.5, 8), (1, 0.5, 6), (1, 0.3, 4))
+STEPS = ((4, 1.0, 24), (4, 1.0, 12), (2, 0.5, 8), (1, 0.5, 6), (1, 0.3, 4))
 """Tuning seeds, share of the scored seeds, activations beside the start: from generous to scant."""
 EXAMPLES = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125)
 FEWEST = 3

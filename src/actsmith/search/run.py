@@ -13,6 +13,7 @@ A network's score is that after the last epoch; one that diverged or failed coun
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from actsmith.formula.formula import Formula
 from actsmith.names import named_object
 from actsmith.search.candidates import Candidate, same_function
 from actsmith.search.result import SearchResult
-from actsmith.search.stages import Stages
+from actsmith.search.stages import REQUEST, Stages
 from actsmith.tasks.task import Task
 from actsmith.trials.folder import next_folder
 from actsmith.trials.session import Progress, session, silent
@@ -37,7 +38,6 @@ KNOWN = ("relu", "leaky_relu", "prelu", "elu", "celu", "gelu", "silu", "mish", "
 CANDIDATES = 8
 """Derived corrections that are trained, beside the shape from training; the others stay in candidates.json."""
 FORMAT = 3
-REQUEST = "request.json"
 FINISHING = 8.0
 """Seconds of a budget that are kept for the conclusion, at most a tenth of it."""
 
@@ -105,6 +105,8 @@ def search(
         raise ActsmithError(
             f"search: got candidates={candidates}, workers={workers}; expected 0 or more, and 1 or more"
         )
+    if rates is not None and not (rates and all(0 < rate < math.inf for rate in rates)):
+        raise ActsmithError(f"search: rates: got {list(rates)}; expected positive numbers")
     if out is None and resume:
         raise ActsmithError("search: resume needs out, the folder of the run to go on with")
     (progress or silent)("look", 0, 1, "loading")

@@ -20,7 +20,10 @@ from actsmith.trials.policy import TuneThenScore
 from actsmith.trials.session import Session
 from actsmith.trials.trial import Trial
 
-__all__ = ["Stages"]
+__all__ = ["REQUEST", "Stages"]
+
+REQUEST = "request.json"
+"""In the run folder: what was asked for, where that can be said in plain values."""
 
 
 class Stages:
@@ -179,9 +182,13 @@ class Stages:
     def _shaped(self) -> tuple[list[Candidate], list[str]]:
         """What training makes of the start activation, read back; trained once, at the start's own rate."""
         policy, start, history = self.policy, self.first.formula, self.session.history
-        rate, shape = policy.rate(start, history), shape_formula(start)
+        rate = policy.rate(start, history)
         if rate is None or not self.runner.descends:
             return [], []
+        try:
+            shape = shape_formula(start)
+        except ActsmithError as error:  # it has parameters of the family's names
+            return [], [f"trained shape: {error}"]
         own = {"examples": self.plan.examples, "context": policy.context}
         trials = [Trial(policy.task, shape, "shape", rate, seed, **own) for seed in policy.tuning_seeds]
         self._train([trials], "derive", f"the shape that training gives {start.name}")
@@ -228,9 +235,12 @@ class Stages:
         history, policy = self.session.history, self.policy
         start = self.first.formula
         found = confirmed(history, policy, start, finalists) if finalists else []
-        command = f"actsmith search --resume {self.folder.path}"
+        path = self.folder.path
+        command, more = f"actsmith search --resume {path}", " --budget TIME"
+        if self.folder.read(REQUEST) is None:
+            command, more = f"the same call with out={str(path)!r}, resume=True", " and a budget"
         conclusion = conclude(
-            found, start.name, self.runner.metric, len(history), go_on=f"`{command} --budget TIME`", known=best_known
+            found, start.name, self.runner.metric, len(history), go_on=f"`{command}{more}`", known=best_known
         )
         table = rows(history, policy, [self.first, *arms], found, self.same)
         best = next(a.formula for a in (self.first, *arms) if a.formula.name == conclusion.recommended)

@@ -67,7 +67,7 @@ def runner_of(
         if callable(task) and not isinstance(task, Task):
             raise ActsmithError("search: got a function that builds a network; expected your training loop beside it")
         folder = None if data is None else Path(data).expanduser()
-        found = find_task(task, folder, **(options or {}))
+        found = task if isinstance(task, Task) else find_task(task, folder, **(options or {}))
         return FitRunner.opened(found, folder, Runtime.create(device, precision))
     if metric is None:
         raise ActsmithError("search: got a training loop without metric; name the key of its result, as metric='val'")
