@@ -63,7 +63,7 @@ class ScriptRunner:
 
     Outcomes: `validation` and `test` hold every number of the dictionary that the script gave; `step_seconds` and
     `seconds` are of the whole training; details["asked"] names what the script used of its trial ("rate", "epochs",
-    "share"): what it does not use is not worth varying. What it prints goes to scripts/KEY/output.txt in the run folder.
+    "share"): what it does not use is not worth varying. What it prints is in scripts/KEY/output.txt of the run folder.
 
     Args:
         model: builds the network with its usual activation, `MODULE:OBJECT` or the function itself.

@@ -68,6 +68,6 @@ class MemoryStore:
 
     def put(self, outcomes: Iterable[Outcome]) -> None:
         """See `Store`."""
-        for outcome in outcomes:
+        for outcome in list(outcomes):
             self.history.add(outcome)
             self.leases.release(outcome.trial.key)
