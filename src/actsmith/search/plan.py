@@ -18,7 +18,7 @@ FEWEST = 3
 USED = 0.85
 """Share of the budget that is planned for."""
 CONFIRMING = 0.4
-"""Share of the budget that is kept for confirmation."""
+"""Share of the budget that is kept for the confirmation, at most."""
 
 
 @dataclass(frozen=True)

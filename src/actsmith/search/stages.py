@@ -11,7 +11,7 @@ from actsmith.formula.formula import Formula
 from actsmith.search.candidates import Candidate, Dropped, derive, filter_candidates, laws_to_try
 from actsmith.search.conclude import Conclusion, Confirmed, conclude, confirmed, front, rows
 from actsmith.search.export import to_torch_source
-from actsmith.search.plan import Plan, planned
+from actsmith.search.plan import CONFIRMING, Plan, planned
 from actsmith.search.result import SearchResult
 from actsmith.search.trained_shape import shape_formula, shapes_of
 from actsmith.theory.fit import fit_mixture
@@ -22,6 +22,8 @@ from actsmith.trials.trial import Trial
 
 __all__ = ["REQUEST", "Stages"]
 
+SLACK = 1.5
+"""How much longer than measured the trainings of the confirmation may take."""
 REQUEST = "request.json"
 """In the run folder: what was asked for, where that can be said in plain values."""
 
@@ -99,12 +101,21 @@ class Stages:
             raise ActsmithError("search: the budget ended before the first training did; give more, or a shorter one")
         if outcome.reason is not None:
             raise ActsmithError(f"search: the first training failed: {outcome.reason}; see {self.folder.path}/failures")
-        return outcome.seconds
+        return outcome.step_seconds or outcome.seconds
 
     # ----------------------------------------------------------------------------------------------------- trainings
 
-    def _train(self, rounds: Sequence[Sequence[Trial]], stage: str, message: str) -> None:
-        self.session.train(rounds, stage, message, self._leader)
+    def _train(
+        self, rounds: Sequence[Sequence[Trial]], stage: str, message: str, deadline: float | None = None
+    ) -> None:
+        self.session.train(rounds, stage, message, self._leader, deadline)
+
+    def _exploring_until(self) -> float | None:
+        """What is left after this is kept for the confirmation; None where there is no budget."""
+        if self.place.deadline is None or self.budget is None:
+            return None
+        wanted = SLACK * len(self.plan.seeds) * (self.plan.finalists + 2) * (self.plan.cost or 0.0) / self.workers
+        return self.place.deadline - min(max(wanted, 0.05 * self.budget), CONFIRMING * self.budget)
 
     def _leader(self) -> str:
         """Who leads so far, by validation."""
@@ -146,6 +157,8 @@ class Stages:
     def _candidates(self, most: int) -> tuple[list[Candidate], list[Dropped]]:
         """All activations beside the start in the order in which they are tried, and what was left out."""
         saved = self.folder.read("candidates.json")
+        if saved is None and self.place.passed():
+            return self.arms, []
         if saved is None:
             saved = self._derived(most)
             if not self.place.passed():
@@ -191,7 +204,8 @@ class Stages:
             return [], [f"trained shape: {error}"]
         own = {"examples": self.plan.examples, "context": policy.context}
         trials = [Trial(policy.task, shape, "shape", rate, seed, **own) for seed in policy.tuning_seeds]
-        self._train([trials], "derive", f"the shape that training gives {start.name}")
+        message = f"the shape that training gives {start.name}"
+        self._train([trials], "derive", message, self._exploring_until())
         trained = [history[t.key] for t in trials if t.key in self.session.history]
         return shapes_of(start, shape, trained)
 
@@ -201,7 +215,8 @@ class Stages:
         """Tune the activations in turn, while there is budget; names of those that are not tuned."""
         chosen = arms if self.plan.activations is None else arms[: self.plan.activations]
         policy = self.policy
-        self._train([policy.tuning(a.formula) for a in chosen], "explore", "known functions and candidates")
+        rounds, until = [policy.tuning(a.formula) for a in chosen], self._exploring_until()
+        self._train(rounds, "explore", "known functions and candidates", until)
         history = self.session.history
         return {a.formula.name for a in arms if policy.rate(a.formula, history) is None}
 

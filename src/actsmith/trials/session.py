@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,12 @@ class Session:
         return self.folder.all()
 
     def train(
-        self, rounds: Sequence[Sequence[Trial]], stage: str, message: str, leader: Callable[[], str] = lambda: ""
+        self,
+        rounds: Sequence[Sequence[Trial]],
+        stage: str,
+        message: str,
+        leader: Callable[[], str] = lambda: "",
+        deadline: float | None = None,
     ) -> None:
         """Train what these rounds hold and the folder does not; stops at the deadline.
 
@@ -53,21 +58,24 @@ class Session:
             rounds: whole ones: what is stacked together depends on the round, not on what is left of it.
             stage, message: for the progress.
             leader: what the progress says after each group.
+            deadline: an earlier one than the session's.
         """
+        place = self.place if deadline is None else replace(self.place, deadline=deadline)
         groups = [group for round_ in rounds for group in self.runner.groups(round_)]
         left = [group for group in groups if any(trial.key not in self.history for trial in group)]
         done = len(groups) - len(left)
         self.progress(stage, done, len(groups), message)
-        for outcomes in self.pool.run(self._until_the_deadline(left), self.place):
+        for outcomes in self.pool.run(_until_the_deadline(left, place), place):
             self.folder.put(outcomes)
             done += 1
             self.progress(stage, done, len(groups), f"{outcomes[0].name}{leader()}")
 
-    def _until_the_deadline(self, groups: Sequence[Sequence[Trial]]) -> Iterator[Sequence[Trial]]:
-        for group in groups:
-            if self.place.passed():
-                return
-            yield group
+
+def _until_the_deadline(groups: Sequence[Sequence[Trial]], place: Place) -> Iterator[Sequence[Trial]]:
+    for group in groups:
+        if place.passed():
+            return
+        yield group
 
 
 @contextmanager
