@@ -1,6 +1,5 @@
 """Exact solutions against other routes to them, the loss at them, derivatives against differences, who sees what."""
 
-import json
 from dataclasses import replace
 from math import pi
 
@@ -11,13 +10,13 @@ import torch
 from torch import nn
 
 from actsmith.errors import ActsmithError
-from actsmith.experiments import pde
-from actsmith.experiments.experiment import Experiment
-from actsmith.experiments.folder import RunFolder
-from actsmith.experiments.loop import Recipe, Runtime, fit
-from actsmith.experiments.pde import EQUATIONS, NU, Pinn, PinnMlp, burgers_solution, heat_solution
-from actsmith.experiments.reproduce import reproduce, reproduction
-from actsmith.formula.catalogue import get
+from actsmith.formula.catalogue import resolve
+from actsmith.tasks import pde
+from actsmith.tasks.pde import EQUATIONS, NU, Pinn, burgers_solution, heat_solution
+from actsmith.tasks.perceptron import Mlp
+from actsmith.training.fit import fit
+from actsmith.training.recipe import Recipe
+from actsmith.training.runtime import Runtime
 
 STEP = 1e-20
 
@@ -66,8 +65,6 @@ def test_a_small_viscosity_does_not_overflow():
 class Exact(nn.Module):
     """The solution itself as a network, in float64 inside."""
 
-    nets = 1
-
     def __init__(self, equation):
         super().__init__()
         self.equation = equation
@@ -104,9 +101,9 @@ def test_the_loss_is_zero_at_the_solution_and_only_there(equation):
 
 def test_derivatives_against_differences():
     problem = Pinn("heat", interior=7, border=3).load(None)
-    model = PinnMlp(8, 3).build(get("tanh"), (0,), problem).double()
-    points = 0.1 + 0.8 * torch.rand(1, 7, 2, dtype=torch.float64)
-    got = pde._derivatives(model, points)
+    model = Mlp(8, 3).build(resolve("tanh"), 0, problem).double()
+    points = 0.1 + 0.8 * torch.rand(7, 2, dtype=torch.float64)
+    got = pde.Derivatives(*pde._derivatives(model, points))
     with torch.no_grad():
         h = 1e-4
         right, left, later, earlier = (
@@ -122,7 +119,7 @@ def test_derivatives_against_differences():
 def test_a_relu_network_has_no_curvature():
     problem = Pinn("burgers", interior=50, border=5).load(None)
     for name, flat in (("relu", True), ("gelu", False), ("mrepu", False)):
-        scores = problem.score(PinnMlp(8, 3).build(get(name), (0,), problem), "test")
+        scores = problem.score(Mlp(8, 3).build(resolve(name), 0, problem), "test")
         assert (float(scores["curvature"]) == 0) is flat
 
 
@@ -133,9 +130,9 @@ def test_the_solution_judges_and_nothing_else(monkeypatch):
     monkeypatch.setitem(EQUATIONS, "heat", watched)
     problem = Pinn("heat", interior=20, border=5).load(None)
     asked.clear()
-    model = PinnMlp(4, 2).build(get("tanh"), (0,), problem)
-    found = fit(
-        problem, model, seeds=(0,), rate=1e-2, recipe=Recipe(3, 20, lbfgs=1, score_every=1),
+    model = Mlp(4, 2).build(resolve("tanh"), 0, problem)
+    (found,) = fit(
+        problem, [model], seeds=[0], rates=[1e-2], recipe=Recipe(3, 20, lbfgs=1, score_every=1),
         runtime=Runtime.create("cpu"),
     )  # fmt: skip
     assert set(found.validation) == {"loss"}
@@ -165,14 +162,14 @@ def test_points():
 
 def test_adam_then_lbfgs_learns_the_heat_equation():
     problem = Pinn("heat", interior=100, border=15).load(None)
-    model = PinnMlp(16, 3).build(get("tanh"), (0,), problem)
+    model = Mlp(16, 3).build(resolve("tanh"), 0, problem)
     runtime = Runtime.create("cpu")
     before = float(problem.score(model, "test")["relative_l2"])
-    found = fit(
-        problem, model, seeds=(0,), rate=1e-2, recipe=Recipe(60, 100, 0.0, lbfgs=10), runtime=runtime, test=True
+    (found,) = fit(
+        problem, [model], seeds=[0], rates=[1e-2], recipe=Recipe(60, 100, 0.0, lbfgs=10), runtime=runtime, test=True
     )
-    assert found.loss[0][-1] < 0.1 * found.loss[0][59] < 0.1 * found.loss[0][0]
-    assert found.test["relative_l2"][0] < 0.1 * before
+    assert found.loss[-1] < 0.1 * found.loss[59] < 0.1 * found.loss[0]
+    assert found.test["relative_l2"] < 0.1 * before
 
 
 def test_an_unknown_equation():
@@ -180,56 +177,7 @@ def test_an_unknown_equation():
         Pinn("wave").load(None)
 
 
-def test_smoke(tmp_path):
-    result = reproduce("mrepu-burgers", "smoke", out=tmp_path, device="cpu", activations=["sin(x)"])
-    table = result.findings.tables[0]
-    assert {f.name for f in (*reproduction("mrepu-burgers").activations,)} < {row.name for row in table.rows}
-    assert table.metric.name == "relative_l2"
-    assert all(v == 0 for v in result.findings.facts["curvature"]["burgers-critical"]["relu"])
-    lines = (tmp_path / "results.jsonl").read_bytes()
-    again = reproduce("mrepu-burgers", "smoke", out=tmp_path, device="cpu", activations=["sin(x)"])
-    assert (tmp_path / "results.jsonl").read_bytes() == lines
-    assert again.findings == result.findings
-
-
-def made_up(path, errors):
-    """A folder as the small preset leaves it, each activation with the given error, and what is read from it."""
-    found = reproduction("mrepu-burgers")
-    parts = found.presets["small"].parts(tuple(found.activations))
-    records = []
-    for part in parts:
-        assert isinstance(part, Experiment)
-        for f in part.activations:
-            error = errors.get(f.name, 0.5) * (2 if part.model.init == "kaiming" and f.name.startswith("mrepu") else 1)
-            for seed in part.seeds:
-                value = None if error == np.inf else error * 1.01 ** (seed * (len(f.name) % 3))
-                scores = {"relative_l2": [value], "loss": [1.0], "curvature": [0.0 if f.name == "relu" else 1.0]}
-                scores |= {f"relative_l2_at_{t:g}": [value] for t in pde.TIMES}
-                record = {
-                    "key": f"{part.name}/{f.name}/{seed}", "experiment": part.name,
-                    "activation": f.name, "stage": "score", "rate": 6e-3, "seeds": [seed],
-                    "diverged": [value is None], "test": scores, "validation": {"loss": [1.0]}, "loss": [[1.0, 0.5]],
-                    "step_seconds": 1e-3, "peak_bytes": 1,
-                }  # fmt: skip
-                records.append(json.dumps(record) + "\n")
-    path.mkdir()
-    (path / "results.jsonl").write_text("".join(records))
-    folder = RunFolder(path, {}, resume=True)
-    return found.read(folder, parts)
-
-
-def verdicts(findings):
-    keys = ("GELU is better", "p = 2", "p = 3", "second derivative", "critical initialisation")
-    return {key: next(c.verdict for c in findings.claims if key in c.statement) for key in keys}
-
-
-def test_verdicts_follow_the_numbers(tmp_path):
-    mrepu = {f"mrepu_{p}": 0.2 for p in (1, 2, 3)}
-    as_said = {"gelu": 0.1, **mrepu, "relu": 0.8, "repu_2": np.inf, "repu_3": 1.0, "silu": 0.1, "tanh": 0.1}
-    assert set(verdicts(made_up(tmp_path / "as-said", as_said)).values()) == {"reproduced"}
-    turned = {"gelu": 0.8, **mrepu, "relu": 0.1, "repu_2": 0.1, "repu_3": np.inf, "silu": 0.5, "tanh": 0.5}
-    found = verdicts(made_up(tmp_path / "turned", turned))
-    assert found["GELU is better"] == found["second derivative"] == found["p = 2"] == "not reproduced"
-    assert found["p = 3"] == "reproduced"
-    mixed = verdicts(made_up(tmp_path / "mixed", {**as_said, "gelu": 0.3}))
-    assert mixed["GELU is better"] == "partly reproduced"
+def test_the_fingerprint_is_of_equation_and_points():
+    prints = [Pinn(*args).load(None).fingerprint for args in (("heat", 20, 5), ("heat", 20, 5), ("burgers", 20, 5))]
+    assert prints[0] == prints[1] != prints[2]
+    assert Pinn("heat", 20, 5, seed=1).load(None).fingerprint != prints[0]

@@ -77,16 +77,18 @@ def timm_task(name: str, data: str | Path | None, config: Mapping[str, Any]) -> 
     available = round(found.counts["train"] * (0.9 if "validation" not in found.counts else 1.0))
     available = available if "test" in found.counts else round(0.8 * available)
     count, recipe = affordable(work(network, torch.zeros(2, 3, side, side), IMAGES), available, IMAGES)
-    kept = {split: _at_most(EVALUATED[split], found.counts, split) for split in EVALUATED}
-    images = FileImages(train=count, size=side, within=found.within, label=found.label or None, **kept)
+    images = FileImages(
+        train=count, validation=_at_most("validation", found.counts), test=_at_most("test", found.counts), size=side,
+        within=found.within, label=found.label or None,
+    )  # fmt: skip
     return Task(f"timm:{name}", images, model, recipe, rates=RATES, start=start)
 
 
-def _at_most(count: int, counts: Mapping[str, int], split: str) -> int | None:
+def _at_most(split: str, counts: Mapping[str, int]) -> int | None:
     """None where there are no more; a split that is held out is a share of the training images."""
     share = {"validation": 0.1 if "test" in counts else 0.08, "test": 0.2}[split]
     there = counts.get(split, int(share * counts["train"]) - 1)
-    return count if there > count else None
+    return EVALUATED[split] if there > EVALUATED[split] else None
 
 
 def _default_size(name: str) -> tuple[int, bool]:

@@ -87,7 +87,7 @@ class MemoryImages(ImageProblem):
         self.mean, self.std = _moments(pixels)
 
     @cached_property
-    def fingerprint(self) -> str:  # type: ignore[override]
+    def fingerprint(self) -> str:
         """Of the bytes and labels of all three splits."""
         return digest_of(*self.train, *self.splits["validation"], *self.splits["test"])
 

@@ -163,7 +163,7 @@ _IMAGES: dict[str, Callable[[str], Task]] = {
 
 def _austen(train_file: str | Path | None) -> Task:
     file = None if train_file is None else str(Path(train_file).expanduser().absolute())
-    text = NextToken(64, BYTES, file, train=6000, evaluated=500)
+    text = NextToken(64, BYTES, file, train=4000, evaluated=500)
     return Task("austen", text, Decoder(64, 4, 4), Recipe(2, 16), rates=SMALL_RATES, start="gelu")
 
 

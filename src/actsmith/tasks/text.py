@@ -266,7 +266,8 @@ def _read_tokens(config: NextToken, data: Path | None) -> tuple[Any, _Blocks]:
         if wanted is not None and wanted < len(every):
             every = every[torch.linspace(0, len(every) - 1, wanted, dtype=torch.float64).round().long()]
         blocks.append(every)
-    return tokenizer, _Blocks(*blocks, vocabulary=size)
+    train, validation, test = blocks
+    return tokenizer, _Blocks(train, validation, test, size)
 
 
 def _tokenizer(config: NextToken, text: str) -> tuple[Any, int]:
