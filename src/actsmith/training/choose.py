@@ -1,4 +1,8 @@
-"""One after another, or stacked: a few steps of each say what is quicker here. What cannot be stacked says why."""
+"""One after another, or stacked: a few steps of each say what is quicker here. What cannot be stacked says why.
+
+The steps are taken in turn, so that a disturbance meets all alike, and compared round by round. About two seconds go
+into it: large networks are compared in a smaller stack, which for them gains as much.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,13 +20,17 @@ from actsmith.training.fit import Mode
 from actsmith.training.nets import Alone, SideBySide
 from actsmith.training.problem import Problem
 from actsmith.training.recipe import Recipe
-from actsmith.training.runtime import Runtime, seed_step, threads_for
+from actsmith.training.runtime import Runtime, generators_kept, seed_step, states, threads_for
 from actsmith.training.stack import can_batch, joined
 
 __all__ = ["Choice", "choose"]
 
-WARM, TIMED = 2, 3
-"""Steps before those that are timed, steps that are."""
+WARM, FEWEST, MOST = 2, 3, 25
+"""Steps before those that are timed; how many of these."""
+SECONDS = 2.0
+"""No new round of steps begins after so long."""
+STEP = 0.25
+"""Seconds that a step of a stack may take for being compared; where it is expected to take longer, fewer nets are."""
 QUICKER = 0.9
 """A stack is chosen where its step takes less than this share of what its nets take one after another."""
 
@@ -52,27 +60,50 @@ class Choice:
 
 
 def choose(problem: Problem, models: Sequence[nn.Module], recipe: Recipe, runtime: Runtime) -> Choice:
-    """Time a step of a copy of the first model, and of all of them stacked in each form; nothing is trained.
+    """Time steps of a copy of the first model, and of all of them stacked in each form; nothing is trained.
 
     Args:
         problem, recipe, runtime: as `fit` takes them.
         models: as many as are to be trained side by side.
     """
-    count = min(recipe.batch, problem.size)
-    width = getattr(models[0], "width", None)
-    alone, random = _timed(problem, models[:1], "alone", recipe, runtime, count=count, width=width)
-    seconds, reasons = {"alone": alone}, {}
-    for mode in [m for m in get_args(Mode) if m != "alone"]:
-        reason = _why_not(problem, models, mode, recipe, runtime, random=random)
-        if reason is None:
-            try:
-                seconds[mode], _ = _timed(problem, models, mode, recipe, runtime, count=count, width=width)
-                continue
-            except Exception as error:  # whatever the model does that a transform does not know
-                reason = f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
-        reasons[mode] = reason
-    best: Mode = min(seconds, key=lambda m: seconds[m])  # type: ignore[assignment]
-    return Choice(best if seconds[best] < QUICKER * alone else "alone", seconds, reasons)
+    with generators_kept(runtime.device):
+        alone = _Steps(problem, models[:1], "alone", recipe, runtime)
+        once = min(alone.step() for _ in range(WARM))
+        nets = max(2, min(len(models), int(STEP / once)))
+        timed: dict[Mode, _Steps] = {"alone": alone}
+        reasons: dict[str, str] = {}
+        forms: tuple[Mode, ...] = ("own", "vmap")
+        for mode in forms:
+            reason = _why_not(problem, models, mode, recipe, runtime, random=alone.random)
+            if reason is None:
+                try:
+                    timed[mode] = _Steps(problem, models[:nets], mode, recipe, runtime)
+                    for _ in range(WARM):
+                        timed[mode].step()
+                    continue
+                except Exception as error:  # whatever the model does that a transform does not know
+                    timed.pop(mode, None)
+                    reason = f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
+            reasons[mode] = reason
+        times = _rounds(timed)
+    ratios = {
+        mode: statistics.median(t / a for t, a in zip(times[mode], times["alone"], strict=True)) for mode in times
+    }
+    best = min(ratios, key=lambda mode: ratios[mode])
+    seconds = {str(mode): statistics.median(own) for mode, own in times.items()}
+    return Choice(best if ratios[best] < QUICKER else "alone", seconds, reasons)
+
+
+def _rounds(timed: Mapping[Mode, _Steps]) -> dict[Mode, list[float]]:
+    """Seconds of steps for each net, taken in turn."""
+    times: dict[Mode, list[float]] = {mode: [] for mode in timed}
+    began = time.perf_counter()
+    for done in range(MOST if len(timed) > 1 else FEWEST):
+        if done >= FEWEST and time.perf_counter() - began > SECONDS:
+            break
+        for mode, steps in timed.items():
+            times[mode].append(steps.step())
+    return times
 
 
 def _why_not(
@@ -89,36 +120,42 @@ def _why_not(
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
-def _timed(
-    problem: Problem,
-    models: Sequence[nn.Module],
-    mode: Mode,
-    recipe: Recipe,
-    runtime: Runtime,
-    *,
-    count: int,
-    width: int | None,
-) -> tuple[float, bool]:
-    """Median seconds of a step for each net, and whether the loss drew random numbers."""
-    copies = [copy.deepcopy(model) for model in models]
-    rates = [1e-6] * len(copies)
-    nets: Alone | SideBySide
-    nets = (
-        Alone(copies[0], 1e-6, recipe, runtime) if mode == "alone" else SideBySide(copies, rates, recipe, runtime, mode)
-    )
-    example = problem.example(count, runtime.device)
-    batch = example if mode == "alone" else joined([example] * len(copies))
-    nets.train()
-    times, random = [], False
-    with threads_for(None if width is None else len(copies) * count * width):
-        for _ in range(WARM + TIMED):
-            seed_step(runtime.device, 0)
-            began, state = time.perf_counter(), torch.default_generator.get_state()
-            losses = nets.losses(problem, batch)
-            random |= not torch.equal(state, torch.default_generator.get_state())
-            runtime.accelerator.backward(losses.sum())
-            nets.step(1.0, recipe.clip)
-            if runtime.device.type == "cuda":
-                torch.cuda.synchronize(runtime.device)
-            times.append(time.perf_counter() - began)
-    return statistics.median(times[WARM:]) / len(copies), random
+class _Steps:
+    """Steps of copies of the models.
+
+    Attributes:
+        random: whether a loss drew random numbers.
+    """
+
+    def __init__(
+        self, problem: Problem, models: Sequence[nn.Module], mode: Mode, recipe: Recipe, runtime: Runtime
+    ) -> None:
+        copies = [copy.deepcopy(model) for model in models]
+        rates = [1e-6] * len(copies)
+        self.nets: Alone | SideBySide
+        if mode == "alone":
+            self.nets = Alone(copies[0], rates[0], recipe, runtime)
+        else:
+            self.nets = SideBySide(copies, rates, recipe, runtime, mode)
+        count = min(recipe.batch, problem.size)
+        example = problem.example(count, runtime.device)
+        self.batch = example if mode == "alone" else joined([example] * len(copies))
+        width = getattr(models[0], "width", None)
+        self.problem, self.runtime, self.clip, self.count = problem, runtime, recipe.clip, len(copies)
+        self.outputs = None if width is None else len(copies) * count * int(width)
+        self.random = False
+        self.nets.train()
+
+    def step(self) -> float:
+        """Seconds of one, for each net."""
+        device = self.runtime.device
+        with threads_for(self.outputs):
+            seed_step(device, 0)
+            began, before = time.perf_counter(), states(device)
+            losses = self.nets.losses(self.problem, self.batch)
+            self.random |= not all(torch.equal(a, b) for a, b in zip(before, states(device), strict=True))
+            self.runtime.backward(losses.sum())
+            self.nets.step(1.0, self.clip)
+            if device.type != "cpu":
+                torch.get_device_module(device).synchronize(device)
+            return (time.perf_counter() - began) / self.count
