@@ -66,7 +66,7 @@ def test_a_lead_that_the_interval_does_not_carry_is_not_announced():
     base = _noise(0, 0.9)
     _, said = _said({START: (base, base), OTHER: (base + 0.02, base + _noise(1, 0.002, 0.02))})
     assert (said.kind, said.recommended) == ("not decided", "relu")
-    assert "go on with `go on`" in said.sentence
+    assert "Go on with `go on`" in said.sentence
 
 
 def test_where_the_start_leads_it_is_kept():

@@ -143,8 +143,8 @@ def conclude(
             sentence += f"{best.name} {best.score.mean:.4g}."
         return Conclusion(sentence, "better", best.name, best.name)
     sentence = (
-        f"Not decided: {best.name} leads {start}{_by(best, metric)} on {len(best.seeds)} seeds; go on with {go_on}. "
-        f"Until then keep {start}."
+        f"Not decided: {best.name} leads on the validation split; on the test split it differs from {start}"
+        f"{_by(best, metric)}, {len(best.seeds)} paired seeds. Go on with {go_on}; until then keep {start}."
     )
     return Conclusion(sentence, "not decided", best.name, start)
 

@@ -26,6 +26,7 @@ from torch.nn import functional
 from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation
+from actsmith.nn.lookup import LookupActivation, lookup
 from actsmith.nn.start import KAIMING, Start, start_of
 from actsmith.training.problem import Problem
 
@@ -93,7 +94,8 @@ class Perceptron(nn.Module):
         super().__init__()
         self.config, self.formula, self.start, self.width = config, formula, start, config.width
         self.fans = [features, *[config.width] * config.depth, outputs]
-        self.scale = start.input_scale(square)
+        self.scale: Tensor
+        self.register_buffer("scale", torch.tensor(start.input_scale(square)))
         self.share = 1 / sqrt(config.depth)
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(self.fans))
         self.norms = nn.ModuleList(_NORMS[config.norm](config.width) for _ in range(config.depth))
@@ -135,17 +137,16 @@ class _Perceptrons(nn.Module):
     def __init__(self, one: Perceptron, nets: int) -> None:
         super().__init__()
         config = one.config
-        self.width, self.scale, self.share, self.residual = one.width, one.scale, one.share, config.residual
+        self.width, self.share, self.residual = one.width, one.share, config.residual
+        self.scale: Tensor
+        self.register_buffer("scale", torch.empty(nets))
         self.layers = nn.ModuleList(_Linears(nets, a, b) for a, b in pairwise(one.fans))
         self.norms = nn.ModuleList(_BATCHED[config.norm](nets, config.width) for _ in range(config.depth))
-        self.activations = nn.ModuleList(
-            Activation(_of_layer(f, one.formula), share="channel", channels=nets, channel_dim=0)
-            for f in one.activations
-        )
+        self.activations = nn.ModuleList(_of_nets(f, one.formula, nets) for f in one.activations)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = x.flatten(2).transpose(1, 2) * self.scale
+        h = x.flatten(2).transpose(1, 2) * self.scale[:, None, None]
         for i, (norm, f) in enumerate(zip(self.norms, self.activations, strict=True)):
             z = self.dropout(f(norm(self.layers[i](h))))
             h = h + self.share * z if self.residual and i else z
@@ -153,10 +154,23 @@ class _Perceptrons(nn.Module):
         return out.transpose(1, 2)
 
 
-def _of_layer(module: nn.Module, usual: Formula) -> Formula:
-    """The formula of one layer's activation, which may have been exchanged."""
+def _of_nets(module: nn.Module, usual: Formula, nets: int) -> nn.Module:
+    """One layer's activations, of all nets: exchanged for another, or for a table of each net's own, as the one is."""
+    if isinstance(module, LookupActivation):
+        return _Tables(module, nets)
     assert isinstance(module, Activation)
-    return usual if module.formula.expr == usual.expr else module.formula
+    formula = usual if module.formula.expr == usual.expr else module.formula
+    return Activation(formula, share="channel", channels=nets, channel_dim=0)
+
+
+class _Tables(nn.Module):
+    def __init__(self, one: LookupActivation, nets: int) -> None:
+        super().__init__()
+        self.table: Tensor
+        self.register_buffer("table", one.table.new_empty(nets, *one.table.shape))
+
+    def forward(self, h: Tensor) -> Tensor:
+        return lookup(h, self.table)
 
 
 class _Linears(nn.Module):

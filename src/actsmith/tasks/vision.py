@@ -146,7 +146,8 @@ class _Scaled(nn.Module):
 
     def __init__(self, start: Start) -> None:
         super().__init__()
-        self.scale = start.input_scale()
+        self.scale: Tensor
+        self.register_buffer("scale", torch.tensor(start.input_scale()))
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.scale

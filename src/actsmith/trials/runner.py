@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +15,8 @@ from torch import nn
 from actsmith.errors import ActsmithError
 from actsmith.files import plain, read_json
 from actsmith.formula.formula import Formula
+from actsmith.nn.activation import Activation
+from actsmith.nn.lookup import LookupActivation
 from actsmith.nn.start import Start
 from actsmith.surgery.probe import probe
 from actsmith.surgery.signal import signal
@@ -141,10 +143,13 @@ class FitRunner:
         self.once = once
 
     def groups(self, round_: Sequence[Trial]) -> list[list[Trial]]:
-        """Stacks of trials that differ in rate and seed alone, or each trial by itself."""
+        """Stacks of trials that differ in rate and seed alone, or each trial by itself. Of stage "explore", trials of
+        different formulas too: each net reads its own from a table, near enough to choose by (`nn.lookup`)."""
         alike: dict[str, list[Trial]] = {}
         for trial in round_:
             content = {**trial.to_dict(), "rate": None, "seed": None}
+            if trial.stage == "explore" and has_table(trial.formula):
+                content["formula"] = None
             alike.setdefault(digest(content), []).append(trial)
         groups = []
         for trials in alike.values():
@@ -179,6 +184,8 @@ class FitRunner:
 
     def watching(self, trial: Trial) -> WatchConfig | None:
         """What looks on at a trial."""
+        if trial.stage == "explore":
+            return None
         if trial.stage == "shape":
             return EntropyWatch(weight=WEIGHT, samples=SAMPLES)
         return self.watch if trial.test or getattr(self.watch, "acts", False) else None
@@ -193,7 +200,10 @@ class FitRunner:
         if place.folder is not None:
             checkpoint = Checkpoint.at(place.folder, digest([trial.key for trial in group]))
         try:
-            models = self.models(first.formula, [t.seed for t in group])
+            models = [m for t in group for m in self.models(t.formula, [t.seed])]
+            if first.stage == "explore" and all(has_table(t.formula) for t in group):
+                for model in models:
+                    read_from_tables_(model)
         except ActsmithError as error:  # no start keeps this activation's scale, for one
             return [Outcome(trial, reason=str(error)) for trial in group]
         watch = self.watching(first)
@@ -266,6 +276,24 @@ class FitRunner:
         found = cls(task, task.problem.load(data), runtime or Runtime.create(), once)
         found.data = data
         return found
+
+
+def read_from_tables_(model: nn.Module) -> None:
+    """Exchange every `Activation` for its formula's table; what it had learned is held."""
+    for path, module in list(model.named_modules()):
+        if isinstance(module, Activation):
+            owner, _, name = path.rpartition(".")
+            setattr(model.get_submodule(owner), name, LookupActivation(module.formula))
+
+
+@lru_cache(maxsize=4096)
+def has_table(formula: Formula) -> bool:
+    """Whether a formula can be read from a table."""
+    try:
+        LookupActivation(formula)
+    except ActsmithError:
+        return False
+    return True
 
 
 def _made(task: Task, data: Path | None, device: Device, precision: Precision, folder: Path) -> FitRunner:
