@@ -26,8 +26,8 @@ from torch.nn import functional
 
 from actsmith.benchmarks.adaptive import Kept
 from actsmith.benchmarks.measure import interleaved
-from actsmith.experiments.statistics import Interval, interval, paired_difference
 from actsmith.nn import EntropyDescent, KANLinear
+from actsmith.trials.statistics import Interval, interval, paired_difference
 
 __all__ = ["BSplineKAN", "KANResult", "compare_kans"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from actsmith.cli.common import json_option, print_json, print_table
 
 if TYPE_CHECKING:
-    from actsmith.experiments.reproduce import Reproduction
+    from actsmith.papers.reproduce import Reproduction
 
 NAME = "reproduce"
 HELP = "A paper's experiment, with error bars."
@@ -38,16 +38,16 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(request: argparse.Namespace) -> None:
     """Run it, write its page, and print its claims."""
-    from actsmith.experiments.reproduce import reproduce, reproduction, reproduction_names
+    from actsmith.papers.reproduce import reproduce, reproduction, reproduction_names
 
     if request.name is None:
         return _list_reproductions([reproduction(name) for name in reproduction_names()], as_json=request.json)
     presets = reproduction(request.name).presets
     if request.preset in presets:
         print(f"{request.name}, preset {request.preset}: {presets[request.preset].cost}", file=sys.stderr)
-    from actsmith.experiments.loop import Runtime
     from actsmith.progress import Progress
     from actsmith.report.findings import render_findings
+    from actsmith.training.runtime import Runtime
 
     runtime = Runtime.create(request.device, request.precision)
     with Progress() as progress:

@@ -1,73 +1,117 @@
-"""Who beats whom over several tables, and what that says of a claim."""
+"""What the tables say of a statement: one rule for every claim, `trials.verdict`.
+
+| claim    | is reproduced where ...                                                              |
+|----------|--------------------------------------------------------------------------------------|
+| `Better` | the first is better than the second, in every pair and table                         |
+| `above`  | every interval lies above zero (and beyond the margin)                               |
+| `shown`  | every case holds                                                                     |
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
 
-from actsmith.experiments.findings import Table, Verdict
-from actsmith.experiments.statistics import holm, paired_difference, paired_p
+from actsmith.papers.findings import Claim
+from actsmith.papers.readers import chosen
+from actsmith.trials.statistics import Interval
+from actsmith.trials.tables import Duel, Table, contest
+from actsmith.trials.verdict import Claimed, Verdict, claimed, verdict
 
-__all__ = ["Duel", "duel", "together"]
+__all__ = ["Better", "above", "claims_of", "out_of_reach", "shown", "tally", "versus"]
 
-LEVEL = 0.05
+MANY = 8
+"""So many differences are written out; more are counted."""
+
+
+def versus(first: str | Sequence[str], second: str | Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Every pair of one of the first and one of the second.
+
+    >>> versus("crrelu", ("gelu", "silu"))
+    (('crrelu', 'gelu'), ('crrelu', 'silu'))
+    """
+    return tuple(product(*([names] if isinstance(names, str) else names for names in (first, second))))
 
 
 @dataclass(frozen=True)
-class Duel:
-    """How often `first` is better than `second`, over several tables.
+class Better:
+    """The statement that in each pair the first is better than the second, by paired differences, corrected by Holm
+    over the pairs and tables of the claim.
 
     Attributes:
-        first, second: names.
-        wins, losses: tables with a paired difference of Holm-corrected p < 0.05, or where only the other diverged.
-        ties: the others.
+        statement: for readers.
+        pairs: of names; a pair counts in the tables that hold both, and none in any leaves the claim out.
+        where: labels that a table must have.
+        each: whether each table is a claim of its own.
+        margin: what is too small to matter, in the metric's units.
     """
 
-    first: str
-    second: str
-    wins: int
-    losses: int
-    ties: int
+    statement: str
+    pairs: tuple[tuple[str, str], ...]
+    where: Mapping[str, Any] = field(default_factory=dict)
+    each: bool = False
+    margin: float = 0.0
 
-    @property
-    def verdict(self) -> Verdict:
-        """Of the claim that `first` is better: won most, won more than lost, lost as many or more, nothing decided."""
-        if self.wins == self.losses == 0:
-            return "not resolved"
-        if self.losses >= self.wins:
-            return "not reproduced"
-        return "reproduced" if self.losses == 0 and self.wins > self.ties else "partly reproduced"
+    def claims(self, tables: Iterable[Table]) -> list[Claim]:
+        """What these tables say: one claim, one a table, or none."""
+        mine = chosen(tables, **self.where)
+        if self.each:
+            return [c for t in mine for c in self._claim([t], f"{self.statement}: {t.name}")]
+        return self._claim(mine, self.statement)
 
-    def __str__(self) -> str:
-        return f"{self.first} against {self.second}: better in {self.wins}, worse in {self.losses}, open in {self.ties}"
-
-
-def duel(tables: Sequence[Table], first: str, second: str) -> Duel:
-    """`first` against `second` in tables that hold both, paired by seed."""
-    wins = losses = ties = 0
-    tested: list[tuple[float, float]] = []
-    for table in tables:
-        a, b = table.row(first), table.row(second)
-        mine, other = table.metric.transformed(a.values), table.metric.transformed(b.values)
-        if mine is not None and other is not None:
-            sign = -1 if table.metric.better == "lower" else 1
-            tested.append((paired_p(mine, other), sign * paired_difference(mine, other).mean))
-        elif mine is not None:
-            wins += 1
-        elif other is not None:
-            losses += 1
-        else:
-            ties += 1
-    for p, (_, gain) in zip(holm([p for p, _ in tested]), tested, strict=True):
-        wins += p < LEVEL and gain > 0
-        losses += p < LEVEL and gain < 0
-        ties += p >= LEVEL
-    return Duel(first, second, wins, losses, ties)
+    def _claim(self, tables: Sequence[Table], statement: str) -> list[Claim]:
+        names = [{row.name for row in t.rows} for t in tables]
+        pairs = [(t, *p) for p in self.pairs for t, there in zip(tables, names, strict=True) if {*p} <= there]
+        if not pairs:
+            return []
+        duels = contest(pairs, self.margin)
+        return [Claim(f"{statement}.", claimed([d.verdict for d in duels]), _evidence(duels))]
 
 
-def together(duels: Sequence[Duel]) -> Verdict:
-    """Of the claim that all the first ones are better: all the same verdict, or partly where some are better."""
-    verdicts = {d.verdict for d in duels}
-    if len(verdicts) == 1:
-        return verdicts.pop()
-    return "partly reproduced" if verdicts & {"reproduced", "partly reproduced"} else "not reproduced"
+def claims_of(asked: Iterable[Better], tables: Iterable[Table]) -> tuple[Claim, ...]:
+    """Of all of them, in order."""
+    found = list(tables)
+    return tuple(claim for each in asked for claim in each.claims(found))
+
+
+def _evidence(duels: Sequence[Duel]) -> str:
+    pairs = list(dict.fromkeys((d.name, d.other) for d in duels))
+    if len(duels) <= MANY:
+        return f"{tally([d.verdict for d in duels])}. " + "; ".join(f"{d.table}, {d.name} minus {d}" for d in duels)
+    groups = {pair: [d.verdict for d in duels if (d.name, d.other) == pair] for pair in pairs}
+    return "; ".join(f"{a} against {b}: {tally(v)}" for (a, b), v in groups.items()) + " (Holm-corrected p < 0.05)."
+
+
+def tally(verdicts: Sequence[Verdict]) -> str:
+    """How often each.
+
+    >>> tally(["better", "open", "better"])
+    'better in 2, worse in 0, same in 0, open in 1 of 3'
+    """
+    words: tuple[Verdict, ...] = ("better", "worse", "same", "open")
+    return ", ".join(f"{word} in {verdicts.count(word)}" for word in words) + f" of {len(verdicts)}"
+
+
+def above(found: Iterable[Interval | None], margin: float = 0.0) -> Claimed:
+    """That every one of these numbers is positive; one that is missing is not resolved.
+
+    >>> above([Interval(2.0, 1.0, 3.0, 5), Interval(-2.0, -3.0, -1.0, 5), Interval(1.5, 1.0, 2.0, 5)])
+    'partly reproduced'
+    """
+    return claimed([verdict(each, margin) for each in found])
+
+
+def shown(cases: Iterable[bool]) -> Claimed:
+    """That a statement holds in every case, where each is known for certain.
+
+    >>> shown([True, True]), shown([True, False]), shown([])
+    ('reproduced', 'not reproduced', 'not resolved')
+    """
+    return claimed(["better" if holds else "worse" for holds in cases])
+
+
+def out_of_reach(statement: str, why: str) -> Claim:
+    """A claim that the run says nothing about."""
+    return Claim(statement, "out of reach here", why)

@@ -17,18 +17,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from actsmith.experiments.findings import Claim, Findings, Row, Table, comparison, records
-from actsmith.experiments.folder import RunFolder
-from actsmith.experiments.language import NextToken, SmallGpt2
-from actsmith.experiments.language_models import LOSS, HubModel, PackagedModel, Trained
-from actsmith.experiments.loop import Recipe
-from actsmith.experiments.preference import ACCURACY, LIKELIHOOD, MARGIN, Arm, Preference
-from actsmith.experiments.preference_pairs import HubPairs, LocalPairs
-from actsmith.experiments.problem import Metric
-from actsmith.experiments.reproduce import Part, Preset, Reproduction
+from actsmith.formula.catalogue import get_activation
 from actsmith.formula.formula import Formula
+from actsmith.papers.claims import Better
+from actsmith.papers.experiment import Part, Results
+from actsmith.papers.findings import Claim, Findings
+from actsmith.papers.language_models import LOSS, PRETRAINING, HubModel, PackagedModel, Trained
+from actsmith.papers.preference import ACCURACY, LIKELIHOOD, MARGIN, Arm, Preference
+from actsmith.papers.preference_pairs import HubPairs, LocalPairs
+from actsmith.papers.readers import outcomes, table
+from actsmith.papers.reproduce import Preset, Reproduction
+from actsmith.tasks.text import NextToken, SmallGpt2
+from actsmith.training.problem import Metric
+from actsmith.training.recipe import Recipe
+from actsmith.trials import tables
+from actsmith.trials.tables import Table
 
-__all__ = ["REPRODUCTION", "verdict"]
+__all__ = ["REPRODUCTION"]
 
 BETAS = (0.1, 0.5)
 SCORES: Mapping[str, Metric] = {
@@ -48,7 +53,7 @@ WORDS = {
 def _arms(formulas: Sequence[Formula], kept: str, kinds: Sequence[Any]) -> tuple[Arm, ...]:
     """The model's own activation, then every other formula in each kind."""
     others = [f for f in formulas if f.name != kept]
-    return (Arm("kept", label=kept), *(Arm(kind, f) for f in others for kind in kinds))
+    return (Arm("kept", get_activation(kept)), *(Arm(kind, f) for f in others for kind in kinds))
 
 
 def _gpt2(formulas: tuple[Formula, ...], trained: Trained, betas: Sequence[float], **sizes: Any) -> list[Preference]:
@@ -89,82 +94,45 @@ def _paper(formulas: tuple[Formula, ...]) -> tuple[Part, ...]:
 # ------------------------------------------------------------------------------------------------------- read
 
 
-def _read(folder: RunFolder, parts: tuple[Any, ...]) -> Findings:
-    tables: list[Table] = []
+def _read(folder: Results, parts: tuple[Preference, ...]) -> Findings:
+    """Four tables for each model and beta, whether an arm is better than the model's own activation."""
+    found: list[Table] = []
     claims: list[Claim] = []
-    if records(folder, "pretrain"):
+    if pretrained := outcomes(folder, PRETRAINING):
         trained = next(p.model for p in parts if isinstance(p.model, Trained))
-        tables.append(_pretraining(folder, trained.rates))
+        found.append(
+            tables.table(
+                pretrained, LOSS, reference=trained.activation.name, rates=trained.rates, name=PRETRAINING,
+                title="GPT-2 before DPO: loss on the Austen test text",
+                note="nats per token, rate tuned for each activation",
+            )
+        )  # fmt: skip
     for part in parts:
-        found = [_table(folder, part, score) for score in SCORES]
-        tables += found
-        claims += [_claim(part, arm, found[:3]) for arm in part.arms[1:]]
+        mine = [_table(folder, part, score) for score in SCORES]
+        found += mine
+        for arm in part.arms[1:]:
+            statement = f"{part.name}: {arm.name} is better than {part.reference} in margin, accuracy and loss"
+            claims += Better(statement, ((arm.name, part.reference),)).claims(mine[:3])
     before = {part.name: _before(folder, part) for part in parts}
     return Findings(
         summary=_summary(claims, parts, before),
-        tables=tuple(tables),
+        tables=tuple(found),
         claims=tuple(claims),
         facts={"log probability of the chosen test answers before training, nats per answer": before},
     )
 
 
-def _pretraining(folder: RunFolder, rates: Sequence[float]) -> Table:
-    return comparison(
-        folder, "pretrain", LOSS, reference="gelu", rates=rates, title="GPT-2 before DPO: loss on the Austen test text",
-        note="nats per token, rate tuned for each activation",
+def _table(folder: Results, part: Preference, score: str) -> Table:
+    return table(
+        folder, part, SCORES[score], title=f"{part.name}: {WORDS[score]}",
+        note=f"{len(part.seeds)} seeds, rate tuned for each arm", name=f"{part.name}-{score.replace('_', '-')}",
     )  # fmt: skip
 
 
-def _table(folder: RunFolder, part: Preference, score: str) -> Table:
-    made = comparison(
-        folder, part.name, SCORES[score], reference=part.arms[0].name, rates=part.rates,
-        title=f"{part.name}: {WORDS[score]}", note=f"{len(part.seeds)} seeds, rate tuned for each arm",
-    )  # fmt: skip
-    return Table(f"{part.name}-{score.replace('_', '-')}", *_rest(made))
-
-
-def _rest(table: Table) -> tuple[str, Metric, str, tuple[Row, ...], str]:
-    return table.title, table.metric, table.reference, table.rows, table.note
-
-
-def verdict(rows: Sequence[tuple[Metric, Row]]) -> Any:
-    """Of "better than the reference in margin, accuracy and loss", by the 95 % intervals of the paired differences."""
-    better, worse = 0, 0
-    for metric, row in rows:
-        if row.difference_low is None or row.difference_high is None:
-            return "not reproduced"  # a net diverged
-        low, high = row.difference_low, row.difference_high
-        if metric.better == "lower":
-            low, high = -high, -low
-        better += low > 0
-        worse += high < 0
-    if better == len(rows):
-        return "reproduced"
-    if better and not worse:
-        return "partly reproduced"
-    return "not reproduced" if worse else "not resolved"
-
-
-def _claim(part: Preference, arm: Arm, tables: Sequence[Table]) -> Claim:
-    rows = [(table.metric, table.row(arm.name)) for table in tables]
-    differences = "; ".join(f"{metric.name} {_shown(row)}" for metric, row in rows)
-    return Claim(
-        f"{part.name}: {arm.name} is better than {part.arms[0].name} in margin, accuracy and loss",
-        verdict(rows),
-        f"differences over {len(part.seeds)} seeds with 95 % intervals: {differences}",
-    )
-
-
-def _shown(row: Row) -> str:
-    if row.difference is None:
-        return f"undefined, {row.diverged} of {len(row.values)} diverged"
-    return f"{row.difference:+.4f} [{row.difference_low:+.4f}, {row.difference_high:+.4f}]"
-
-
-def _before(folder: RunFolder, part: Preference) -> dict[str, float]:
+def _before(folder: Results, part: Preference) -> dict[str, float]:
     """Arm -> the mean over the seeds, of the model that training starts from."""
-    found = records(folder, part.name)
-    each = {name: [r["before"]["chosen_log_probability"][0] for r in rs] for name, rs in found.items()}
+    found = outcomes(folder, part.name)
+    each = {name: [o.details["before"][LIKELIHOOD.name] for o in own] for name, own in found.items()}
     return {name: round(sum(v) / len(v), 2) for name, v in each.items()}
 
 
@@ -172,7 +140,7 @@ def _summary(claims: Sequence[Claim], parts: Sequence[Preference], before: Mappi
     verdicts = [claim.verdict for claim in claims]
     counted = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
     costs = [
-        f"{before[part.name][arm.name] - before[part.name][part.arms[0].name]:+.1f} nats per chosen answer "
+        f"{before[part.name][arm.name] - before[part.name][part.reference]:+.1f} nats per chosen answer "
         f"({part.name}, {arm.name})"
         for part in parts for arm in part.arms if arm.kind == "swapped"
     ]  # fmt: skip

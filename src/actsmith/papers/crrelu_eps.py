@@ -6,19 +6,20 @@ its ViT-Tiny on CIFAR-10.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
-from actsmith.experiments.experiment import Experiment
-from actsmith.experiments.findings import Claim, Curves, Findings, Series, Table, comparison, records
-from actsmith.experiments.folder import RunFolder
-from actsmith.experiments.problem import Problem
-from actsmith.experiments.reproduce import Preset, Reproduction
-from actsmith.experiments.reproductions.crrelu import ACCURACY, SOURCE, contest, counted, crrelu
-from actsmith.experiments.reproductions.crrelu_networks import (
+from actsmith.formula.formula import Formula
+from actsmith.nn.activation import Activation
+from actsmith.nn.hook import Hook
+from actsmith.papers.claims import Better, above, claims_of, tally, versus
+from actsmith.papers.crrelu import ACCURACY, SOURCE, crrelu
+from actsmith.papers.crrelu_networks import (
     PAPER_COST,
     SHORT_COST,
     SMALL_NETWORKS,
@@ -26,9 +27,14 @@ from actsmith.experiments.reproductions.crrelu_networks import (
     published_network,
     small_networks,
 )
-from actsmith.experiments.statistics import interval
-from actsmith.formula.formula import Formula
-from actsmith.nn.activation import Activation
+from actsmith.papers.experiment import Experiment, Results
+from actsmith.papers.findings import Claim, Curves, Findings, Series
+from actsmith.papers.readers import interval_of, outcomes, table
+from actsmith.papers.reproduce import Preset, Reproduction
+from actsmith.training.problem import Problem
+from actsmith.trials.statistics import Interval
+from actsmith.trials.tables import Table
+from actsmith.trials.verdict import verdict
 
 STARTS = (-0.3, -0.1, -0.01, 0.0, 0.01, 0.1, 0.3)
 PUBLISHED = 0.01
@@ -41,33 +47,40 @@ def name_of(start: float) -> str:
     return f"crrelu_{sign}{abs(start):g}"
 
 
-STARTED = tuple(crrelu(name_of(start), start) for start in STARTS)
+STARTED = {start: crrelu(name_of(start), start) for start in STARTS}
+NAMES = {start: f.name for start, f in STARTED.items()}
+OTHERS = tuple(name for start, name in NAMES.items() if start != PUBLISHED)
+
+CLAIMS = (
+    Better("The published start of eps, 0.01, is better than every other", versus(NAMES[PUBLISHED], OTHERS), each=True),
+)
 
 
 @dataclass(frozen=True)
 class EpsPath:
-    """Records eps of every layer, for every net, after each epoch."""
+    """Records eps of every layer after each epoch."""
 
-    def build(self, model: nn.Module, problem: Problem) -> _EpsWatcher:
-        return _EpsWatcher(model)
+    stacks = True
+
+    def build(self, model: nn.Module, problem: Problem) -> Hook:
+        """The hook of one training."""
+        return _EpsPath(model)
 
 
-class _EpsWatcher:
+class _EpsPath(Hook):
+    stacks = True
+
     def __init__(self, model: nn.Module) -> None:
         activations = [m for m in model.modules() if isinstance(m, Activation)]
         self.values = [p for m in activations for name, p in m.named_parameters() if name == "eps"]
-
-    def before_step(self, step: int) -> None: ...
 
     def after_epoch(self, epoch: int) -> dict[str, Any] | None:
         """eps: layer -> a number for each net; None for an activation without eps."""
         rows = [[round(v, 6) for v in eps.detach().double().flatten().tolist()] for eps in self.values]
         return {"eps": rows} if rows else None
 
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def of_net(self, record: dict[str, Any], i: int) -> dict[str, Any]:
+        return {**record, "eps": [row[i] for row in record["eps"]]}
 
 
 def _watched(experiment: Experiment) -> Experiment:
@@ -75,142 +88,99 @@ def _watched(experiment: Experiment) -> Experiment:
 
 
 def _smoke(formulas: tuple[Formula, ...]) -> tuple[Experiment, ...]:
-    left_out = {name_of(start) for start in STARTS if abs(start) != 0.1 and start != PUBLISHED}
+    left_out = {name for start, name in NAMES.items() if abs(start) != 0.1 and start != PUBLISHED}
     return (_watched(few_digits(tuple(f for f in formulas if f.name not in left_out))),)
 
 
-def read(folder: RunFolder, parts: tuple[Experiment, ...]) -> Findings:
+Paths = Mapping[float, NDArray[np.float64]]
+"""Start -> eps (epochs, the start among them; layers; seeds)."""
+
+
+def read(folder: Results, parts: tuple[Experiment, ...]) -> Findings:
     """Accuracy by start, the paths of eps, and what may be said of the published start."""
-    tables = [_table(folder, part) for part in parts]
+    tables = tuple(table(folder, part, ACCURACY, title=f"{part.name}: accuracy by start of eps") for part in parts)
     paths = {part.name: _paths(folder, part.name) for part in parts}
+    moves = [claim for name, found in paths.items() for claim in (_rises(name, found), _forgets(name, found))]
     return Findings(
-        summary=" ".join(_sentence(table, paths[table.name]) for table in tables),
-        tables=tuple(tables),
+        summary=" ".join(_sentence(t, paths[t.name]) for t in tables),
+        tables=tables,
         curves=(_sensitivity(tables), *(_path_curves(name, found) for name, found in paths.items())),
-        claims=tuple(claim for table in tables for claim in _claims(table, paths[table.name])),
-        facts={"eps at the end": {name: _ends(found) for name, found in paths.items()}},
+        claims=(*claims_of(CLAIMS, tables), *moves),
+        facts={
+            "eps at the end": {
+                name: {f"{start:g}": path[-1].mean(-1).round(5).tolist() for start, path in found.items()}
+                for name, found in paths.items()
+            }
+        },
     )
 
 
-def _table(folder: RunFolder, part: Experiment) -> Table:
-    return comparison(
-        folder, part.name, ACCURACY, reference=part.reference, rates=part.rates,
-        title=f"{part.name}: accuracy by start of eps",
-    )  # fmt: skip
-
-
-Paths = dict[float, list[list[list[float]]]]
-"""Start -> for each epoch, the start among them -> layer -> eps of each seed."""
-
-
-def _paths(folder: RunFolder, experiment: str) -> Paths:
-    trained = records(folder, experiment)
-    found: Paths = {}
-    for start in STARTS:
-        runs = trained.get(name_of(start), [])
-        if runs:
-            epochs = zip(*(run["watched"] for run in runs), strict=True)
-            watched = [_joined([record["eps"] for record in epoch]) for epoch in epochs]
-            found[start] = [[[start] * len(seeds) for seeds in watched[0]], *watched]
+def _paths(folder: Results, experiment: str) -> Paths:
+    trained = outcomes(folder, experiment)
+    found = {}
+    for start, name in NAMES.items():
+        if name in trained:
+            watched = np.array([[w["eps"] for w in o.details["watched"]] for o in trained[name]]).transpose(1, 2, 0)
+            found[start] = np.concatenate([np.full_like(watched[:1], start), watched])
     return found
 
 
-def _joined(rows: Sequence[list[list[float]]]) -> list[list[float]]:
-    """The layers of several runs, the seeds of all in one list."""
-    return [[value for run in layer for value in run] for layer in zip(*rows, strict=True)]
-
-
-def _moved(path: list[list[list[float]]], start: float) -> list[float]:
-    """For each layer, the mean over seeds of the last eps less the start."""
-    return [sum(layer) / len(layer) - start for layer in path[-1]]
-
-
-def _ends(paths: Paths) -> dict[str, list[float]]:
-    return {f"{start:g}": [round(start + d, 5) for d in _moved(path, start)] for start, path in paths.items()}
-
-
-def _sentence(table: Table, paths: Paths) -> str:
-    rows = [table.row(name_of(start)) for start in paths]
-    means = [row.mean for row in rows if row.mean is not None]
-    far = max(abs(d) for start, path in paths.items() for d in _moved(path, start))
+def _sentence(found: Table, paths: Paths) -> str:
+    means = [row.mean for row in found.rows if row.mean is not None and row.name in NAMES.values()]
+    far = max(float(np.abs(path[-1].mean(-1) - start).max()) for start, path in paths.items())
     return (
-        f"{table.name}: over the starts {min(paths):g} to {max(paths):g} mean accuracy lies between {min(means):.4f} "
-        f"and {max(means):.4f} (ReLU {table.row('relu').mean:.4f}); training moves a layer's eps by at most {far:.3f} "
+        f"{found.name}: over the starts {min(paths):g} to {max(paths):g} mean accuracy lies between {min(means):.4f} "
+        f"and {max(means):.4f} (ReLU {found.row('relu').mean:.4f}); training moves a layer's eps by at most {far:.3f} "
         "on the mean over seeds."
     )
 
 
-def _claims(table: Table, paths: Paths) -> list[Claim]:
-    others = [name_of(start) for start in paths if start != PUBLISHED]
-    duels = contest(table, name_of(PUBLISHED), others)
-    lost, won = [d.other for d in duels if d.lost], [d.other for d in duels if d.won]
-    evidence = "; ".join(map(str, duels))
-    return [
-        Claim(
-            f"No start of eps is better than the published 0.01: {table.name}.",
-            "not reproduced" if lost else "reproduced" if len(won) == len(duels) else "not resolved",
-            f"Worse than from {', '.join(lost) or 'none'}, better than from {', '.join(won) or 'none'}, with 95 % "
-            f"after Holm. Differences to 0.01: {evidence}.",
-        ),
-        _rises(table.name, paths),
-        _forgets(table.name, paths),
-    ]
-
-
 def _rises(name: str, paths: Paths) -> Claim:
     """Does training, from the published start, move eps up (the published sign) or down (the theory's)?"""
-    last = paths[PUBLISHED][-1]
-    found = [interval([value - PUBLISHED for value in layer]) for layer in last]
-    up, down = sum(i.low > 0 for i in found), sum(i.high < 0 for i in found)
-    steps = ", ".join(f"{i.mean:+.4f} [{i.low:+.4f}, {i.high:+.4f}]" for i in found)
-    return Claim(
-        f"From 0.01, training raises eps, the published sign: {name}.",
-        counted(up, down, len(found)),
-        f"It rises in {up} and falls in {down} of {len(found)} layers (95 % interval over seeds). By layer: {steps}.",
-    )
+    found = [interval_of((layer - PUBLISHED).tolist()) for layer in paths[PUBLISHED][-1]]
+    return _by_layer(f"From 0.01, training raises eps, the published sign: {name}.", found, "Rise")
 
 
 def _forgets(name: str, paths: Paths) -> Claim:
     """Does eps end where it ends, wherever it started? By the spread of the ends over that of the starts."""
     low, high = min(paths), max(paths)
-    layers = range(len(paths[low][-1]))
-    kept = [
-        interval([(b - a) / (high - low) for a, b in zip(paths[low][-1][i], paths[high][-1][i], strict=True)])
-        for i in layers
-    ]
-    forgotten, remembered = sum(k.high < 0.5 for k in kept), sum(k.low > 0.5 for k in kept)
-    shares = ", ".join(f"{k.mean:.2f} [{k.low:.2f}, {k.high:.2f}]" for k in kept)
-    return Claim(
-        f"Learning makes the start of eps unimportant: its differences shrink to less than half: {name}.",
-        counted(forgotten, remembered, len(kept)),
-        f"It shrinks so in {forgotten} and does not in {remembered} of {len(kept)} layers (95 % interval over seeds). "
-        f"Of the difference between the starts {low:g} and {high:g} there is left at the end, by layer: {shares}.",
-    )
+    kept = (paths[high][-1] - paths[low][-1]) / (high - low)
+    found = [interval_of((0.5 - layer).tolist()) for layer in kept]
+    return _by_layer(
+        f"Learning makes the start of eps unimportant: its differences shrink to less than half: {name}.", found,
+        f"One half less the share of the difference between the starts {low:g} and {high:g} that is left at the end",
+    )  # fmt: skip
+
+
+def _by_layer(statement: str, found: Sequence[Interval | None], what: str) -> Claim:
+    """That a number is positive in every layer."""
+    shown = ", ".join("none" if i is None else f"{i.mean:+.4f} [{i.low:+.4f}, {i.high:+.4f}]" for i in found)
+    counts = tally([verdict(i) for i in found])
+    return Claim(statement, above(found), f"{what} by layer, 95 % interval over seeds: {shown}. Layers: {counts}.")
 
 
 def _sensitivity(tables: Sequence[Table]) -> Curves:
     """Accuracy against the start, one panel a network."""
     panels = {}
-    for table in tables:
-        there = [s for s in STARTS if name_of(s) in {row.name for row in table.rows}]
-        rows = [table.row(name_of(s)) for s in there]
-        line = Series(
-            "crrelu", tuple(there), tuple(r.mean for r in rows), tuple(r.low for r in rows), tuple(r.high for r in rows)
-        )
-        relu = table.row("relu").mean
-        panels[table.name] = (line, Series("relu", (there[0], there[-1]), (relu, relu)))
+    for found in tables:
+        there = {row.name for row in found.rows}
+        x = [start for start, name in NAMES.items() if name in there]
+        rows = [found.row(NAMES[start]) for start in x]
+        ends = [tuple(getattr(r, end) for r in rows) for end in ("mean", "low", "high")]
+        relu = found.row("relu").mean
+        panels[found.name] = (Series("crrelu", tuple(x), *ends), Series("relu", (x[0], x[-1]), (relu, relu)))
     return Curves("start", "Accuracy by the start of eps", panels, "eps at the start", "accuracy on the test images")
 
 
 def _path_curves(name: str, paths: Paths) -> Curves:
     """eps against the epoch, one panel a start, one line a layer: the mean over seeds."""
-    panels = {}
-    for start, path in paths.items():
-        lines = []
-        for layer in range(len(path[0])):
-            means = tuple(sum(epoch[layer]) / len(epoch[layer]) for epoch in path)
-            lines.append(Series(f"layer {layer + 1}", tuple(range(len(path))), means))
-        panels[f"from {start:g}"] = tuple(lines)
+    panels = {
+        f"from {start:g}": tuple(
+            Series(f"layer {i + 1}", tuple(range(len(path))), tuple(layer))
+            for i, layer in enumerate(path.mean(-1).T.tolist())
+        )
+        for start, path in paths.items()
+    }
     return Curves(f"{name}-path", f"{name}: eps through training", panels, "epoch", "eps")
 
 
@@ -219,7 +189,7 @@ REPRODUCTION = Reproduction(
     title="Where CRReLU's eps starts, and where it goes",
     source=f"asked by reviewers of {SOURCE}",
     claims="eps is learnable and starts at 0.01.",
-    activations=("relu", *STARTED),
+    activations=("relu", *STARTED.values()),
     presets={
         "smoke": Preset(_smoke, SHORT_COST),
         "small": Preset(lambda formulas: tuple(map(_watched, small_networks(formulas))), SMALL_COST),

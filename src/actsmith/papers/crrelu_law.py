@@ -15,34 +15,20 @@ preset makes one with its ViT-Tiny on CIFAR-10.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import log, sqrt
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy import special
-from torch import Tensor, nn
+from torch import nn
 
-from actsmith.experiments.findings import Claim, Curves, Findings, Series, Table, comparison, records
-from actsmith.experiments.folder import RunFolder
-from actsmith.experiments.loop import Recipe
-from actsmith.experiments.problem import Problem
-from actsmith.experiments.reproduce import Preset, Reproduction
-from actsmith.experiments.reproductions.crrelu import (
-    ACCURACY,
-    SOURCE,
-    Measured,
-    Suggestion,
-    contest,
-    counted,
-    crrelu,
-    probed_inputs,
-    verdict,
-)
-from actsmith.experiments.reproductions.crrelu_networks import (
+from actsmith.formula.formula import Formula
+from actsmith.nn.hook import Hook
+from actsmith.papers.claims import Better, above, claims_of, tally, versus
+from actsmith.papers.crrelu import ACCURACY, SOURCE, crrelu
+from actsmith.papers.crrelu_networks import (
     PAPER_COST,
     SHORT_COST,
     SMALL_NETWORKS,
@@ -50,10 +36,17 @@ from actsmith.experiments.reproductions.crrelu_networks import (
     published_network,
     small_networks,
 )
-from actsmith.experiments.statistics import Interval, interval
-from actsmith.experiments.vision import Vit
-from actsmith.formula.formula import Formula
-from actsmith.nn.activation import Activation
+from actsmith.papers.experiment import Results
+from actsmith.papers.findings import Claim, Curves, Findings
+from actsmith.papers.gaussianity import QUANTITIES, gaussianity, pre_activations
+from actsmith.papers.measured import Measured, Suggestion
+from actsmith.papers.readers import interval_of, line, outcomes, table
+from actsmith.papers.reproduce import Preset, Reproduction
+from actsmith.tasks.vision import Vit
+from actsmith.training.problem import Problem
+from actsmith.training.recipe import Recipe
+from actsmith.trials.statistics import Interval
+from actsmith.trials.verdict import verdict
 
 SUGGESTED = (Suggestion("eafo_normal", "normal"), Suggestion("eafo"), Suggestion("eafo_minus", eps=-0.01))
 SMALL_COST = (
@@ -62,11 +55,15 @@ SMALL_COST = (
 )
 GAUSSIAN = 0.02
 """A Kolmogorov distance up to which a law is called Gaussian here."""
-BINS = 256
-"""Of equal Gaussian mass, in which the negentropy is measured."""
-VALUES = 20_000
-"""Pre-activations of a layer that are looked at, evenly spaced among all."""
-QUANTITIES = ("mean", "std", "distance", "negentropy", "skewness", "kurtosis")
+
+CLAIMS = (
+    Better("The correction for the measured law is better than the one for N(0, 1)", versus("eafo", "crrelu"),
+           each=True),
+    Better("The measured law's shape makes a better correction than its mean and deviation alone",
+           versus("eafo", "eafo_normal"), each=True),
+    Better("For the measured law, the published sign is better than the theory's", versus("eafo", "eafo_minus"),
+           each=True),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -78,28 +75,32 @@ class Laws:
     """
 
     epochs: tuple[int, ...]
+    stacks = True
 
-    def build(self, model: nn.Module, problem: Problem) -> _LawWatcher:
-        return _LawWatcher(self, model, problem)
+    def build(self, model: nn.Module, problem: Problem) -> Hook:
+        """The hook of one training."""
+        return _Laws(self, model, problem)
 
 
-class _LawWatcher:
+class _Laws(Hook):
+    stacks = True
+
     def __init__(self, config: Laws, model: nn.Module, problem: Problem) -> None:
         self.config, self.model, self.problem = config, model, problem
         self.start = self.look() if 0 in config.epochs else None
 
-    def before_step(self, step: int) -> None: ...
-
     def after_epoch(self, epoch: int) -> dict[str, Any] | None:
-        """laws: layer -> quantity -> a number for each net; with the first record, those of the start."""
+        """laws: layer -> net -> quantity -> a number; with the first record, those of the start."""
         found: dict[str, Any] = {"start": self.start} if epoch == 0 and self.start is not None else {}
         if epoch + 1 in self.config.epochs:
             found["laws"] = self.look()
         return found or None
 
-    def look(self) -> list[dict[str, list[float | None]]]:
-        layers = pre_activations(self.model, self.problem)
-        return [_transposed([gaussianity(values) for values in layer]) for layer in layers]
+    def of_net(self, record: dict[str, Any], i: int) -> dict[str, Any]:
+        return {k: [layer[i] for layer in v] if k in ("start", "laws") else v for k, v in record.items()}
+
+    def look(self) -> list[list[dict[str, float | None]]]:
+        return [[gaussianity(own) for own in layer] for layer in pre_activations(self.model, self.problem)]
 
     def state_dict(self) -> dict[str, Any]:
         return {"start": self.start}
@@ -108,52 +109,9 @@ class _LawWatcher:
         self.start = state["start"]
 
 
-@torch.no_grad()
-def pre_activations(model: nn.Module, problem: Problem) -> list[NDArray[np.float64]]:
-    """Of every activation in the order of construction, (nets, n), n at most `VALUES`."""
-    device = next(model.parameters()).device
-    seen: dict[nn.Module, NDArray[np.float64]] = {}
-
-    def keep(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        values = arguments[0].detach().reshape(getattr(model, "nets", 1), -1)
-        seen[module] = values[:, :: max(values.shape[1] // VALUES, 1)].double().cpu().numpy()
-
-    activations = [m for m in model.modules() if isinstance(m, Activation)]
-    hooks = [m.register_forward_pre_hook(keep) for m in activations]
-    training = model.training
-    try:
-        model.eval()
-        model(probed_inputs(model, problem).to(device))
-    finally:
-        model.train(training)
-        for hook in hooks:
-            hook.remove()
-    return [seen[m] for m in activations if m in seen]
-
-
-def gaussianity(x: NDArray[np.float64]) -> dict[str, float | None]:
-    """The quantities of samples (n,); None where they have no law."""
-    mean, std = float(x.mean()), float(x.std())
-    if not (np.isfinite(x).all() and std > 0):
-        return dict.fromkeys(QUANTITIES)
-    z = np.sort((x - mean) / std)
-    ranks = np.arange(len(z) + 1) / len(z)
-    uniform = special.ndtr(z)
-    distance = float(max(np.max(ranks[1:] - uniform), np.max(uniform - ranks[:-1])))
-    share = np.histogram(uniform, BINS, (0.0, 1.0))[0] / len(z)
-    # A histogram's relative entropy is too large by (bins - 1)/2n (Miller, Madow).
-    negentropy = float(special.xlogy(share, share * BINS).sum()) - (BINS - 1) / (2 * len(z))
-    values = (mean, std, distance, negentropy, float(np.mean(z**3)), float(np.mean(z**4)) - 3)
-    return {name: float(f"{value:.6g}") for name, value in zip(QUANTITIES, values, strict=True)}
-
-
-def _transposed(rows: Sequence[dict[str, float | None]]) -> dict[str, list[float | None]]:
-    return {name: [row[name] for row in rows] for name in QUANTITIES}
-
-
 def _smoke(formulas: tuple[Formula, ...]) -> tuple[Measured, ...]:
     chosen = tuple(f for f in formulas if f.name != "crrelu_minus")
-    return (Measured(replace(few_digits(chosen), watch=Laws((0, 3))), SUGGESTED[1:2], rate=3e-3),)
+    return (Measured.of(replace(few_digits(chosen), watch=Laws((0, 3))), SUGGESTED[1:2], 3e-3),)
 
 
 def _small(formulas: tuple[Formula, ...]) -> tuple[Measured, ...]:
@@ -161,82 +119,70 @@ def _small(formulas: tuple[Formula, ...]) -> tuple[Measured, ...]:
     compares, at the rates that were best there."""
     digits, mlp, resnet = small_networks(formulas)
     alone = replace(resnet, activations=formulas[:1], rates=(3e-2,))
-    vit = replace(alone, name="vit-cifar10", model=Vit(), rates=(1e-3,), recipe=Recipe(5, 32, 0.05))
+    vit = replace(
+        alone, name="vit-cifar10", model=Vit(), rates=(1e-3,), recipe=Recipe(5, 32, 0.05),
+        labels={"model": "vit", "data": "cifar10"},
+    )  # fmt: skip
     return (
-        Measured(replace(digits, watch=Laws((0, 1, 3, 10, 20))), SUGGESTED, rate=3e-3),
-        Measured(replace(mlp, watch=Laws((0, 1, 2, 4, 8))), SUGGESTED, rate=3e-3),
-        Measured(replace(alone, watch=Laws((0, 1, 3, 10))), (), rate=3e-2),
-        Measured(replace(vit, watch=Laws((0, 1, 2, 5))), (), rate=1e-3),
+        Measured.of(replace(digits, watch=Laws((0, 1, 3, 10, 20))), SUGGESTED, 3e-3),
+        Measured.of(replace(mlp, watch=Laws((0, 1, 2, 4, 8))), SUGGESTED, 3e-3),
+        Measured.of(replace(alone, watch=Laws((0, 1, 3, 10))), (), 3e-2),
+        Measured.of(replace(vit, watch=Laws((0, 1, 2, 5))), (), 1e-3),
     )
 
 
 def _paper(formulas: tuple[Formula, ...]) -> tuple[Measured, ...]:
     vit = replace(published_network(formulas), watch=Laws((0, 1, 3, 10, 30, 100)))
-    return (Measured(vit, SUGGESTED, rate=1e-3),)
+    return (Measured.of(vit, SUGGESTED, 1e-3),)
 
 
-Path = dict[int, list[dict[str, list[float | None]]]]
+Path = Mapping[int, Sequence[Mapping[str, Sequence[float | None]]]]
 """Epoch -> layer -> quantity -> a number for each seed."""
 
 
-def read(folder: RunFolder, parts: tuple[Measured, ...]) -> Findings:
+def read(folder: Results, parts: tuple[Measured, ...]) -> Findings:
     """The tables, how far from Gaussian each layer is and when, and whether the measured law corrects better."""
-    tables = {part.name: _table(folder, part) for part in parts if part.suggestions}
-    paths = {part.name: laws_of(folder, part.name, part.experiment.reference) for part in parts}
-    claims = [claim for name, path in paths.items() for claim in _assumption(name, path)]
-    claims += [claim for part in parts if part.suggestions for claim in _matters(tables[part.name])]
+    compared = [part for part in parts if part.suggestions]
+    note = (
+        "crrelu: corrected for N(0, 1); eafo_normal: for the normal law of the measured mean and deviation; eafo and "
+        "eafo_minus: for the measured law, eps from +0.01 and -0.01."
+    )
+    tables = tuple(table(folder, p, ACCURACY, title=f"{p.name}: accuracy by law", note=note) for p in compared)
+    paths = {part.name: laws_of(folder, part.name, part.reference) for part in parts}
     return Findings(
         summary=" ".join(_sentence(name, path) for name, path in paths.items()),
-        tables=tuple(tables.values()),
-        curves=tuple(_curve(paths, quantity) for quantity in ("distance", "negentropy", "std")),
-        claims=tuple(claims),
+        tables=tables,
+        curves=tuple(_curve(paths, quantity, label) for quantity, label in SHOWN.items()),
+        claims=(*(c for name, path in paths.items() for c in _assumption(name, path)), *claims_of(CLAIMS, tables)),
         facts={
-            "measured": {part.name: _measured(folder, part) for part in parts if part.suggestions},
-            "layers at the end": {name: _last(path) for name, path in paths.items()},
+            "measured": {part.name: _measured(part.record(folder)) for part in compared},
+            "layers at the end": {name: [_means(layer) for layer in path[max(path)]] for name, path in paths.items()},
         },
     )
 
 
-def _table(folder: RunFolder, part: Measured) -> Table:
-    x = part.experiment
-    return comparison(
-        folder, x.name, ACCURACY, reference=x.reference, rates=x.rates, title=f"{x.name}: accuracy by law",
-        note="crrelu: corrected for N(0, 1); eafo_normal: for the normal law of the measured mean and deviation; eafo "
-        "and eafo_minus: for the measured law, eps from +0.01 and -0.01.",
-    )  # fmt: skip
-
-
-def laws_of(folder: RunFolder, experiment: str, activation: str) -> Path:
-    """What was watched, the seeds of several runs joined."""
-    runs: list[dict[int, list[dict[str, list[float | None]]]]] = []
-    for record in records(folder, experiment)[activation]:
-        seen = {w["epoch"]: w["laws"] for w in record["watched"] if "laws" in w}
-        start = next((w["start"] for w in record["watched"] if "start" in w), None)
-        runs.append(({0: start} if start is not None else {}) | seen)
+def laws_of(folder: Results, experiment: str, activation: str) -> Path:
+    """What was watched."""
+    nets = []
+    for outcome in outcomes(folder, experiment)[activation]:
+        watched = outcome.details["watched"]
+        start = next((w["start"] for w in watched if "start" in w), None)
+        nets.append(({0: start} if start is not None else {}) | {w["epoch"]: w["laws"] for w in watched if "laws" in w})
     return {
-        epoch: [
-            {q: [v for run in runs for v in run[epoch][layer][q]] for q in QUANTITIES}
-            for layer in range(len(runs[0][epoch]))
-        ]
-        for epoch in runs[0]
+        epoch: [{q: [net[epoch][i][q] for net in nets] for q in QUANTITIES} for i in range(len(layers))]
+        for epoch, layers in nets[0].items()
     }
 
 
-def _over_seeds(values: Sequence[float | None]) -> Interval | None:
-    known = [v for v in values if v is not None]
-    return interval(known) if len(known) > 1 else None
-
-
 def _sentence(name: str, path: Path) -> str:
-    first, last = min(path), max(path)
     ends = []
-    for epoch in (first, last):
-        distances = [_over_seeds(layer["distance"]) for layer in path[epoch]]
-        means = [d.mean for d in distances if d is not None]
+    for epoch in (min(path), max(path)):
+        found = [interval_of(layer["distance"]) for layer in path[epoch]]
+        means = [d.mean for d in found if d is not None]
         ends.append(f"{min(means):.3f} to {max(means):.3f}" if means else "not measurable")
     return (
-        f"{name}: with ReLU, the layers' Kolmogorov distances from a Gaussian are {ends[0]} after {first} epochs and "
-        f"{ends[1]} after {last}."
+        f"{name}: with ReLU, the layers' Kolmogorov distances from a Gaussian are {ends[0]} after {min(path)} epochs "
+        f"and {ends[1]} after {max(path)}."
     )
 
 
@@ -244,81 +190,70 @@ def _assumption(name: str, path: Path) -> list[Claim]:
     """Gaussian at the start, at the end; of deviation 1."""
     claims = []
     for when, epoch in (("at the start", min(path)), ("after training", max(path))):
-        found = [_over_seeds(layer["distance"]) for layer in path[epoch]]
-        shown = ", ".join("none" if d is None else f"{d.mean:.3f} [{d.low:.3f}, {d.high:.3f}]" for d in found)
-        inside = sum(d is not None and d.high < GAUSSIAN for d in found)
-        outside = sum(d is None or d.low > GAUSSIAN for d in found)
+        distances = [layer["distance"] for layer in path[epoch]]
         claims.append(
-            Claim(
-                f"Pre-activations are Gaussian {when}: {name}.",
-                counted(inside, outside, len(found)),
-                f"Kolmogorov distance below {GAUSSIAN:g} in {inside}, above in {outside} of {len(found)} layers (95 % "
-                f"interval over seeds). By layer: {shown}.",
+            _by_layer(
+                f"Pre-activations are Gaussian {when}: {name}.", distances,
+                [[None if v is None else GAUSSIAN - v for v in own] for own in distances],
+                f"Kolmogorov distance, below {GAUSSIAN:g} where better",
             )
-        )
-    stds = [_over_seeds(layer["std"]) for layer in path[max(path)]]
-    near = sum(s is not None and s.low > sqrt(0.5) and s.high < sqrt(2) for s in stds)
-    far = sum(s is None or s.high < sqrt(0.5) or s.low > sqrt(2) for s in stds)
-    shown = ", ".join("none" if s is None else f"{s.mean:.3f} [{s.low:.3f}, {s.high:.3f}]" for s in stds)
+        )  # fmt: skip
+    stds = [layer["std"] for layer in path[max(path)]]
     claims.append(
-        Claim(
-            f"After training, pre-activations have the variance 1 that the published correction assumes: {name}.",
-            counted(near, far, len(stds)),
-            f"Within a factor of 2 of 1 in {near}, outside in {far} of {len(stds)} layers. Deviations: {shown}.",
+        _by_layer(
+            f"After training, pre-activations have the variance 1 that the published correction assumes: {name}.", stds,
+            [[None if v is None else log(sqrt(2)) - abs(log(v)) for v in own] for own in stds],
+            "Deviation, its square within a factor of 2 of 1 where better",
         )
-    )
+    )  # fmt: skip
     return claims
 
 
-def _matters(table: Table) -> list[Claim]:
-    there = {row.name for row in table.rows}
-    asked = [
-        ("The correction for the measured law is better than the one for N(0, 1)", "eafo", "crrelu"),
-        ("The measured law's shape makes a better correction than its mean and deviation alone", "eafo", "eafo_normal"),
-        ("For the measured law, the published sign is better than the theory's", "eafo", "eafo_minus"),
-    ]
-    return [
-        verdict(f"{statement}: {table.name}.", contest(table, name, [other]), table.name)
-        for statement, name, other in asked
-        if {name, other} <= there
-    ]
+def _by_layer(
+    statement: str,
+    values: Sequence[Sequence[float | None]],
+    inside: Sequence[Sequence[float | None]],
+    what: str,
+) -> Claim:
+    """That a number of each layer lies where it should: how far inside of the bound it lies is positive."""
+    shown = ", ".join(_between(interval_of(own)) for own in values)
+    found = [interval_of(own) for own in inside]
+    evidence = f"{what}: {tally([verdict(i) for i in found])} layers (95 % interval over seeds). By layer: {shown}."
+    return Claim(statement, above(found), evidence)
 
 
-def _curve(paths: dict[str, Path], quantity: str) -> Curves:
+def _between(found: Interval | None) -> str:
+    return "none" if found is None else f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+SHOWN = {
+    "distance": "Kolmogorov distance from a Gaussian",
+    "negentropy": "negentropy (nats)",
+    "std": "standard deviation",
+}
+
+
+def _curve(paths: Mapping[str, Path], quantity: str, label: str) -> Curves:
     """One panel a network, one line a layer, over the epochs."""
-    labels = {
-        "distance": "Kolmogorov distance from a Gaussian",
-        "negentropy": "negentropy (nats)",
-        "std": "standard deviation",
+    panels = {
+        name: tuple(
+            line(f"layer {i + 1}", sorted(path), [path[epoch][i][quantity] for epoch in sorted(path)])
+            for i in range(len(path[min(path)]))
+        )
+        for name, path in paths.items()
     }
-    panels = {}
-    for name, path in paths.items():
-        epochs = sorted(path)
-        lines = []
-        for layer in range(len(path[epochs[0]])):
-            found = [_over_seeds(path[epoch][layer][quantity]) for epoch in epochs]
-            ends = [tuple(getattr(i, end) if i else None for i in found) for end in ("mean", "low", "high")]
-            lines.append(Series(f"layer {layer + 1}", tuple(epochs), *ends))
-        panels[name] = tuple(lines)
-    return Curves(quantity, f"Pre-activations with ReLU: {labels[quantity]}", panels, "epoch", labels[quantity])
+    return Curves(quantity, f"Pre-activations with ReLU: {label}", panels, "epoch", label)
 
 
-def _measured(folder: RunFolder, part: Measured) -> dict[str, Any]:
-    record = part.record(folder)
-    return {
-        **record["laws"],
-        "fit": record["distance_of_fit"],
-        **{s["name"]: s["formula"] for s in record["suggested"]},
-    }
+def _measured(record: Mapping[str, Any]) -> dict[str, Any]:
+    suggested = {s["name"]: s["formula"] for s in record["suggested"]}
+    return {**record["laws"], "fit": record["distance_of_fit"], **suggested}
 
 
-def _last(path: Path) -> list[dict[str, float | None]]:
-    """For each layer, the means over seeds."""
-    means = []
-    for layer in path[max(path)]:
-        found = {q: _over_seeds(layer[q]) for q in QUANTITIES}
-        means.append({q: None if i is None else round(i.mean, 5) for q, i in found.items()})
-    return means
+def _means(layer: Mapping[str, NDArray[np.float64] | Sequence[float | None]]) -> dict[str, float | None]:
+    """Of one layer, over the seeds."""
+    found = {q: interval_of(list(layer[q])) for q in QUANTITIES}
+    return {q: None if i is None else round(i.mean, 5) for q, i in found.items()}
 
 
 REPRODUCTION = Reproduction(

@@ -6,20 +6,18 @@ The paper publishes no such table; the `paper` preset makes one with its ViT-Tin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import nn
 
 from actsmith.errors import ActsmithError
-from actsmith.experiments.experiment import Experiment, ModelConfig
-from actsmith.experiments.findings import Claim, Findings, Table, comparison
-from actsmith.experiments.folder import RunFolder
-from actsmith.experiments.problem import Problem
-from actsmith.experiments.reproduce import Preset, Reproduction
-from actsmith.experiments.reproductions.crrelu import ACCURACY, SOURCE, contest, crrelu, verdict
-from actsmith.experiments.reproductions.crrelu_networks import (
+from actsmith.formula.catalogue import get_activation
+from actsmith.formula.formula import Formula
+from actsmith.nn.activation import Activation
+from actsmith.papers.claims import Better, claims_of, versus
+from actsmith.papers.crrelu import ACCURACY, SOURCE, crrelu
+from actsmith.papers.crrelu_networks import (
     PAPER_COST,
     SHORT_COST,
     SMALL_NETWORKS,
@@ -27,14 +25,28 @@ from actsmith.experiments.reproductions.crrelu_networks import (
     published_network,
     small_networks,
 )
-from actsmith.formula.catalogue import get
-from actsmith.formula.formula import Formula
-from actsmith.nn.activation import Activation
+from actsmith.papers.experiment import Experiment, Results
+from actsmith.papers.findings import Findings
+from actsmith.papers.readers import table
+from actsmith.papers.reproduce import Preset, Reproduction
+from actsmith.tasks.task import ModelConfig
+from actsmith.training.problem import Problem
+from actsmith.trials.tables import Table
 
 Third = Literal["first", "middle", "last"]
 THIRDS: tuple[Third, ...] = ("first", "middle", "last")
 SMALL_COST = f"CIFAR-10 (--data); 6 minutes of CPU time on one thread, measured. {SMALL_NETWORKS}"
 PLACED = tuple(crrelu(f"crrelu_{third}") for third in THIRDS)
+NAMES = tuple(f.name for f in PLACED)
+
+CLAIMS = (
+    Better(
+        "CRReLU belongs into the last layers alone (a reviewer's conjecture)",
+        versus(NAMES[-1], ("crrelu", *NAMES[:-1])), each=True,
+    ),
+    Better("CRReLU everywhere is better than in any one third", versus("crrelu", NAMES), each=True),
+    Better("CRReLU everywhere is better than ReLU", versus("crrelu", "relu"), each=True),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,17 +63,13 @@ class Placed:
     thirds: tuple[tuple[str, Third], ...] = tuple((f.name, third) for f, third in zip(PLACED, THIRDS, strict=True))
     elsewhere: str = "relu"
 
-    @property
-    def stacked(self) -> bool:
-        return self.model.stacked
-
-    def build(self, formula: Formula, seeds: Sequence[int], problem: Problem) -> nn.Module:
+    def build(self, formula: Formula, seed: int, problem: Problem) -> nn.Module:
         """The model's own, with `elsewhere` outside of the third.
 
         Raises:
             ActsmithError: fewer than three activations.
         """
-        model = self.model.build(formula, seeds, problem)
+        model = self.model.build(formula, seed, problem)
         third = dict(self.thirds).get(formula.name)
         if third is None:
             return model
@@ -71,7 +79,7 @@ class Placed:
         for number, path in enumerate(paths):
             if THIRDS[number * len(THIRDS) // len(paths)] != third:
                 owner, _, name = path.rpartition(".")
-                model.get_submodule(owner).add_module(name, Activation(get(self.elsewhere)))
+                model.get_submodule(owner).add_module(name, Activation(get_activation(self.elsewhere)))
         return model
 
 
@@ -79,38 +87,16 @@ def _placed(experiment: Experiment) -> Experiment:
     return replace(experiment, model=Placed(experiment.model))
 
 
-def read(folder: RunFolder, parts: tuple[Experiment, ...]) -> Findings:
+def read(folder: Results, parts: tuple[Experiment, ...]) -> Findings:
     """One table for each network, and whether a place is better than everywhere."""
-    tables = [_table(folder, part) for part in parts]
-    return Findings(
-        summary=" ".join(_sentence(table) for table in tables),
-        tables=tuple(tables),
-        claims=tuple(claim for table in tables for claim in _claims(table)),
-    )
+    note = "crrelu acts everywhere, relu nowhere."
+    tables = tuple(table(folder, p, ACCURACY, title=f"{p.name}: accuracy by place", note=note) for p in parts)
+    return Findings(" ".join(map(_sentence, tables)), tables, claims=claims_of(CLAIMS, tables))
 
 
-def _table(folder: RunFolder, part: Experiment) -> Table:
-    return comparison(
-        folder, part.name, ACCURACY, reference=part.reference, rates=part.rates,
-        title=f"{part.name}: accuracy by place", note="crrelu acts everywhere, relu nowhere.",
-    )  # fmt: skip
-
-
-def _sentence(table: Table) -> str:
-    order = ", ".join(f"{row.name} {row.mean:.4f}" for row in table.rows if row.mean is not None)
-    return f"{table.name}: {order}."
-
-
-def _claims(table: Table) -> list[Claim]:
-    last, others = PLACED[-1].name, ["crrelu", *(f.name for f in PLACED[:-1])]
-    return [
-        verdict(f"CRReLU belongs into the last layers alone (a reviewer's conjecture): {table.name}.",
-                contest(table, last, others), table.name),
-        verdict(f"CRReLU everywhere is better than in any one third: {table.name}.",
-                contest(table, "crrelu", [f.name for f in PLACED]), table.name),
-        verdict(f"CRReLU everywhere is better than ReLU: {table.name}.", contest(table, "crrelu", ["relu"]),
-                table.name),
-    ]  # fmt: skip
+def _sentence(found: Table) -> str:
+    order = ", ".join(f"{row.name} {row.mean:.4f}" for row in found.rows if row.mean is not None)
+    return f"{found.name}: {order}."
 
 
 REPRODUCTION = Reproduction(

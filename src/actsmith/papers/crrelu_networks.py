@@ -5,22 +5,16 @@ All start from Kaiming's initialisation (timm's for the transformer), so that ac
 
 from __future__ import annotations
 
-from actsmith.experiments.experiment import Experiment
-from actsmith.experiments.images import Images
-from actsmith.experiments.loop import Recipe
-from actsmith.experiments.models import Mlp
-from actsmith.experiments.vision import ResNet, Timm
 from actsmith.formula.formula import Formula
+from actsmith.papers.experiment import Experiment
+from actsmith.tasks.images import Images
+from actsmith.tasks.perceptron import Mlp
+from actsmith.tasks.vision import ResNet, Timm
+from actsmith.training.recipe import Recipe
 
 __all__ = [
-    "PAPER_COST",
-    "SHORT_COST",
-    "SMALL_NETWORKS",
-    "few_digits",
-    "published_network",
-    "small_cifar",
-    "small_networks",
-]
+    "PAPER_COST", "SHORT_COST", "SMALL_NETWORKS", "few_digits", "published_network", "small_cifar", "small_networks",
+]  # fmt: skip
 
 SHORT_COST = "10 seconds on one thread; scikit-learn's digits, a small perceptron, 2 seeds: shows that it runs."
 PAPER_COST = (
@@ -38,14 +32,17 @@ SMALL_NETWORKS = (
 
 def small_cifar(train: int = 1536, test: int = 2000) -> Images:
     """Some of CIFAR-10, reduced to 16 pixels, with crops and mirror images."""
-    return Images("cifar10", train=train, validation=2000, test=test, size=16, augment=True)
+    return Images(dataset="cifar10", train=train, validation=2000, test=test, size=16, augment=True)
 
 
 def few_digits(formulas: tuple[Formula, ...]) -> Experiment:
     """Seconds: a perceptron of three layers on digits."""
-    images = Images("digits", train=480, validation=100, test=300)
+    images = Images(dataset="digits", train=480, validation=100, test=300)
     mlp = Mlp(32, 3, "kaiming")
-    return Experiment("mlp-digits", images, mlp, formulas, (3e-3, 1e-2), Recipe(3, 32), seeds=(0, 1))
+    return Experiment(
+        "mlp-digits", images, mlp, formulas, (3e-3, 1e-2), Recipe(3, 32), seeds=(0, 1),
+        labels={"model": "mlp", "data": "digits"},
+    )  # fmt: skip
 
 
 def small_networks(formulas: tuple[Formula, ...]) -> tuple[Experiment, Experiment, Experiment]:
@@ -53,24 +50,25 @@ def small_networks(formulas: tuple[Formula, ...]) -> tuple[Experiment, Experimen
     rates = (1e-3, 3e-3, 1e-2)
     seeds = tuple(range(10))
     digits = Experiment(
-        "mlp-digits", Images("digits"), Mlp(64, 6, "kaiming"), formulas, rates, Recipe(20, 32), seeds=seeds,
-        tuning_seeds=tuple(range(1000, 1008)),
+        "mlp-digits", Images(dataset="digits"), Mlp(64, 6, "kaiming"), formulas, rates, Recipe(20, 32), seeds=seeds,
+        tuning_seeds=tuple(range(1000, 1008)), labels={"model": "mlp", "data": "digits"},
     )  # fmt: skip
     mlp = Experiment(
         "mlp-cifar10", small_cifar(3000, 4000), Mlp(96, 6, "kaiming"), formulas, rates, Recipe(8, 64), seeds=seeds,
-        tuning_seeds=tuple(range(1000, 1004)), tuning_share=0.5,
+        tuning_seeds=tuple(range(1000, 1004)), tuning_share=0.5, labels={"model": "mlp", "data": "cifar10"},
     )  # fmt: skip
     resnet = Experiment(
         "resnet-cifar10", small_cifar(), ResNet(width=8), formulas, (3e-3, 1e-2, 3e-2, 1e-1), Recipe(10, 32, 0.05),
-        tuning_seeds=(1000,), tuning_share=0.4,
+        tuning_seeds=(1000,), tuning_share=0.4, labels={"model": "resnet", "data": "cifar10"},
     )  # fmt: skip
     return digits, mlp, resnet
 
 
 def published_network(formulas: tuple[Formula, ...]) -> Experiment:
     """ViT-Tiny on CIFAR-10 at 224 pixels."""
-    images = Images("cifar10", size=224, augment=True, mix=1.0, erase=0.25, smoothing=0.1)
+    images = Images(dataset="cifar10", size=224, augment=True, mix=1.0, erase=0.25, smoothing=0.1)
     return Experiment(
         "vit-tiny-cifar10", images, Timm("vit_tiny_patch16_224", drop_path=0.1), formulas, (5e-4, 1e-3, 2e-3),
         Recipe(100, 256, 0.05, 0.05), tuning_seeds=(1000,), tuning_share=0.1,
+        labels={"model": "vit-tiny", "data": "cifar10"},
     )  # fmt: skip

@@ -22,32 +22,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from actsmith.experiments.adaptive import EntropyWatch, Kan, VariedMlp
-from actsmith.experiments.duels import duel, together
-from actsmith.experiments.experiment import Experiment, ModelConfig, ProblemConfig
-from actsmith.experiments.findings import Claim, Curves, Findings, Series, Table, Verdict, comparison, records
-from actsmith.experiments.folder import RunFolder
-from actsmith.experiments.functions import VALUE, Polynomial, PolynomialConfig
-from actsmith.experiments.images import Images
-from actsmith.experiments.loop import Recipe
-from actsmith.experiments.pde import ERROR, Pinn
-from actsmith.experiments.problem import Classification, Problem
-from actsmith.experiments.reproduce import Preset, Reproduction
-from actsmith.experiments.statistics import interval
-from actsmith.experiments.tasks import load_task
-from actsmith.experiments.vision import Vit
-from actsmith.formula.catalogue import get
+from actsmith.formula.catalogue import get_activation
 from actsmith.formula.formula import Formula, Param
 from actsmith.nn.hermite import hermite_formula
+from actsmith.papers.claims import Better, claims_of, shown, tally, versus
+from actsmith.papers.experiment import Experiment, Results
+from actsmith.papers.findings import Claim, Curves, Findings, Series
+from actsmith.papers.readers import against, best_counts, by_label, chosen, line, outcomes, table
+from actsmith.papers.reproduce import Preset, Reproduction
+from actsmith.tasks.adaptive import EntropyWatch, Kan
+from actsmith.tasks.flat import FlatImages
+from actsmith.tasks.functions import VALUE, Polynomial, PolynomialConfig
+from actsmith.tasks.images import Images
+from actsmith.tasks.pde import ERROR, Pinn
+from actsmith.tasks.perceptron import Mlp
+from actsmith.tasks.task import ModelConfig, ProblemConfig
+from actsmith.tasks.vision import Vit
+from actsmith.training.problem import Classification
+from actsmith.training.recipe import Recipe
+from actsmith.trials.tables import Table, contest
+from actsmith.trials.trial import Outcome
 
-__all__ = ["CONDITIONS", "REPRODUCTION", "Condition", "Digits"]
+__all__ = ["CONDITIONS", "REPRODUCTION", "Condition"]
 
 ORDER = 5
 """Two more than the conditions of criticality, so that what keeps it can still move."""
@@ -110,8 +111,11 @@ TITLES = {
     "vit": "CIFAR-10, vision transformer",
 }
 """Kind of table -> what it is; the braces take the variant or the depth."""
+METRICS = {"burgers": ERROR, "product": VALUE, "kan": VALUE}
+"""Kind of table -> what it is scored by; the others by their accuracy."""
 EXTREMES = "extremes"
 STEP, NATS = "training step", "smoothed entropy, nats"
+DIGITS = FlatImages("digits")
 PRODUCT = Polynomial("xy", ((1, 1),), (1.0,))
 
 LOOKS = 10
@@ -120,18 +124,18 @@ WEIGHTS = (-100.0, -1.0, 0.0, 1.0, 100.0)
 BROKEN = 0.5
 """Of the static base's accuracy: what scores less does not train."""
 
-
-@dataclass(frozen=True)
-class Digits:
-    """The 8x8 digits, flattened and standardised: 719 to train, 359 to validate, 719 to test."""
-
-    def load(self, data: Path | None) -> Problem:
-        """Needs no data."""
-        task = load_task("digits")
-        train, validation, test = (
-            (torch.from_numpy(s.x), torch.from_numpy(s.y)) for s in (task.train, task.validation, task.test)
-        )
-        return Classification(train, validation, test, outputs=task.classes)
+HELPS = "Optimising the activation's entropy while the network learns helps"
+ENTROPIC = ("both", "both-strong", "both-critical")
+CLAIMS = (
+    Better(f"{HELPS}: loss and entropy against the static base", versus(ENTROPIC, "static")),
+    Better(f"{HELPS}: loss and entropy against the loss alone", versus(ENTROPIC[:2], "task")),
+    Better("The entropy alone finds a better activation than the static base", versus("entropy", "static")),
+    Better("A learnable activation is better than its static base", versus("task", "static")),
+    Better("Lowering the entropy is better than raising it", versus("both", "both-raised")),
+    Better("In deep plain networks, keeping criticality helps what is learned",
+           (("both-critical", "both"), ("task-critical", "task")), where={"kind": "deep"}),
+    Better("Where criticality is kept, the entropy helps the loss", versus("both-critical", "task-critical")),
+)  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------------- parts
@@ -169,7 +173,9 @@ class _Size:
     def budget(self, epochs: int, examples: int = 719, weight_decay: float = 0.01) -> _Budget:
         """About ten looks in all; the number of examples only spreads them."""
         recipe = Recipe(epochs, batch=64, weight_decay=weight_decay)
-        return _Budget(recipe, tuple(range(self.seeds)), max(epochs * (examples // recipe.batch) // LOOKS, 1))
+        return _Budget(
+            recipe, self.rates, tuple(range(self.seeds)), max(epochs * (examples // recipe.batch) // LOOKS, 1)
+        )
 
 
 def _parts(bases: tuple[Formula, ...], size: _Size) -> tuple[Experiment, ...]:
@@ -180,11 +186,12 @@ def _parts(bases: tuple[Formula, ...], size: _Size) -> tuple[Experiment, ...]:
 def _networks(base: Formula, size: _Size) -> Iterator[Experiment]:
     """Perceptrons: with what may stand around an activation, and deep ones with nothing."""
     for name in size.variants:
-        net = VariedMlp(size.width, **VARIANTS[name])
-        yield from _table(f"digits-{name}-{base.name}", Digits(), net, base, size.budget(size.epochs), rates=size.rates)
+        net, labels = Mlp(size.width, **VARIANTS[name]), {"kind": "digits", "variant": name}
+        yield from _table(f"digits-{name}-{base.name}", DIGITS, net, base, size.budget(size.epochs), labels)
     for depth in size.depths:
-        net, budget = VariedMlp(size.deep_width, depth), size.budget(size.deep_epochs)
-        yield from _table(f"deep-{depth}-{base.name}", Digits(), net, base, budget, rates=size.deep_rates)
+        budget = replace(size.budget(size.deep_epochs), rates=size.deep_rates)
+        net, labels = Mlp(size.deep_width, depth), {"kind": "deep", "depth": depth}
+        yield from _table(f"deep-{depth}-{base.name}", DIGITS, net, base, budget, labels)
 
 
 def _special(bases: tuple[Formula, ...], size: _Size) -> Iterator[Experiment]:
@@ -192,18 +199,19 @@ def _special(bases: tuple[Formula, ...], size: _Size) -> Iterator[Experiment]:
     smooth = [f for f in bases if f.smoothness is None or f.smoothness >= 1]
     product = PolynomialConfig(PRODUCT)
     for base in bases if size.product else ():
-        budget, net = size.budget(size.product, 1024, 0.0), VariedMlp(size.deep_width, 4)
-        yield from _table(f"product-{base.name}", product, net, base, budget, rates=size.rates)
+        budget, net = size.budget(size.product, 1024, 0.0), Mlp(size.deep_width, 4)
+        yield from _table(f"product-{base.name}", product, net, base, budget, {"kind": "product"})
     if size.kan:
-        budget, edges = size.budget(size.kan, 1024, 0.0), Kan(order=ORDER)
-        yield from _table("kan-silu", product, edges, get("silu"), budget, rates=size.rates, conditions=ON_EDGES)
+        budget, edges, silu = size.budget(size.kan, 1024, 0.0), Kan(order=ORDER), get_activation("silu")
+        yield from _table("kan-silu", product, edges, silu, budget, {"kind": "kan"}, conditions=ON_EDGES)
     for base in smooth if size.burgers else ():
         budget = size.budget(size.burgers, 1000, 0.0)
-        yield from _table(f"burgers-{base.name}", Pinn(), VariedMlp(20, 4), base, budget, rates=size.rates)
+        yield from _table(f"burgers-{base.name}", Pinn(), Mlp(20, 4), base, budget, {"kind": "burgers"})
     if size.vit and smooth:
         vit, train, epochs = size.vit
-        images, budget = Images("cifar10", train=train, validation=1000, test=2000), size.budget(epochs, train)
-        yield from _table(f"vit-{smooth[0].name}", images, vit, smooth[0], budget, rates=size.rates, tuning=3)
+        images = Images(dataset="cifar10", train=train, validation=1000, test=2000)
+        budget = replace(size.budget(epochs, train), tuning=3)
+        yield from _table(f"vit-{smooth[0].name}", images, vit, smooth[0], budget, {"kind": "vit"})
     yield from _extremes(bases[0], size)
 
 
@@ -212,41 +220,38 @@ class _Budget:
     """What all conditions of a table get."""
 
     recipe: Recipe
+    rates: tuple[float, ...]
     seeds: tuple[int, ...]
     look: int
+    tuning: int = 2
 
 
-def _table(
+def _table(  # noqa: PLR0917  (in the order of an `Experiment`)
     name: str,
     problem: ProblemConfig,
     model: ModelConfig,
     base: Formula,
     budget: _Budget,
-    *,
-    rates: tuple[float, ...],
+    labels: Mapping[str, Any],
     conditions: Sequence[Condition] = CONDITIONS,
-    tuning: int = 2,
 ) -> Iterator[Experiment]:
     for condition in conditions:
         yield Experiment(
-            name, problem, model, (condition.formula(base),), rates, budget.recipe, reference=condition.name,
-            seeds=budget.seeds, tuning_seeds=tuple(range(1000, 1000 + tuning)), tuning_share=0.5,
-            watch=condition.watch(budget.look),
+            name, problem, model, (condition.formula(base),), budget.rates, budget.recipe, reference=condition.name,
+            seeds=budget.seeds, tuning_seeds=tuple(range(1000, 1000 + budget.tuning)), tuning_share=0.5,
+            watch=condition.watch(budget.look), labels={**labels, "base": base.name},
         )  # fmt: skip
 
 
 def _extremes(base: Formula, size: _Size) -> Iterator[Experiment]:
     """Every eps_k from a start far off, every weight, one rate, He's initialisation, which does not know the start."""
-    rate, budget = size.rates[len(size.rates) // 2], size.budget(max(size.epochs // 2, 1))
+    budget = size.budget(max(size.epochs // 2, 1))
+    budget = replace(budget, rates=(size.rates[len(size.rates) // 2],))
     for weight in size.weights:
         for start in (0.0, *(sign * s for s in size.starts for sign in (1, -1))):
-            condition = Condition(_extreme(start, weight), weight=weight)
-            net = VariedMlp(size.width, init="kaiming", shift=start)
-            yield from _table(EXTREMES, Digits(), net, base, budget, rates=(rate,), conditions=[condition])
-
-
-def _extreme(start: float, weight: float) -> str:
-    return f"start {start:g} weight {weight:g}"
+            condition = Condition(f"start {start:g} weight {weight:g}", weight=weight)
+            net, labels = Mlp(size.width, init="kaiming", shift=start), {"start": start, "weight": weight}
+            yield from _table(EXTREMES, DIGITS, net, base, budget, {"kind": EXTREMES, **labels}, [condition])
 
 
 SMOKE = _Size(
@@ -267,39 +272,27 @@ PAPER = _Size(
 # ---------------------------------------------------------------------------------------------------- findings
 
 
-def read(folder: RunFolder, parts: tuple[Experiment, ...]) -> Findings:
+def read(folder: Results, parts: tuple[Experiment, ...]) -> Findings:
     """A table for each network, accuracy against depth, entropy through training, the extremes, the claims."""
-    named = {part.name: part for part in parts}
-    tables = {name: _compared(folder, part) for name, part in named.items() if name != EXTREMES}
-    deep = {name: t for name, t in tables.items() if name.startswith("deep-")}
+    named = {part.name: part for part in parts if part.name != EXTREMES}
+    tables = [_compared(folder, part) for part in named.values()]
     limits = _Limits.of(folder, parts)
     return Findings(
         summary=_summary(tables, limits),
-        tables=tuple(tables.values()),
-        curves=(
-            *_depths(deep),
-            *_entropies(folder, tables),
-            *_pictures(folder, tables),
-            _extreme_scores(folder, parts),
-        ),
-        claims=tuple(_claims(tables, deep, limits)),
-        facts={"extremes": limits.to_dict()},
+        tables=tuple(tables),
+        curves=(*_depths(tables), *_entropies(folder, tables), *_pictures(folder, tables), *limits.curves()),
+        claims=(*claims_of(CLAIMS, tables), limits.claim()),
+        facts={"extremes": {"broken": limits.broken, "diverged": limits.diverged}},
     )
 
 
-def _split(name: str) -> tuple[str, str, str]:
-    """Kind of network, variant or depth (may be empty), base: the parts of a table's name."""
-    kind, rest = name.split("-", 1)
-    middle, base = rest.split("-", 1) if kind in ("digits", "deep") else ("", rest)
-    return kind, middle, base
-
-
-def _compared(folder: RunFolder, part: Experiment) -> Table:
-    kind, middle, base = _split(part.name)
-    metric = ERROR if kind == "burgers" else VALUE if kind in ("product", "kan") else Classification.metric
-    reference = "task" if kind == "kan" else "static"
-    title = f"{TITLES[kind].format(middle)}, from {base}"
-    return comparison(folder, part.name, metric, reference=reference, rates=part.rates, title=title)
+def _compared(folder: Results, part: Experiment) -> Table:
+    kind = part.labels["kind"]
+    what = TITLES[kind].format(part.labels.get("variant", part.labels.get("depth")))
+    return table(
+        folder, part, METRICS.get(kind, Classification.metric), title=f"{what}, from {part.labels['base']}",
+        reference="task" if kind == "kan" else "static",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -307,120 +300,107 @@ class _Limits:
     """Where trainings diverge, or do not train.
 
     Attributes:
-        trained: nets, over all tables, at tuned rates.
-        diverged: of them, by table and condition.
-        tuning: nets that diverged at a rate that was tried and not chosen, of how many.
-        swept: of the extremes, size of the start -> (nets that diverged, nets at less than half the accuracy of the
-            usual start and no weight, all nets), over all weights.
-        broken: the extremes in which one did, name -> the first two counts.
+        scored, tuned: the learned activations of all tables but the extremes, at tuned rates and while rates were
+            tuned.
+        extremes: (start, weight) -> the trainings from there.
     """
 
-    trained: int
-    diverged: Mapping[str, int]
-    tuning: tuple[int, int]
-    swept: Mapping[float, tuple[int, int, int]]
-    broken: Mapping[str, tuple[int, int]]
+    scored: Sequence[Outcome]
+    tuned: Sequence[Outcome]
+    extremes: Mapping[tuple[float, float], Sequence[Outcome]]
 
     @classmethod
-    def of(cls, folder: RunFolder, parts: tuple[Experiment, ...]) -> _Limits:
-        dynamic = [r for r in folder.results.values() if r["activation"] != "static"]
-        scored = [r for r in dynamic if r["stage"] == "score" and r["experiment"] != EXTREMES]
-        tuned = [r["diverged"] for r in dynamic if r["stage"] == "tune"]
-        diverged: dict[str, int] = {}
-        for r in scored:
-            if any(r["diverged"]):
-                key = f"{r['experiment']}, {r['activation']}"
-                diverged[key] = diverged.get(key, 0) + sum(r["diverged"])
-        extremes = {name: found[0] for name, found in records(folder, EXTREMES).items()}
-        usual = extremes[_extreme(0.0, 0.0)]["test"]["accuracy"]
-        least = BROKEN * sum(usual) / len(usual)
-        counts = {
-            name: (sum(r["diverged"]), sum(a is None or a < least for a in r["test"]["accuracy"]), len(r["seeds"]))
-            for name, r in extremes.items()
-        }
-        sizes = sorted({abs(_read_extreme(name)[0]) for name in counts})
-        alike = {s: [c for name, c in counts.items() if abs(_read_extreme(name)[0]) == s] for s in sizes}
+    def of(cls, folder: Results, parts: tuple[Experiment, ...]) -> _Limits:
+        names = {part.name for part in parts}
+        dynamic = [o for o in folder.all().values() if o.trial.task in names - {EXTREMES} and o.name != "static"]
+        trained = outcomes(folder, EXTREMES)
         return cls(
-            trained=sum(len(r["seeds"]) for r in scored),
-            diverged=diverged,
-            tuning=(sum(map(sum, tuned)), sum(map(len, tuned))),
-            swept={s: (sum(c[0] for c in f), sum(c[1] for c in f), sum(c[2] for c in f)) for s, f in alike.items()},
-            broken={name: (lost, untrained) for name, (lost, untrained, _) in counts.items() if lost or untrained},
+            [o for o in dynamic if o.trial.stage == "score"],
+            [o for o in dynamic if o.trial.stage == "tune"],
+            {
+                (part.labels["start"], part.labels["weight"]): trained[part.activations[0].name]
+                for part in parts
+                if part.name == EXTREMES
+            },
         )
 
     @property
-    def verdict(self) -> Verdict:
-        """Of "no divergence": nowhere, only where extremes were asked for, or at tuned rates."""
-        if self.diverged:
-            return "not reproduced"
-        return "reproduced" if not (self.tuning[0] or self.broken) else "partly reproduced"
+    def diverged(self) -> dict[str, int]:
+        """Nets that did at tuned rates, by table and condition."""
+        places = [f"{o.trial.task}, {o.name}" for o in self.scored if o.diverged]
+        return {place: places.count(place) for place in dict.fromkeys(places)}
 
-    def __str__(self) -> str:
+    def lost(self, found: Sequence[Outcome]) -> tuple[int, int]:
+        """Of the extremes' nets, those that diverged, and those below half the accuracy of the usual start."""
+        usual = [o.score("accuracy", "test") or 0.0 for o in self.extremes[0.0, 0.0]]
+        least = BROKEN * sum(usual) / len(usual)
+        return sum(o.diverged for o in found), sum((o.score("accuracy", "test") or 0.0) < least for o in found)
+
+    @property
+    def broken(self) -> dict[str, list[int]]:
+        """The extremes in which a net was lost, by both counts."""
+        counts = {found[0].name: list(self.lost(found)) for found in self.extremes.values()}
+        return {name: both for name, both in counts.items() if any(both)}
+
+    def claim(self) -> Claim:
+        """Of no divergence, over the conditions of every table and the extremes."""
+        cases = {(o.trial.task, o.name): True for o in (*self.scored, *self.tuned)}
+        cases |= {(o.trial.task, o.name): False for o in (*self.scored, *self.tuned) if o.diverged}
+        extreme = [not any(self.lost(found)) for found in self.extremes.values()]
         tuned = ", ".join(f"{name} ({count})" for name, count in self.diverged.items()) or "none"
-        swept = "; ".join(f"start {size:g}: {d} and {u} of {n}" for size, (d, u, n) in self.swept.items())
-        return (
-            f"Of {self.trained} nets at tuned rates diverged: {tuned}. While rates were tuned, {self.tuning[0]} of "
-            f"{self.tuning[1]} diverged. Over all weights, by the size of the start, nets that diverged and nets that "
-            f"scored less than half of what the usual start does: {swept}."
+        return Claim(
+            "No network diverges, whatever eps starts from and the entropy weighs.",
+            shown([*cases.values(), *extreme]),
+            f"Of {len(self.scored)} nets at tuned rates diverged: {tuned}. While rates were tuned, "
+            f"{sum(o.diverged for o in self.tuned)} of {len(self.tuned)} diverged. Over all weights, by the size of "
+            "the start, nets that diverged and nets that scored less than half of what the usual start does: "
+            f"{self._swept()}.",
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"broken": {name: list(counts) for name, counts in self.broken.items()}, "diverged": dict(self.diverged)}
+    def _swept(self) -> str:
+        texts = []
+        for size in sorted({abs(start) for start, _ in self.extremes}):
+            found = [o for (start, _), own in self.extremes.items() if abs(start) == size for o in own]
+            diverged, untrained = self.lost(found)
+            texts.append(f"start {size:g}: {diverged} and {untrained} of {len(found)}")
+        return "; ".join(texts)
+
+    def curves(self) -> list[Curves]:
+        """Accuracy against the size of the start, a panel for each weight; gaps where a net diverged."""
+        panels = {}
+        for weight in dict.fromkeys(w for _, w in self.extremes):
+            panels[f"weight {weight:g}"] = tuple(
+                self._line(weight, sign, label)
+                for sign, label in ((1, "eps starts positive"), (-1, "eps starts negative"))
+            )
+        title = "Digits from extreme starts of every eps, under extreme weights of the entropy"
+        x = "size of every eps at the start"
+        return [Curves(EXTREMES, title, panels, x, "test accuracy", log_x=True)] if panels else []
+
+    def _line(self, weight: float, sign: int, label: str) -> Series:
+        mine = {start: found for (start, w), found in self.extremes.items() if w == weight and start * sign > 0}
+        samples = [[o.score("accuracy", "test") for o in found] for found in mine.values()]
+        return line(label, [abs(start) for start in mine], samples)
 
 
-def _claims(tables: Mapping[str, Table], deep: Mapping[str, Table], limits: _Limits) -> Iterator[Claim]:
-    helps = "Optimising the activation's entropy while the network learns helps"
-    entropic = ("both", "both-strong", "both-critical")
-    yield _claim(f"{helps}: loss and entropy against the static base", tables, [(c, "static") for c in entropic])
-    yield _claim(f"{helps}: loss and entropy against the loss alone", tables, [(c, "task") for c in entropic[:2]])
-    yield _claim("The entropy alone finds a better activation than the static base", tables, [("entropy", "static")])
-    yield _claim("A learnable activation is better than its static base", tables, [("task", "static")])
-    yield _claim("Lowering the entropy is better than raising it", tables, [("both", "both-raised")])
-    if deep:
-        kept = [("both-critical", "both"), ("task-critical", "task")]
-        yield _claim("In deep plain networks, keeping criticality helps what is learned", deep, kept)
-    yield _claim("Where criticality is kept, the entropy helps the loss", tables, [("both-critical", "task-critical")])
-    yield Claim("No network diverges, whatever eps starts from and the entropy weighs", limits.verdict, f"{limits}")
-
-
-def _claim(statement: str, tables: Mapping[str, Table], pairs: Sequence[tuple[str, str]]) -> Claim:
-    """Counted over the tables that hold both."""
-    duels = []
-    for pair in pairs:
-        held = [t for t in tables.values() if set(pair) <= {row.name for row in t.rows}]
-        duels.append(duel(held, *pair))
-    return Claim(statement, together(duels), "; ".join(map(str, duels)) + " (tables; Holm-corrected p < 0.05).")
-
-
-def _summary(tables: Mapping[str, Table], limits: _Limits) -> str:
-    against = [t for t in tables.values() if t.reference == "static"]
-    first = [t.rows[0].name for t in against if t.rows[0].mean is not None]
-    counts = sorted({n: first.count(n) for n in first}.items(), key=lambda item: (-item[1], item[0]))
-    listed = ", ".join(f"{name} {count}" for name, count in counts)
+def _summary(tables: Sequence[Table], limits: _Limits) -> str:
+    against_static = [t for t in tables if t.reference == "static"]
     gains = []
-    for name in DYNAMIC:
-        found = duel(against, name, "static")
-        gains.append(f"{name} {found.wins} better, {found.losses} worse, {found.ties} open")
+    for name in DYNAMIC if against_static else ():
+        duels = contest([(t, name, "static") for t in against_static])
+        gains.append(f"{name} {tally([d.verdict for d in duels])}")
     return (
-        f"{len(tables)} networks, {limits.trained} nets with learned activations. Best mean, number of networks: "
-        f"{listed}. Against the static base: {'; '.join(gains)}."
+        f"{len(tables)} networks, {len(limits.scored)} nets with learned activations. Best mean, number of networks: "
+        f"{best_counts(against_static)}. Against the static base: {'; '.join(gains)}."
     )
 
 
-def _depths(deep: Mapping[str, Table]) -> list[Curves]:
+def _depths(tables: Sequence[Table]) -> list[Curves]:
     """Accuracy against depth, a panel for each base."""
-    if not deep:
-        return []
-    panels: dict[str, tuple[Series, ...]] = {}
-    for base in dict.fromkeys(_split(name)[2] for name in deep):
-        group = {float(_split(name)[1]): table for name, table in deep.items() if _split(name)[2] == base}
-        lines = []
-        for condition in CONDITIONS:
-            rows = [table.row(condition.name) for table in group.values()]
-            ends = [tuple(getattr(r, end) for r in rows) for end in ("mean", "low", "high")]
-            lines.append(Series(condition.name, tuple(group), *ends))
-        panels[base] = tuple(lines)
-    return [Curves("depth", "Accuracy of deep plain networks against depth", panels, "hidden layers", "test accuracy")]
+    deep = chosen(tables, kind="deep")
+    panels = {base: against(group, "depth") for base, group in by_label(deep, "base").items()}
+    title = "Accuracy of deep plain networks against depth"
+    return [Curves("depth", title, panels, "hidden layers", "test accuracy")] if panels else []
 
 
 @dataclass(frozen=True)
@@ -431,71 +411,45 @@ class _Seen:
     entropy: NDArray[np.float64]
 
     @classmethod
-    def of(cls, found: Sequence[Mapping[str, Any]]) -> _Seen:
-        nets = [[look for watched in r["watched"] for look in watched["looks"]] for r in found]
+    def of(cls, found: Sequence[Outcome]) -> _Seen:
+        nets = [[look for watched in o.details["watched"] for look in watched["looks"]] for o in found]
         count = min(map(len, nets))
-        parts = [[list(look["entropy"].values()) for look in looks[:count]] for looks in nets]
+        values = [[list(look["entropy"].values()) for look in looks[:count]] for looks in nets]
         steps = tuple(float(look["step"]) for look in nets[0][:count])
-        return cls(steps, np.concatenate([np.array(p, dtype=np.float64) for p in parts], -1))
+        return cls(steps, np.moveaxis(np.array(values, dtype=np.float64), 0, -1))
 
     def line(self, label: str, layers: int | slice = slice(None)) -> Series:
         """The mean over some layers with its interval over the nets; gaps where a net has no entropy."""
         chosen = self.entropy[:, [layers] if isinstance(layers, int) else layers].mean(1)
-        found = [interval(row.tolist()) if np.isfinite(row).all() else None for row in chosen]
-        mean, low, high = (tuple(getattr(f, e) if f else None for f in found) for e in ("mean", "low", "high"))
-        return Series(label, self.steps, mean, low, high)
+        return line(label, self.steps, chosen.tolist())
 
 
-def _entropies(folder: RunFolder, tables: Mapping[str, Table]) -> Iterator[Curves]:
+def _entropies(folder: Results, tables: Sequence[Table]) -> Iterator[Curves]:
     """The mean over the layers, a panel for each network from one base, a line for each condition."""
-    for base in dict.fromkeys(_split(name)[2] for name in tables if not name.startswith("kan")):
+    seen = [t for t in tables if t.labels["kind"] != "kan"]
+    for base, group in by_label(seen, "base").items():
         panels = {}
-        for name in (n for n in tables if _split(n)[2] == base and not n.startswith("kan")):
-            kind, middle, _ = _split(name)
-            found = records(folder, name)
-            panels[f"{kind} {middle}".strip()] = tuple(_Seen.of(r).line(c) for c, r in found.items())
-        yield Curves(
-            f"entropy-{base}", f"Entropy through training, from {base}: mean over the layers", panels, STEP, NATS
-        )
+        for found in group:
+            labels = found.labels
+            name = f"{labels['kind']} {labels.get('variant', labels.get('depth', ''))}".strip()
+            trained = outcomes(folder, found.name)
+            panels[name] = tuple(_Seen.of(own).line(condition) for condition, own in trained.items())
+        title = f"Entropy through training, from {base}: mean over the layers"
+        yield Curves(f"entropy-{base}", title, panels, STEP, NATS)
 
 
-def _pictures(folder: RunFolder, tables: Mapping[str, Table]) -> Iterator[Curves]:
+def _pictures(folder: Results, tables: Sequence[Table]) -> Iterator[Curves]:
     """Layer by layer: the plain network, the deepest, PINN and ViT; a panel for each condition."""
-    deepest = max((int(_split(n)[1]) for n in tables if n.startswith("deep-")), default=0)
-    for name in tables:
-        if not name.startswith((f"deep-{deepest}-", "digits-plain-", "burgers", "vit")):
-            continue
+    deepest = max((t.labels["depth"] for t in chosen(tables, kind="deep")), default=0)
+    shown = [*chosen(tables, kind="digits", variant="plain"), *chosen(tables, kind="deep", depth=deepest)]
+    for found in (*shown, *chosen(tables, kind="burgers"), *chosen(tables, kind="vit")):
         panels = {}
-        for condition, found in records(folder, name).items():
-            seen = _Seen.of(found)
+        for condition, own in outcomes(folder, found.name).items():
+            seen = _Seen.of(own)
             last = seen.entropy.shape[1] - 1
             places = dict.fromkeys((0, last // 2, last))
             panels[condition] = tuple(seen.line(f"layer {place + 1}", place) for place in places)
-        yield Curves(f"layers-{name}", f"Entropy of single layers: {tables[name].title}", panels, STEP, NATS)
-
-
-def _extreme_scores(folder: RunFolder, parts: tuple[Experiment, ...]) -> Curves:
-    """Accuracy against the size of the start, a panel for each weight; gaps where a net diverged."""
-    found = {name: r[0] for name, r in records(folder, EXTREMES).items()}
-    asked = [_read_extreme(p.activations[0].name) for p in parts if p.name == EXTREMES]
-    panels = {}
-    for weight in dict.fromkeys(w for _, w in asked):
-        lines = []
-        for sign, label in ((1, "eps starts positive"), (-1, "eps starts negative")):
-            starts = [s for s, w in asked if w == weight and s * sign > 0]
-            rows = [found[_extreme(s, weight)] for s in starts]
-            ends = [interval(r["test"]["accuracy"]) if not any(r["diverged"]) else None for r in rows]
-            mean, low, high = (tuple(getattr(f, e) if f else None for f in ends) for e in ("mean", "low", "high"))
-            lines.append(Series(label, tuple(abs(s) for s in starts), mean, low, high))
-        panels[f"weight {weight:g}"] = tuple(lines)
-    title = "Digits from extreme starts of every eps, under extreme weights of the entropy"
-    return Curves(EXTREMES, title, panels, "size of every eps at the start", "test accuracy", log_x=True)
-
-
-def _read_extreme(name: str) -> tuple[float, float]:
-    """Start and weight: the inverse of `_extreme`."""
-    _, start, _, weight = name.split()
-    return float(start), float(weight)
+        yield Curves(f"layers-{found.name}", f"Entropy of single layers: {found.title}", panels, STEP, NATS)
 
 
 REPRODUCTION = Reproduction(

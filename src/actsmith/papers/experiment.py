@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
@@ -23,12 +23,41 @@ from actsmith.training.recipe import Recipe
 from actsmith.training.runtime import Runtime
 from actsmith.trials.folder import RunFolder
 from actsmith.trials.policy import TuneThenScore
-from actsmith.trials.runner import FitRunner, Place
-from actsmith.trials.trial import digest
+from actsmith.trials.runner import FitRunner, Place, Runner
+from actsmith.trials.trial import History, digest
 
-__all__ = ["Experiment", "Report", "Run"]
+__all__ = ["Experiment", "Part", "Report", "Results", "Run", "Saved", "settle"]
 
 Report = Callable[[str, int, int, str], None]
+
+
+class Results(Protocol):
+    """What a reproduction is read from: a `RunFolder`, or a finished run of the old format.
+
+    Attributes:
+        results: key -> record, of the work that is no training.
+    """
+
+    results: dict[str, dict[str, Any]]
+
+    def all(self) -> History:
+        """The trainings."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Results that are read alone.
+
+    Attributes:
+        results, history: as a `RunFolder` has them.
+    """
+
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    history: History = field(default_factory=History)
+
+    def all(self) -> History:
+        """The trainings."""
+        return self.history
 
 
 @dataclass(frozen=True)
@@ -45,7 +74,66 @@ class Run:
     folder: RunFolder
     runtime: Runtime
     data: Path | None
-    report: Report
+    report: Report = lambda *_: None
+    _last: dict[str, Problem] = field(default_factory=dict)
+
+    def problem(self, config: ProblemConfig) -> Problem:
+        """The problem, loaded; the last one is kept.
+
+        Raises:
+            ActsmithError: its data are not those that this folder's run began with, or are not there.
+        """
+        name = digest(describe(config))
+        if name not in self._last:
+            self._last.clear()
+            self._last[name] = config.load(self.data)
+            self.check(config, self._last[name].fingerprint)
+        return self._last[name]
+
+    def check(self, what: Any, fingerprint: str) -> None:
+        """Whether the data of a problem (or of anything else with plain values) are those that the run began with.
+
+        Raises:
+            ActsmithError: they are others.
+        """
+        there = self.folder.once(_recorded(what), lambda: fingerprint)
+        if there != fingerprint:
+            raise ActsmithError(
+                f"reproduce: the data of {type(what).__name__} in {self.data or 'no folder'} are not those that "
+                f"{str(self.folder.path)!r} began with (fingerprint {fingerprint}, there {there}); give the same "
+                "--data, or another --out"
+            )
+
+    def began_with(self, config: ProblemConfig) -> bool:
+        """Whether the run has loaded this problem."""
+        return _recorded(config) in (self.folder.read("measured.json") or {})
+
+    def append(self, key: str, record: dict[str, Any]) -> None:
+        """A finished piece of work that is no training, written by the first process."""
+        if self.runtime.main:
+            self.folder.append(key, record)
+        else:
+            self.folder.results[key] = record
+
+
+def _recorded(what: Any) -> str:
+    return f"data of {digest(describe(what))}"
+
+
+class Part(Protocol):
+    """One piece of work of a reproduction: an `Experiment`, or anything that fills a folder and can go on."""
+
+    @property
+    def name(self) -> str: ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values that say all there is to say; they decide whether a folder is the same run."""
+
+    def left(self, folder: Results) -> int:
+        """How many trainings, or other pieces of work, the folder does not hold yet."""
+
+    def run(self, run: Run) -> None:
+        """Do what the folder does not hold yet."""
 
 
 @dataclass(frozen=True)
@@ -105,30 +193,39 @@ class Experiment:
         """Plain JSON values that say all there is to say."""
         return describe(self)  # type: ignore[no-any-return]
 
+    def left(self, folder: Results) -> int:
+        """Trainings that the folder does not hold yet."""
+        return sum(self._left(folder, formula) for formula in self.activations)
+
+    def _left(self, folder: Results, formula: Formula) -> int:
+        there = folder.all().of(self.name, formula.name)
+        scored = {o.trial.seed for o in there if o.trial.stage == "score"}
+        tuned = {(o.trial.rate, o.trial.seed) for o in there if o.trial.stage == "tune"}
+        rounds = len(self.rates) * len(self.tuning_seeds) if len(self.rates) > 1 else 0
+        left = len(set(self.seeds) - scored)
+        return left + max(rounds - len(tuned), 0) if left else 0
+
     def run(self, run: Run) -> None:
         """Train what the folder does not hold yet."""
-        folder, count = run.folder, len(self.activations)
-        left = [f for f in self.activations if not self.scored(folder, f)]
+        count = len(self.activations)
+        left = [f for f in self.activations if self._left(run.folder, f)]
         if left:
-            runner = self.runner(run, self.problem.load(run.data))
+            runner = self.runner(run)
+            context = digest([runner.context, describe(self.watch)])
             for number, formula in enumerate(left, count - len(left)):
                 run.report(self.name, number, count, formula.name)
-                self._trained(runner, formula, run)
+                settle(run, runner, self.policy(context), formula)
         run.report(self.name, count, count, "done")
 
-    def runner(self, run: Run, problem: Problem) -> FitRunner:
+    def runner(self, run: Run) -> FitRunner:
         """Trains this experiment's networks."""
-        return FitRunner(self.task, problem, run.runtime, run.folder.once, self.watch)
+        return FitRunner(self.task, run.problem(self.problem), run.runtime, run.folder.once, self.watch)
 
-    def _trained(self, runner: FitRunner, formula: Formula, run: Run) -> None:
-        context = digest([runner.context, describe(self.watch)])
-        policy, place = self.policy(context), Place(run.folder.path)
-        while trials := policy.next(formula, run.folder.all()):
-            for group in runner.groups(trials):
-                if any(trial.key not in run.folder.all() for trial in group):
-                    run.folder.put(runner.run(group, place))
 
-    def scored(self, folder: RunFolder, formula: Formula) -> bool:
-        """Whether the folder holds the scores of all seeds."""
-        there = {o.trial.seed for o in folder.all().of(self.name, formula.name, "score")}
-        return there >= set(self.seeds)
+def settle(run: Run, runner: Runner, policy: TuneThenScore, formula: Formula) -> None:
+    """Run the rounds of one activation until the policy asks for no more."""
+    folder = run.folder
+    while trials := policy.next(formula, folder.all()):
+        for group in runner.groups(trials):
+            if any(trial.key not in folder.all() for trial in group):
+                folder.put(runner.run(group, Place(folder.path)))

@@ -15,18 +15,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actsmith.experiments.experiment import Report, describe
-from actsmith.experiments.folder import RunFolder, finite_or_none
-from actsmith.experiments.initial import Initialisation, initialisation
-from actsmith.experiments.loop import Runtime
-from actsmith.experiments.models import KAIMING
 from actsmith.formula.formula import Formula
+from actsmith.nn.start import KAIMING, Start, start_of
+from actsmith.papers.experiment import Results
+from actsmith.papers.kernels import PerActivation
 from actsmith.theory.analysis import analyze
 from actsmith.theory.entropy import entropy
 from actsmith.theory.kernel import kernel_flow, moments
@@ -41,7 +38,7 @@ RESOLVED = 6
 Floats = NDArray[np.float64]
 
 
-def distance(formula: Formula, start: Initialisation, depth: int) -> float:
+def distance(formula: Formula, start: Start, depth: int) -> float:
     """Mean over the hidden layers of max(|log |chi_par||, |log chi_perp|), 0 where every layer is critical.
 
     Infinite where f jumps or a kernel blows up.
@@ -57,29 +54,19 @@ def distance(formula: Formula, start: Initialisation, depth: int) -> float:
 
 
 @dataclass(frozen=True)
-class Theory:
-    """What is known before training: one record for each activation."""
+class Theory(PerActivation):
+    """What is known before training: one record for each activation.
 
-    activations: tuple[Formula, ...]
+    Attributes:
+        depth: of the networks that start at criticality.
+    """
+
     depth: int
-    name: str = "theory"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return describe(self)  # type: ignore[no-any-return]
-
-    def run(self, folder: RunFolder, runtime: Runtime, data: Path | None, report: Report) -> None:
-        """Compute what the folder does not hold yet."""
-        for number, formula in enumerate(self.activations):
-            key = f"theory/{formula.name}"
-            report(self.name, number, len(self.activations), formula.name)
-            if key not in folder.results and runtime.main:
-                folder.append(key, {"theory": formula.name, **finite_or_none(self.record(formula))})
-        report(self.name, len(self.activations), len(self.activations), "done")
+    name = "theory"
 
     def record(self, formula: Formula) -> dict[str, Any]:
         """Quantity -> value; an infinite distance, an undefined entropy are not finite or None."""
-        found, start = analyze(formula), initialisation(formula, self.depth)
+        found, start = analyze(formula), start_of(formula, self.depth)
         return {
             "smoothed": found.entropy.smoothed,
             "smoothed_at_start": entropy(formula, Normal(0.0, math.sqrt(start.K0))).smoothed,
@@ -92,7 +79,7 @@ class Theory:
         }
 
 
-def quantities(folder: RunFolder, names: Sequence[str]) -> dict[str, Floats]:
+def quantities(folder: Results, names: Sequence[str]) -> dict[str, Floats]:
     """Quantity -> value of each activation, (activations,); NaN where it is not known."""
     records = [folder.results[f"theory/{name}"] for name in names]
     found = {q: [_number(r, q) for r in records] for q in QUANTITIES}

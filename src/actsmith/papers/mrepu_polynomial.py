@@ -7,18 +7,18 @@ preset is therefore what its text says (polynomials, networks deep enough for Re
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
-from actsmith.experiments.duels import duel, together
-from actsmith.experiments.experiment import Experiment
-from actsmith.experiments.findings import Claim, Curves, Findings, Series, Table, Verdict, comparison
-from actsmith.experiments.folder import RunFolder
-from actsmith.experiments.functions import OUTSIDE, VALUE, Polynomial, PolynomialConfig, random_polynomial
-from actsmith.experiments.loop import Recipe
-from actsmith.experiments.models import Mlp
-from actsmith.experiments.reproduce import Preset, Reproduction
-from actsmith.experiments.reproductions.mrepu import ACTIVATIONS, MREPU, PAPER, REPU, USELESS, error_lines, failed
 from actsmith.formula.formula import Formula
+from actsmith.papers.claims import Better, claims_of, shown, versus
+from actsmith.papers.experiment import Experiment, Results
+from actsmith.papers.findings import Claim, Curves, Findings
+from actsmith.papers.mrepu import ACTIVATIONS, DRAWN_BELOW, MREPUS, PAPER, REPU, USELESS
+from actsmith.papers.readers import against, best_counts, by_label, chosen, table
+from actsmith.papers.reproduce import Preset, Reproduction
+from actsmith.tasks.functions import OUTSIDE, VALUE, Polynomial, PolynomialConfig, random_polynomial
+from actsmith.tasks.perceptron import Mlp
+from actsmith.training.recipe import Recipe
+from actsmith.trials.tables import Table
 
 __all__ = ["REPRODUCTION"]
 
@@ -33,8 +33,20 @@ FILES = {
     RANDOM_3.name: "random-3",
 }  # fmt: skip
 
-RELU = ACTIVATIONS[0]
+REPUS = tuple(f.name for f in REPU)
 RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+
+CLAIMS = tuple(
+    Better(
+        f"MRePU approximates polynomials better than {other}, {where} (critical initialisation)",
+        versus(MREPUS, other), where={"init": "critical", "points": points},
+    )
+    for other, where, points in (
+        ("relu", "inside the training domain", "inside"),
+        ("gelu", "inside the training domain", "inside"),
+        ("gelu", "outside it", "outside"),
+    )
+)  # fmt: skip
 
 
 def _parts(
@@ -60,6 +72,7 @@ def _parts(
             recipe=recipe,
             seeds=tuple(range(seeds)),
             tuning_share=0.3,
+            labels={"target": target.name, "init": init, "depth": depth},
         )
         for init, grid in (("critical", critical), ("kaiming", kaiming))
         for target, depths in grid.items()
@@ -84,140 +97,85 @@ def _paper(formulas: tuple[Formula, ...]) -> tuple[Experiment, ...]:
     return _parts(formulas, grid, grid, width=64, epochs=1000, seeds=10, size=4096)
 
 
-def read(folder: RunFolder, parts: tuple[Experiment, ...]) -> Findings:
+def read(folder: Results, parts: tuple[Experiment, ...]) -> Findings:
     """Tables of every experiment inside the domain and of the deepest outside, errors against depth, the claims."""
-    inside = {part.name: _table(folder, part, outside=False) for part in parts}
-    outside = {part.name: _table(folder, part, outside=True) for part in parts}
-    deepest = max(_net(p).depth for p in parts)
-    deep = [p.name for p in parts if _net(p).depth == deepest]
-    critical = [p.name for p in parts if _net(p).init == "critical"]
-    both = [inside[n] for n in deep if n in critical], [inside[n] for n in deep if n not in critical]
-    claims = (
-        _repu_fails(*both, deepest),
-        _mrepu_trains(*both, deepest),
-        _better([inside[n] for n in critical], "relu", "inside the training domain"),
-        _better([inside[n] for n in critical], "gelu", "inside the training domain"),
-        _better([outside[n] for n in critical], "gelu", "outside it"),
-    )
-    tables = (*inside.values(), *(outside[n] for n in deep if n in critical))
+    inside = [_table(folder, part, "inside") for part in parts]
+    outside = [_table(folder, part, "outside") for part in parts]
+    deepest = max(part.labels["depth"] for part in parts)
     return Findings(
-        summary=_summary(parts, inside),
-        tables=tables,
-        curves=_curves(parts, inside, outside),
-        claims=claims,
+        summary=(
+            f"{len(parts)} experiments of {len(parts[0].activations)} activations and {len(parts[0].seeds)} seeds "
+            "each. Number of experiments in which an activation has the smallest mean error inside the domain: "
+            f"{best_counts(inside)}."
+        ),
+        tables=(*inside, *chosen(outside, depth=deepest, init="critical")),
+        curves=tuple(_curves([*inside, *outside])),
+        claims=(*_deep(chosen(inside, depth=deepest), deepest), *claims_of(CLAIMS, [*inside, *outside])),
         facts={"inside": _means(inside), "outside": _means(outside)},
     )
 
 
-def _net(part: Experiment) -> Mlp:
-    assert isinstance(part.model, Mlp)
-    return part.model
-
-
-def _target(part: Experiment) -> str:
-    assert isinstance(part.problem, PolynomialConfig)
-    return part.problem.target.name
-
-
-def _title(part: Experiment) -> str:
-    net = _net(part)
-    return f"{_target(part)}, {net.depth} hidden layers, {net.init} initialisation"
-
-
-def _table(folder: RunFolder, part: Experiment, *, outside: bool) -> Table:
-    metric = OUTSIDE if outside else VALUE
-    where = "outside the domain" if outside else "inside the domain"
-    note = "A score of 1 is that of a constant." + (
+def _table(folder: Results, part: Experiment, points: str) -> Table:
+    labels, note = part.labels, "A score of 1 is that of a constant."
+    title = f"{labels['target']}, {labels['depth']} hidden layers, {labels['init']} initialisation: {points} the domain"
+    if points == "inside":
+        return table(folder, part, VALUE, title=title, note=note, points=points)
+    note += (
         " In the shell between the cube and the cube stretched by half; nothing was tuned for it. A net counts as "
         "diverged where its error overflowed there."
-        if outside
-        else ""
     )
-    found = comparison(
-        folder, part.name, metric, reference=part.reference, rates=part.rates, title=f"{_title(part)}: {where}",
-        note=note,
-    )  # fmt: skip
-    return replace(found, name=f"{part.name}-outside") if outside else found
+    return table(folder, part, OUTSIDE, title=title, note=note, name=f"{part.name}-outside", points=points)
 
 
-def _share(tables: Sequence[Table], formulas: Sequence[Formula]) -> tuple[float, str]:
-    """The share of the nets that failed, and the counts in words."""
-    counts = {f.name: sum(failed(t, f.name) for t in tables) for f in formulas}
-    nets = sum(len(t.row(formulas[0].name).values) for t in tables)
-    listed = ", ".join(f"{name} {count} of {nets}" for name, count in counts.items())
-    return sum(counts.values()) / max(nets * len(formulas), 1), listed
+def _failed(tables: Sequence[Table], names: Sequence[str]) -> dict[str, list[bool]]:
+    """Activation -> whether each of its nets diverged, or ended with an error above `USELESS`."""
+    return {name: [v is None or v > USELESS for t in tables for v in t.row(name).values] for name in names}
 
 
-def _repu_fails(critical: Sequence[Table], others: Sequence[Table], depth: int) -> Claim:
-    """All deep nets, or most of them, under either initialisation."""
-    share, listed = _share([*critical, *others], REPU)
-    verdict: Verdict = "reproduced" if share == 1 else "partly reproduced" if share >= 0.5 else "not reproduced"
-    relu = _share([*critical, *others], [RELU])[1]
-    return Claim(
-        f"Deep RePU networks cannot be trained, however they are initialised ({depth} hidden layers)",
-        verdict,
-        f"Nets of that depth that diverged or ended with an error above {USELESS:g}: {listed}; {relu}.",
+def _deep(tables: Sequence[Table], depth: int) -> tuple[Claim, Claim]:
+    """Of the deep nets under either initialisation."""
+    repu, mrepu = _failed(tables, REPUS), _failed(tables, MREPUS)
+    what = f"Nets of that depth that diverged or ended with an error above {USELESS:g}: "
+    by_init = "; with ".join(
+        f"{init}'s start {_counted(_failed(group, MREPUS))}" for init, group in by_label(tables, "init").items()
     )
-
-
-def _mrepu_trains(critical: Sequence[Table], others: Sequence[Table], depth: int) -> Claim:
-    """All deep nets under either initialisation, or most of those with the critical one."""
-    share, listed = _share(critical, MREPU)
-    other, also = _share(others, MREPU)
-    verdict: Verdict = "partly reproduced" if share < 0.5 else "not reproduced"
-    if share == other == 0:
-        verdict = "reproduced"
-    return Claim(
-        f"MRePU networks train at a depth of {depth} hidden layers",
-        verdict,
-        f"Nets of that depth that diverged or ended with an error above {USELESS:g}: with critical initialisation "
-        f"{listed}; with Kaiming's {also}.",
-    )
-
-
-def _better(tables: Sequence[Table], other: str, where: str) -> Claim:
-    """All three MRePU against one other."""
-    duels = [duel(tables, f.name, other) for f in MREPU]
-    return Claim(
-        f"MRePU approximates polynomials better than {other}, {where}",
-        together(duels),
-        "; ".join(map(str, duels)) + " (of the experiments with critical initialisation; Holm-corrected p < 0.05).",
-    )
-
-
-def _summary(parts: Sequence[Experiment], tables: Mapping[str, Table]) -> str:
-    first = [table.rows[0].name for table in tables.values() if table.rows[0].mean is not None]
-    counts = sorted({name: first.count(name) for name in first}.items(), key=lambda item: (-item[1], item[0]))
-    listed = ", ".join(f"{name} {count}" for name, count in counts)
     return (
-        f"{len(parts)} experiments of {len(parts[0].activations)} activations and {len(parts[0].seeds)} seeds each. "
-        f"Number of experiments in which an activation has the smallest mean error inside the domain: {listed}."
+        Claim(
+            f"Deep RePU networks cannot be trained, however they are initialised ({depth} hidden layers).",
+            shown(failed for nets in repu.values() for failed in nets),
+            f"{what}{_counted(repu)}; {_counted(_failed(tables, ['relu']))}.",
+        ),
+        Claim(
+            f"MRePU networks train at a depth of {depth} hidden layers.",
+            shown(not failed for nets in mrepu.values() for failed in nets),
+            f"{what}with {by_init}.",
+        ),
     )
 
 
-def _means(tables: Mapping[str, Table]) -> dict[str, dict[str, list[float | None]]]:
-    return {name: {r.name: [r.mean, r.low, r.high] for r in table.rows} for name, table in tables.items()}
+def _counted(failed: Mapping[str, Sequence[bool]]) -> str:
+    return ", ".join(f"{name} {sum(nets)} of {len(nets)}" for name, nets in failed.items())
 
 
-def _curves(
-    parts: Sequence[Experiment], inside: Mapping[str, Table], outside: Mapping[str, Table]
-) -> tuple[Curves, ...]:
+def _means(tables: Sequence[Table]) -> dict[str, dict[str, list[float | None]]]:
+    return {t.name.removesuffix("-outside"): {r.name: [r.mean, r.low, r.high] for r in t.rows} for t in tables}
+
+
+def _curves(tables: Sequence[Table]) -> list[Curves]:
     """Error against depth, a panel for each polynomial that was met at several depths; gaps where it diverged."""
     figures = []
-    for init in ("critical", "kaiming"):
-        for label, tables in (("inside", inside), ("outside", outside)):
-            panels: dict[str, tuple[Series, ...]] = {}
-            mine = [p for p in parts if _net(p).init == init]
-            for target in dict.fromkeys(map(_target, mine)):
-                group = [p for p in mine if _target(p) == target]
-                if len(group) > 1:
-                    panels[target] = error_lines([(float(_net(p).depth), tables[p.name]) for p in group])
+    for init, alike in by_label(tables, "init").items():
+        for points, found in by_label(alike, "points").items():
+            panels = {
+                target: against(group, "depth", below=DRAWN_BELOW, band=False)
+                for target, group in by_label(found, "target").items()
+                if len(group) > 1
+            }
+            title = f"Mean error {points} the domain against depth, {init} initialisation (up to 10)"
+            name = f"depth-{points}-{init}"
             if panels:
-                title = f"Mean error {label} the domain against depth, {init} initialisation (up to 10)"
-                figures.append(
-                    Curves(f"depth-{label}-{init}", title, panels, "hidden layers", "relative error", log_y=True)
-                )
-    return tuple(figures)
+                figures.append(Curves(name, title, panels, "hidden layers", "relative error", log_y=True))
+    return figures
 
 
 REPRODUCTION = Reproduction(

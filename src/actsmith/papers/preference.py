@@ -18,32 +18,33 @@ Every finished training is a line of results.jsonl. The test pairs are never tra
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import os
 import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from torch import nn
 
-from actsmith.errors import ActsmithError
-from actsmith.experiments.experiment import Report, describe
-from actsmith.experiments.folder import RunFolder, finite_or_none
-from actsmith.experiments.language import LANGUAGE_EXTRA
-from actsmith.experiments.language_models import LOSS, Model, Place, Trained
-from actsmith.experiments.loop import Runtime
-from actsmith.experiments.preference_pairs import Pair, Pairs, as_text
-from actsmith.experiments.problem import Metric
+from actsmith.errors import ActsmithError, require
 from actsmith.formula.formula import Formula
+from actsmith.papers.experiment import Results, Run, settle
+from actsmith.papers.language_models import LOSS, Model, Trained
+from actsmith.papers.preference_pairs import Pair, Pairs, as_text
 from actsmith.surgery.blend import Blend
 from actsmith.surgery.replace import replace_
+from actsmith.tasks.task import describe
+from actsmith.training.problem import Metric, digest_of
+from actsmith.trials.policy import TuneThenScore
+from actsmith.trials.runner import Place
+from actsmith.trials.trial import Outcome, Trial, digest
 
 __all__ = ["ACCURACY", "LIKELIHOOD", "MARGIN", "Arm", "Preference"]
 
@@ -58,13 +59,8 @@ _METRICS = {
 
 
 def _trl() -> Any:
-    try:
-        import datasets
-        import trl
-    except ImportError as error:
-        raise ActsmithError(f"preference: {error.name} is missing; {LANGUAGE_EXTRA}") from None
-    datasets.disable_progress_bars()
-    return trl
+    require("datasets", "language", "preference").disable_progress_bars()
+    return require("trl", "language", "preference")
 
 
 @dataclass(frozen=True)
@@ -73,18 +69,20 @@ class Arm:
 
     Attributes:
         kind: the way.
-        formula: the activation; None for "kept".
-        label: names the model's own activation where it is kept.
+        formula: the activation; for "kept" the one that the model has.
     """
 
     kind: Literal["kept", "swapped", "blended", "own"]
-    formula: Formula | None = None
-    label: str = ""
+    formula: Formula
 
     @property
     def name(self) -> str:
         """Of the row in the table."""
-        return self.label if self.formula is None else f"{self.formula.name} {self.kind}"
+        return self.formula.name if self.kind == "kept" else f"{self.formula.name} {self.kind}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"kind": self.kind, "formula": self.formula.to_dict()}
 
 
 @dataclass(frozen=True)
@@ -101,6 +99,7 @@ class Preference:
         epochs, batch: of the training.
         longest: tokens in a sequence, of which the end of the prompt takes half at most.
         seeds, tuning_seeds: of models trained here, of the draw of pairs and of their order.
+        labels: as an `Experiment` has them.
     """
 
     name: str
@@ -116,60 +115,90 @@ class Preference:
     longest: int = 128
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     tuning_seeds: tuple[int, ...] = (1000,)
+    labels: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]
-        if len(set(names)) != len(names) or not self.rates or set(self.seeds) & set(self.tuning_seeds):
-            raise ActsmithError(
-                f"preference {self.name}: got arms {', '.join(names)}, rates {self.rates}, seeds {self.seeds}; "
-                "expected different arms, one rate or more, and no seed that tunes too"
-            )
+        if len(set(names)) != len(names):
+            raise ActsmithError(f"preference {self.name}: got arms {', '.join(names)}; expected different ones")
+        self.policy("")  # checks rates and seeds
+
+    @property
+    def reference(self) -> str:
+        """Name of the arm that differences are taken to."""
+        return self.arms[0].name
+
+    @property
+    def activations(self) -> tuple[Formula, ...]:
+        """The arms, each as an activation of its own name."""
+        return tuple(arm.formula.renamed(arm.name) for arm in self.arms)
+
+    @property
+    def pretrained(self) -> tuple[Formula, ...]:
+        """The activations that models are trained with first."""
+        if not isinstance(self.model, Trained):
+            return ()
+        return (self.model.activation, *(arm.formula for arm in self.arms if arm.kind == "own"))
+
+    def policy(self, context: str) -> TuneThenScore:
+        """The rules by which every arm is tried."""
+        return TuneThenScore(self.name, context, LOSS, self.rates, self.seeds, self.tuning_seeds)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values that say all there is to say."""
-        return describe(self)  # type: ignore[no-any-return]
+        return {**describe(self), "arms": [arm.to_dict() for arm in self.arms]}
 
-    def run(self, folder: RunFolder, runtime: Runtime, data: Path | None, report: Report) -> None:
+    def left(self, folder: Results) -> int:
+        """Trainings that the folder does not hold yet; those of models that are trained first come on top."""
+        return sum(self._left(folder, name) for name in (arm.name for arm in self.arms))
+
+    def _left(self, folder: Results, name: str) -> int:
+        there = folder.all().of(self.name, name)
+        left = len(set(self.seeds) - {o.trial.seed for o in there if o.trial.stage == "score"})
+        rounds = len(self.rates) * len(self.tuning_seeds) if len(self.rates) > 1 else 0
+        return left + max(rounds - sum(o.trial.stage == "tune" for o in there), 0) if left else 0
+
+    def run(self, run: Run) -> None:
         """Train what the folder does not hold yet."""
-        _trl()
-        runner = _Runner(self, Place(folder, runtime, data))
-        for number, arm in enumerate(self.arms):
-            report(self.name, number, len(self.arms), arm.name)
-            rate = runner.tuned(arm)
-            for seed in self.seeds:
-                runner.trained(arm, "score", seed, rate)
-        report(self.name, len(self.arms), len(self.arms), "done")
+        if self.left(run.folder):
+            _trl()
+            runner = _Runner(self, run)
+            for number, formula in enumerate(self.activations):
+                run.report(self.name, number, len(self.arms), formula.name)
+                settle(run, runner, self.policy(runner.context), formula)
+        run.report(self.name, len(self.arms), len(self.arms), "done")
 
 
 class _Runner:
-    def __init__(self, part: Preference, place: Place) -> None:
-        self.part, self.place = part, place
+    """Trains one arm after another with TRL."""
+
+    def __init__(self, part: Preference, run: Run) -> None:
+        self.part, self.place = part, run
+        self.pairs = part.pairs.load(run.data)
+        fingerprint = digest_of(repr(self.pairs))
+        run.check(part.pairs, fingerprint)
+        if isinstance(part.model, Trained):
+            run.problem(part.model.text)
+        self.context = digest([part.to_dict(), fingerprint])
+        self.arms = {arm.name: arm for arm in part.arms}
         self.loaded: tuple[Any, tuple[Any, Any]] | None = None
 
-    def tuned(self, arm: Arm) -> float:
-        """The rate of the smallest mean loss; where every one diverges, the smallest."""
-        if len(self.part.rates) == 1:
-            return self.part.rates[0]
-        best, chosen = -math.inf, min(self.part.rates)
-        for rate in self.part.rates:
-            records = [self.trained(arm, "tune", seed, rate) for seed in self.part.tuning_seeds]
-            value = LOSS.merit([r["test"]["loss"][0] for r in records])
-            if value > best:
-                best, chosen = value, rate
-        return chosen
+    def groups(self, round_: Sequence[Trial]) -> list[list[Trial]]:
+        """See `Runner`."""
+        return [[trial] for trial in round_]
 
-    def trained(self, arm: Arm, stage: str, seed: int, rate: float) -> dict[str, Any]:
-        """The record of one training, from the folder or made now."""
-        key = f"{self.part.name}/{arm.name}/{stage}/{rate:g}/{seed}"
-        folder = self.place.folder
-        if key not in folder.results:
-            record = {"experiment": self.part.name, "activation": arm.name, "stage": stage, "rate": rate}
-            record |= finite_or_none(self.train(arm, stage, seed, rate))
-            if self.place.runtime.main:
-                folder.append(key, record)
-            else:
-                folder.results[key] = record
-        return folder.results[key]
+    def run(self, group: Sequence[Trial], place: Place) -> list[Outcome]:
+        """See `Runner`: what tunes is scored on training pairs that are held out."""
+        (trial,) = group
+        began = time.perf_counter()
+        found = self.train(self.arms[trial.formula.name], trial.stage, trial.seed, trial.rate)
+        scores = found.pop("scores")
+        return [
+            Outcome(
+                trial, {} if trial.test else scores, scores if trial.test else None,
+                diverged=not all(map(math.isfinite, scores.values())), seconds=time.perf_counter() - began, **found,
+            )
+        ]  # fmt: skip
 
     def base(self, arm: Arm, seed: int) -> tuple[Any, Any]:
         """The model before its activations are exchanged, and the tokenizer. Kept while the same is asked for."""
@@ -180,6 +209,7 @@ class _Runner:
         return self.loaded[1]
 
     def train(self, arm: Arm, stage: str, seed: int, rate: float) -> dict[str, Any]:
+        """scores, step_seconds, peak_bytes, and as details the likelihood `before` training and the learned eps."""
         from datasets import Dataset
 
         part = self.part
@@ -190,27 +220,24 @@ class _Runner:
             steps = part.epochs * math.ceil(len(train) / part.batch)
             blend = self.swap(model, arm, steps)
             trainer = _trainer(part, model, tokenizer, Dataset.from_list(train), Dataset.from_list(test), rate=rate,
-                               seed=seed, scratch=scratch, runtime=self.place.runtime)  # fmt: skip
+                               seed=seed, scratch=scratch, run=self.place)  # fmt: skip
             watch = _watch(blend)
             trainer.add_callback(watch)
             before = float(np.mean(trainer.eval_dataset["ref_chosen_logps"]))
             trainer.train()
             scores = trainer.evaluate()
-        values = {name: [float(scores[metric])] for name, metric in _METRICS.items()}
+        learned = {n: p.detach().flatten().tolist() for n, p in model.named_parameters() if n.endswith(".eps")}
         return {
-            "seeds": [seed],
-            "diverged": [not all(math.isfinite(v[0]) for v in values.values())],
-            "test": values,
-            "before": {"chosen_log_probability": [before]},
+            "scores": {name: float(scores[metric]) for name, metric in _METRICS.items()},
             "step_seconds": statistics.median(watch.seconds),
             "peak_bytes": sum(4 * p.numel() * p.element_size() for p in model.parameters()),
-            "parameters": {n: p.detach().flatten().tolist() for n, p in model.named_parameters() if n.endswith(".eps")},
+            "details": {"before": {LIKELIHOOD.name: before}, "parameters": learned},
         }
 
     def split(self, tokenizer: Any, stage: str, seed: int) -> tuple[list[Pair], list[Pair]]:
         """Pairs to train on and to score on. A fixed cut sets the test pairs apart; tuning stays on the other side."""
         part = self.part
-        pairs = [as_text(pair, tokenizer, part.longest // 2) for pair in part.pairs.load(self.place.data)]
+        pairs = [as_text(pair, tokenizer, part.longest // 2) for pair in self.pairs]
         order = np.random.Generator(np.random.PCG64(0)).permutation(len(pairs))
         test, rest = order[: part.evaluated], order[part.evaluated :]
         own = np.random.Generator(np.random.PCG64(seed)).permutation(rest)
@@ -224,7 +251,7 @@ class _Runner:
         return [pairs[i] for i in own[: part.train]], [pairs[i] for i in test]
 
     def swap(self, model: nn.Module, arm: Arm, steps: int) -> Blend | None:
-        if arm.formula is None or arm.kind == "own":
+        if arm.kind in ("kept", "own"):
             return None
         blend = Blend(max(steps // 2, 1)) if arm.kind == "blended" else None
         replace_(model, arm.formula, gates=True, blend=blend)
@@ -241,19 +268,19 @@ def _trainer(
     rate: float,
     seed: int,
     scratch: str,
-    runtime: Runtime,
+    run: Run,
 ) -> Any:
     trl = _trl()
     from transformers import PrinterCallback
 
-    precision = runtime.accelerator.mixed_precision
+    precision = run.runtime.accelerator.mixed_precision
     config = trl.DPOConfig(
         output_dir=scratch, beta=part.beta, learning_rate=rate, seed=seed, num_train_epochs=part.epochs,
         per_device_train_batch_size=part.batch, per_device_eval_batch_size=part.batch, max_length=part.longest,
         precompute_ref_log_probs=True, lr_scheduler_type="cosine", warmup_steps=1, weight_decay=0.0,
         gradient_checkpointing=False, bf16=precision == "bf16", fp16=precision == "fp16", report_to="none",
         save_strategy="no", logging_strategy="no", disable_tqdm=True, dataloader_pin_memory=False,
-        use_cpu=runtime.accelerator.device.type == "cpu",
+        use_cpu=run.runtime.device.type == "cpu",
     )  # fmt: skip
     made = trl.DPOTrainer(model, args=config, train_dataset=train, eval_dataset=test, processing_class=tokenizer)
     made.remove_callback(PrinterCallback)
@@ -282,22 +309,21 @@ def _watch(blend: Blend | None) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the bars and the advice of the libraries; errors still show."""
-    import logging
-
+    """Without the bars and the advice of the libraries; errors still show. All is as before afterwards."""
     from transformers.utils import logging as transformers_logging
 
     advice: Any = transformers_logging
     before, bars = os.environ.get("TQDM_DISABLE"), advice.is_progress_bar_enabled()
+    level = logging.root.manager.disable
     os.environ["TQDM_DISABLE"] = "1"
-    logging.disable(logging.WARNING)
+    logging.disable(max(level, logging.WARNING))
     advice.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(level)
         if bars:
             advice.enable_progress_bar()
         if before is None:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from actsmith.errors import ActsmithError
-from actsmith.experiments.language import LANGUAGE_EXTRA
+from actsmith.errors import ActsmithError, require
 
 __all__ = ["HubPairs", "LocalPairs", "Pair", "Pairs", "as_text", "pair_of"]
 
@@ -74,12 +73,9 @@ class HubPairs:
         Raises:
             ActsmithError: the set cannot be fetched.
         """
+        datasets = require("datasets", "language", "preference")
         try:
-            from datasets import load_dataset
-        except ImportError:
-            raise ActsmithError(f"preference: datasets is missing; {LANGUAGE_EXTRA}") from None
-        try:
-            rows = load_dataset(self.name, split=self.split)
+            rows = datasets.load_dataset(self.name, split=self.split)
         except Exception as error:  # whatever the Hub's client raises is the user's to read
             raise ActsmithError(
                 f"preference: {self.name} could not be fetched ({type(error).__name__}: {error}); connect to the "

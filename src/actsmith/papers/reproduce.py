@@ -2,53 +2,42 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
+
+import numpy as np
+import torch
 
 from actsmith.errors import ActsmithError
-from actsmith.experiments.findings import Findings
-from actsmith.experiments.folder import RunFolder
-from actsmith.experiments.loop import Runtime
 from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula
+from actsmith.names import did_you_mean
+from actsmith.papers import old_runs
+from actsmith.papers.experiment import Part, Report, Results, Run, Saved
+from actsmith.papers.findings import Findings
+from actsmith.tasks.task import describe
+from actsmith.training.runtime import Device, Precision, Runtime
+from actsmith.trials.folder import RunFolder
+from actsmith.trials.trial import digest
 
-__all__ = ["Part", "Preset", "Reproduction", "Result", "reproduce", "reproduction", "reproduction_names"]
+__all__ = ["Plan", "Preset", "Reproduction", "Result", "planned", "reproduce", "reproduction", "reproduction_names"]
 
-Report = Callable[[str, int, int, str], None]
+FORMAT = 2
 PresetName = Literal["smoke", "small", "paper"]
 
 _HOME = {
-    "mrepu-kernel": "mrepu_kernel",
-    "mrepu-polynomial": "mrepu_polynomial",
-    "mrepu-function": "mrepu_function",
-    "mrepu-burgers": "mrepu_burgers",
-    "mrepu-vision": "mrepu_vision",
-    "crrelu-vision": "crrelu_vision",
-    "crrelu-eps": "crrelu_eps",
-    "crrelu-layers": "crrelu_layers",
-    "crrelu-law": "crrelu_law",
-    "crrelu-dpo": "crrelu_dpo",
-    "theory-vs-training": "theory_vs_training",
-    "dynamic-eafo": "dynamic_eafo",
-}
-"""Name -> module in `reproductions`, each with a `REPRODUCTION`."""
-
-
-class Part(Protocol):
-    """One piece of work of a reproduction: an `Experiment`, or anything that fills a folder and can go on."""
-
-    @property
-    def name(self) -> str: ...
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values that say all there is to say; they decide whether a folder is the same run."""
-
-    def run(self, folder: RunFolder, runtime: Runtime, data: Path | None, report: Report) -> None:
-        """Do what the folder does not hold yet."""
+    name: name.replace("-", "_")
+    for name in (
+        "mrepu-kernel", "mrepu-polynomial", "mrepu-function", "mrepu-burgers", "mrepu-vision", "crrelu-vision",
+        "crrelu-eps", "crrelu-layers", "crrelu-law", "crrelu-dpo", "theory-vs-training", "dynamic-eafo",
+    )
+}  # fmt: skip
+"""Name -> module of this folder, each with a `REPRODUCTION`."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +63,7 @@ class Reproduction:
         claims: what the paper says, in a sentence.
         activations: compared when the user names none.
         presets: "smoke" (seconds), "small" (minutes on two cores), "paper" (the published size).
-        read: from the folder and the parts to what was found.
+        read: from the folder and the parts, all of them or some, to what was found.
     """
 
     name: str
@@ -83,7 +72,40 @@ class Reproduction:
     claims: str
     activations: tuple[FormulaLike, ...]
     presets: Mapping[PresetName, Preset]
-    read: Callable[[RunFolder, tuple[Any, ...]], Findings]
+    read: Callable[[Results, tuple[Any, ...]], Findings]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a reproduction is going to do.
+
+    Attributes:
+        reproduction, preset: what is asked for.
+        folder: where its files are, or will be.
+        parts: the work, all of it.
+        chosen: the parts that are run and read.
+        left: table -> trainings that the folder does not hold yet.
+        command: the line that runs the same again, DIR for the folder of the data.
+    """
+
+    reproduction: Reproduction
+    preset: str
+    folder: Path
+    parts: tuple[Part, ...]
+    chosen: tuple[Part, ...]
+    left: Mapping[str, int]
+    command: str
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What decides whether a folder is the same run."""
+        parts = [part.to_dict() for part in self.parts]
+        return {"format": FORMAT, "reproduction": self.reproduction.name, "preset": self.preset, "parts": parts}
+
+    @property
+    def cost(self) -> str:
+        """Of the preset, in words."""
+        return self.reproduction.presets[self.preset].cost  # type: ignore[index]
 
 
 @dataclass(frozen=True)
@@ -116,10 +138,9 @@ def reproduction(name: str) -> Reproduction:
         ActsmithError: no such name; lists near matches.
     """
     if name not in _HOME:
-        near = difflib.get_close_matches(name, _HOME, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"expected {', '.join(_HOME)}"
+        hint = did_you_mean(name, _HOME) or f"expected {', '.join(_HOME)}"
         raise ActsmithError(f"no reproduction named {name!r}; {hint}")
-    found: Reproduction = importlib.import_module(f"actsmith.experiments.reproductions.{_HOME[name]}").REPRODUCTION
+    found: Reproduction = importlib.import_module(f"actsmith.papers.{_HOME[name]}").REPRODUCTION
     return found
 
 
@@ -130,12 +151,16 @@ def reproduce(
     *,
     data: str | Path | None = None,
     activations: Sequence[FormulaLike] = (),
-    device: Literal["auto", "cpu"] = "auto",
-    precision: Literal["no", "bf16", "fp16"] = "no",
+    only: Sequence[str] = (),
+    seeds: int | None = None,
+    device: Device = "auto",
+    precision: Precision = "no",
     report: Report | None = None,
     runtime: Runtime | None = None,
 ) -> Result:
     """Run a published experiment, or go on with it where it was interrupted.
+
+    A finished run of an older release is read, and its page made again, without any training.
 
     Args:
         name: one of `reproduction_names()`.
@@ -143,45 +168,124 @@ def reproduce(
         out: the folder; runs/NAME-PRESET by default. One that holds the same run is gone on with.
         data: the folder of the data sets.
         activations: compared beside the reproduction's own.
+        only: names of tables, to run and read these alone; the others may follow into the same folder.
+        seeds: how many scored trainings each activation gets, in place of the preset's.
         device, precision: where, and in what (mixed precision through Accelerate).
         report: called with (stage, done, total, message).
         runtime: in place of device and precision.
 
     Raises:
-        ActsmithError: no such name or preset, the folder holds another run, data are missing.
+        ActsmithError: no such name, preset or table; the folder holds another run, or one that began with other data;
+            data are missing.
+    """
+    plan = planned(name, preset, out, activations=activations, only=only, seeds=seeds, data=data is not None)
+    folder_of_data = Path(data).expanduser() if data is not None else None
+    if folder_of_data is not None and not folder_of_data.is_dir():
+        raise ActsmithError(f"reproduce {name}: data: no folder {str(data)!r}; give the folder of the data sets")
+    if old_runs.is_old(plan.folder):
+        found = plan.reproduction.read(_old(plan), plan.chosen)
+        return Result(plan.reproduction, preset, plan.folder, found, plan.command)
+    here = runtime or Runtime.create(device, precision)
+    if not here.main:  # the first process makes the folder, the others read it
+        here.accelerator.wait_for_everyone()
+    with RunFolder(plan.folder, plan.config, resume=True, lock=here.main) as folder, _undisturbed():
+        if here.main:
+            here.accelerator.wait_for_everyone()
+        run = Run(folder, here, folder_of_data, report or (lambda *_: None))
+        if any(part.left(folder) for part in plan.chosen):
+            _same_data(run, plan.parts)
+        for part in plan.chosen:
+            part.run(run)
+        # The other processes hold the trainings alone, and show nothing.
+        found = plan.reproduction.read(folder, plan.chosen) if here.main else Findings("")
+    return Result(plan.reproduction, preset, plan.folder, found, plan.command)
+
+
+def planned(
+    name: str,
+    preset: PresetName = "small",
+    out: str | Path | None = None,
+    *,
+    activations: Sequence[FormulaLike] = (),
+    only: Sequence[str] = (),
+    seeds: int | None = None,
+    data: bool = False,
+) -> Plan:
+    """What `reproduce` would do; nothing is trained, and no folder made.
+
+    Args:
+        name, preset, out, activations, only, seeds: as `reproduce` takes them.
+        data: whether a folder of data is given.
+
+    Raises:
+        ActsmithError: no such name, preset or table, or the folder holds another run.
     """
     found = reproduction(name)
     if preset not in found.presets:
         raise ActsmithError(f"reproduce {name}: preset: got {preset!r}; expected {', '.join(found.presets)}")
-    formulas = _different([resolve(f) for f in (*found.activations, *activations)])
-    parts = found.presets[preset].parts(formulas)
+    formulas = {f.name: f for f in map(resolve, (*found.activations, *activations))}
+    parts = found.presets[preset].parts(tuple(formulas.values()))
     path = Path(out).expanduser() if out is not None else Path("runs") / f"{name}-{preset}"
-    folder_of_data = Path(data).expanduser() if data is not None else None
-    if folder_of_data is not None and not folder_of_data.is_dir():
-        raise ActsmithError(f"reproduce {name}: data: no folder {str(data)!r}; give the folder of the data sets")
-    here = runtime or Runtime.create(device, precision)
-    config = {"reproduction": name, "preset": preset, "parts": [part.to_dict() for part in parts]}
-    if not here.main:  # the first process makes the folder, the others read it
-        here.accelerator.wait_for_everyone()
-    folder = RunFolder(path, config, resume=True)
-    with folder.locked() if here.main else _unlocked():
-        if here.main:
-            here.accelerator.wait_for_everyone()
-        for part in parts:
-            part.run(folder, here, folder_of_data, report or (lambda *_: None))
-    command = f"actsmith reproduce {name} --preset {preset}"
-    command += " --data DIR" if data is not None else ""
+    command = f"actsmith reproduce {name} --preset {preset}" + " --data DIR" * data
     command += "".join(f" --activation {resolve(f).name}" for f in activations)
-    return Result(found, preset, path, found.read(folder, parts), command)
+    if seeds is not None:
+        parts = tuple(_seeded(part, seeds) for part in parts)
+        path = path if out is not None else path.with_name(f"{path.name}-{seeds}-seeds")
+        command += f" --seeds {seeds}"
+    chosen = _only(parts, only, name)
+    command += "".join(f" --only {table}" for table in only)
+    plan = Plan(found, preset, path, parts, chosen, {}, command)
+    there = _there(plan)
+    left: dict[str, int] = {}
+    for part in chosen:  # of one name may be several
+        left[part.name] = left.get(part.name, 0) + part.left(there)
+    return replace(plan, left=left)
 
 
-def _unlocked() -> Any:
-    from contextlib import nullcontext
+def _there(plan: Plan) -> Results:
+    """What the plan's folder holds; nothing where there is none."""
+    if old_runs.is_old(plan.folder):
+        return _old(plan)
+    if not (plan.folder / "config.json").is_file():
+        return Saved()
+    with RunFolder(plan.folder, plan.config, resume=True, lock=False) as folder:
+        return folder
 
-    return nullcontext()
+
+def _old(plan: Plan) -> Saved:
+    return old_runs.read(plan.folder, plan.reproduction.name, plan.preset, plan.parts)
 
 
-def _different(formulas: Sequence[Formula]) -> tuple[Formula, ...]:
-    """The same without repeated names."""
-    by_name = {f.name: f for f in formulas}
-    return tuple(by_name.values())
+def _only(parts: tuple[Part, ...], only: Sequence[str], name: str) -> tuple[Part, ...]:
+    names = list(dict.fromkeys(part.name for part in parts))
+    for table in only:
+        if table not in names:
+            hint = did_you_mean(table, names) or f"expected one of {', '.join(names)}"
+            raise ActsmithError(f"reproduce {name}: only: no table named {table!r}; {hint}")
+    return tuple(part for part in parts if not only or part.name in only)
+
+
+def _seeded(part: Any, count: int) -> Any:
+    """The same with so many scoring seeds, where it has any."""
+    return replace(part, seeds=tuple(range(count))) if hasattr(part, "seeds") else part
+
+
+def _same_data(run: Run, parts: Sequence[Any]) -> None:
+    """What was trained before and what is still to be trained must be of the same data: one page shows both."""
+    asked = {digest(describe(part.problem)): part.problem for part in parts if hasattr(part, "problem")}
+    for problem in asked.values():
+        if run.began_with(problem):
+            run.problem(problem)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """The global generators of torch, NumPy and Python are as before, whatever seeds them inside."""
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002  (the caller's, whichever it is)
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002

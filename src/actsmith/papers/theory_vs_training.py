@@ -1,9 +1,9 @@
 """Does the theory predict training? Activations in the order of their theory against their order after training.
 
-The quantities are those of `experiments.foreknowledge`. The theory prefers a low entropy, a start close to criticality
+The quantities are those of `papers.foreknowledge`. The theory prefers a low entropy, a start close to criticality
 and, for what is learned of smooth functions, a smooth activation.
 
-Perceptrons of one shape start at each activation's own critical point (`experiments.initial`), rates are tuned for each
+Perceptrons of one shape start at each activation's own critical point (`nn.start`), rates are tuned for each
 activation on each task. One more experiment, apart from the others, starts them all alike (Kaiming): there the
 distance from criticality is not tuned away.
 """
@@ -18,19 +18,24 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from actsmith.experiments.experiment import Experiment
-from actsmith.experiments.findings import Claim, Curves, Findings, Series, comparison, scores
-from actsmith.experiments.flat_tasks import FlatImages, Polynomial
-from actsmith.experiments.folder import RunFolder
-from actsmith.experiments.foreknowledge import Theory, quantities
-from actsmith.experiments.language import NextCharacter
-from actsmith.experiments.loop import Recipe
-from actsmith.experiments.models import Mlp
-from actsmith.experiments.rank_correlation import Correlation, agreement, combined, correlations, split_half
-from actsmith.experiments.reproduce import Part, Preset, Reproduction
-from actsmith.formula.catalogue import CATALOGUE, get
+from actsmith.formula.catalogue import CATALOGUE, get_activation
 from actsmith.formula.formula import Formula
-from actsmith.theory.eafo import correction, improve, worst
+from actsmith.papers.claims import above
+from actsmith.papers.experiment import Experiment, Part, Results
+from actsmith.papers.findings import Claim, Curves, Findings, Series
+from actsmith.papers.foreknowledge import Theory, quantities
+from actsmith.papers.rank_correlation import Correlation, agreement, combined, correlations, split_half
+from actsmith.papers.readers import outcomes, table
+from actsmith.papers.reproduce import Preset, Reproduction
+from actsmith.tasks.flat import FlatImages
+from actsmith.tasks.functions import PolynomialConfig, sparse_polynomial
+from actsmith.tasks.perceptron import Mlp
+from actsmith.tasks.text import NextCharacter
+from actsmith.theory.eafo import correction, improve, worst_activation
+from actsmith.training.recipe import Recipe
+from actsmith.trials.statistics import Interval
+from actsmith.trials.tables import Table
+from actsmith.trials.verdict import Claimed
 
 __all__ = ["REPRODUCTION", "activations", "merits", "verdict"]
 
@@ -47,8 +52,6 @@ SAME_AS_ANOTHER = {
 """Members of the catalogue that start as another one does: the theory cannot tell them apart."""
 CORRECTED = (("relu", 0.3), ("gelu", 0.1), ("silu", 0.1), ("tanh", 0.3), ("mish", 0.1), ("sin", 0.1))
 IMPROVED = ("relu", "gelu", "tanh")
-USEFUL = 0.3
-"""A rank correlation below this, either way, accounts for less than a tenth of the variance of the ranks."""
 SIGNS = {"smoothed": -1, "smoothed_at_start": -1, "scale_free": -1, "distance": -1, "smoothness": 1}
 """Quantity -> the sign of its correlation with merit where the theory is right."""
 ENOUGH = 16
@@ -63,7 +66,7 @@ Start = Literal["critical", "kaiming"]
 def activations() -> tuple[Formula, ...]:
     """The catalogue without doubles, then what the theory derives: corrections of both signs, descents that keep
     criticality, and the worst activation of two laws."""
-    known = [get(name) for name in CATALOGUE if name not in SAME_AS_ANOTHER]
+    known = [get_activation(name) for name in CATALOGUE if name not in SAME_AS_ANOTHER]
     derived = [
         correction(base).formula(sign * eps, learn=False, name=f"{base}{sign * eps:+g}eafo")
         for base, eps in CORRECTED
@@ -72,42 +75,44 @@ def activations() -> tuple[Formula, ...]:
     for base in IMPROVED:
         kept = improve(base, "normal", 0.1, keep="critical")
         derived.append(Formula(kept.expr, kept.params, f"{base}_kept_critical"))
-    return (*known, *derived, *(Formula(worst(law).expr, {}, f"worst_{law}") for law in ("normal", "laplace")))
+    return (
+        *known,
+        *derived,
+        *(Formula(worst_activation(law).expr, {}, f"worst_{law}") for law in ("normal", "laplace")),
+    )
 
 
 # ------------------------------------------------------------------------------------------------------- read
 
 
-def merits(folder: RunFolder, experiments: Sequence[Experiment], names: Sequence[str]) -> Floats:
+def merits(folder: Results, experiments: Sequence[Experiment], names: Sequence[str]) -> Floats:
     """Scores on the test splits, more is better, -inf where a net diverged: (experiments, activations, seeds)."""
-    return np.array(
-        [
-            [
-                [e.problem.metric.merit([by_name[name][seed]]) for seed in e.seeds]  # type: ignore[attr-defined]
-                for name in names
-            ]
-            for e in experiments
-            for by_name in [scores(folder, e.name, e.problem.metric.name)]  # type: ignore[attr-defined]
-        ]
-    )
+    found = []
+    for e in experiments:
+        trained, metric = outcomes(folder, e.name), e.problem.metric
+        found.append([[metric.merit([o.score(metric, "test")]) for o in trained[name]] for name in names])
+    return np.array(found)
 
 
-def _read(folder: RunFolder, parts: tuple[Any, ...]) -> Findings:
-    theory = next(p for p in parts if isinstance(p, Theory))
+def _read(folder: Results, parts: tuple[Any, ...]) -> Findings:
     experiments = [p for p in parts if isinstance(p, Experiment)]
-    tuned = [e for e in experiments if isinstance(e.model, Mlp) and e.model.init == "critical"]
-    alike = [e for e in experiments if e not in tuned]
+    theory = next((p for p in parts if isinstance(p, Theory)), None)
+    tuned = [e for e in experiments if e.labels["start"] == "critical"]
+    tables = tuple(_table(folder, e) for e in experiments)
+    if theory is None or theory.left(folder) or not tuned:
+        return Findings("Tables alone: what the theory predicts needs the part `theory` and a task.", tables)
     names = [f.name for f in theory.activations]
     known, merit = quantities(folder, names), merits(folder, tuned, names)
     critical = np.array([folder.results[f"theory/{n}"]["universality"] != "none" for n in names])
     found = [_related(q, known[q], merit, tuned) for q in SIGNS]
-    if alike:
+    if alike := [e for e in experiments if e not in tuned]:
         found.append(_related("distance_kaiming", known["distance_kaiming"], merits(folder, alike, names), alike))
-    fits = [_fitted(known, merit, new) for new in (False, True) if not new or len(names) >= ENOUGH]
-    halves, between = split_half(merit), agreement(merit)
+    several = len(tuned) > 1
+    fits = [_fitted(known, merit, new) for new in (False, True) if several and (not new or len(names) >= ENOUGH)]
+    halves, between = split_half(merit), agreement(merit) if several else float("nan")
     return Findings(
         summary=_summary(names, found[: len(SIGNS)], fits, between, halves),
-        tables=tuple(_table(folder, e) for e in experiments),
+        tables=tables,
         curves=(_overview(found[: len(SIGNS)], tuned), *(_scatter(q, known[q], merit, tuned) for q in SIGNS)),
         claims=(*(_claim(r) for r in found), *(_combination_claim(f) for f in fits)),
         facts={
@@ -165,11 +170,10 @@ def _fitted(known: Mapping[str, Floats], merit: Floats, new: bool) -> _Fit:
     return _Fit("tasks and activations" if new else "tasks", found, weights)
 
 
-def _table(folder: RunFolder, e: Experiment) -> Any:
-    return comparison(
-        folder, e.name, e.problem.metric, reference=e.reference, rates=e.rates, title=f"{e.name}: test split",  # type: ignore[attr-defined]
-        note=f"{len(e.seeds)} seeds, rate tuned for each activation out of {', '.join(f'{r:g}' for r in e.rates)}",
-    )  # fmt: skip
+def _table(folder: Results, e: Experiment) -> Table:
+    rates = ", ".join(f"{r:g}" for r in e.rates)
+    note = f"{len(e.seeds)} seeds, rate tuned for each activation out of {rates}"
+    return table(folder, e, e.problem.metric, title=f"{e.name}: test split", note=note)
 
 
 WORDS = {
@@ -188,21 +192,19 @@ def _claim(r: _Relation) -> Claim:
     evidence = (
         f"mean rank correlation with merit {r.mean} over {r.mean.count} activations, {expected} expected: {details}"
     )
-    return Claim(WORDS[r.quantity], verdict(r.mean, r.sign), evidence)
+    return Claim(f"{WORDS[r.quantity]}.", verdict(r.mean, r.sign), evidence)
 
 
-def verdict(found: Correlation, sign: int) -> Any:
-    """By the interval: all of it on the expected side; on the other, or too small to be of use; or neither."""
-    low, high = (found.low, found.high) if sign > 0 else (-found.high, -found.low)
-    if low > 0:
-        return "reproduced" if sign * found.rho >= USEFUL else "partly reproduced"
-    return "not reproduced" if high < USEFUL else "not resolved"
+def verdict(found: Correlation, sign: int) -> Claimed:
+    """Of a correlation of the expected sign, by its interval."""
+    low, high = sorted((sign * found.low, sign * found.high))
+    return above([Interval(sign * found.rho, low, high, found.count)])
 
 
 def _combination_claim(fit: _Fit) -> Claim:
     parts = ", ".join(f"{w:+.2f} {q}" for q, w in zip(COMBINED, fit.weights, strict=True))
     return Claim(
-        f"A combination of the quantities, fitted on half of the tasks, predicts the order on other {fit.where}",
+        f"A combination of the quantities, fitted on half of the tasks, predicts the order on other {fit.where}.",
         verdict(fit.found, 1),
         f"mean rank correlation {fit.found} over {fit.found.count} activations; mean weights of the ranks: {parts}; a "
         "fitted sign need not be that of the theory",
@@ -251,7 +253,7 @@ def _summary(
             f" Against the theory's direction stands {worst_of.quantity.replace('_', ' ')}: {worst_of.mean}, where "
             f"{'positive' if worst_of.sign > 0 else 'negative'} was expected."
         )
-    elsewhere = "; ".join(f"{fit.found} on other {fit.where}" for fit in fits)
+    elsewhere = "; ".join(f"{fit.found} on other {fit.where}" for fit in fits) or "nothing: there is one task"
     return (
         f"{len(names)} activations, {len(found[0].tasks)} tasks. The quantity that predicts best in the direction of "
         f"the theory is {best.quantity.replace('_', ' ')}: mean rank correlation with merit {best.mean}, "
@@ -265,6 +267,7 @@ def _summary(
 # ---------------------------------------------------------------------------------------------------- presets
 
 RATES = (1e-3, 4e-3, 1.6e-2, 6.4e-2)
+POLYNOMIAL = sparse_polynomial("12 random terms", variables=6, degree=3, terms=12)
 
 
 @dataclass(frozen=True)
@@ -285,7 +288,7 @@ def _parts(formulas: tuple[Formula, ...], size: _Size) -> tuple[Part, ...]:
         "digits": (FlatImages("digits"), 32),
         "fashion-mnist": (FlatImages("fashion-mnist", train=size.images), 64),
         "cifar10": (FlatImages("cifar10", train=size.images, pool=size.pool), 64),
-        "polynomial": (Polynomial(), 64),
+        "polynomial": (PolynomialConfig(POLYNOMIAL, size=3000, held_out=2000), 64),
         "austen": (NextCharacter(train=size.windows), 64),
     }
     tasks: list[tuple[str, Start]] = [(name, "critical") for name in size.epochs]
@@ -300,6 +303,7 @@ def _parts(formulas: tuple[Formula, ...], size: _Size) -> tuple[Part, ...]:
             recipe=Recipe(epochs=size.epochs[name], batch=problems[name][1]),
             seeds=size.seeds,
             tuning_share=size.tuning_share,
+            labels={"task": name, "start": start},
         )
         for name, start in tasks
     ]
