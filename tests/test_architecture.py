@@ -28,7 +28,6 @@ LAYERS = (
     "training",
     "tasks",
     "trials",
-    "experiments",  # until papers/ has taken its place
     "search",
     "papers",
     "report",

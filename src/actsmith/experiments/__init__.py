@@ -1,1 +1,0 @@
-"""Evidence: tasks, networks and training, with paired seeds and intervals."""
