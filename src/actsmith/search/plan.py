@@ -48,8 +48,8 @@ class Plan:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Plan:
         """The inverse of `to_dict`."""
-        own = {f.name: values[f.name] for f in fields(cls)}
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in own.items()})
+        own: dict[str, Any] = {f.name: values[f.name] for f in fields(cls)}
+        return cls(**own | {name: tuple(own[name]) for name in ("tuning_seeds", "seeds")})
 
     def trainings(self, rates: int) -> int:
         """How many that are, with so many rates for each activation."""

@@ -202,8 +202,10 @@ class Stages:
             shape = shape_formula(start)
         except ActsmithError as error:  # it has parameters of the family's names
             return [], [f"trained shape: {error}"]
-        own = {"examples": self.plan.examples, "context": policy.context}
-        trials = [Trial(policy.task, shape, "shape", rate, seed, **own) for seed in policy.tuning_seeds]
+        trials = [
+            Trial(policy.task, shape, "shape", rate, seed, 1.0, self.plan.examples, context=policy.context)
+            for seed in policy.tuning_seeds
+        ]
         message = f"the shape that training gives {start.name}"
         self._train([trials], "derive", message, self._exploring_until())
         trained = [history[t.key] for t in trials if t.key in self.session.history]

@@ -264,8 +264,8 @@ class FitRunner:
 
     def maker(self, folder: Path) -> Callable[[], FitRunner]:
         """See `Runner`."""
-        precision = str(self.runtime.accelerator.mixed_precision)
-        kind = "cpu" if self.runtime.device.type == "cpu" else "auto"
+        kind: Device = "cpu" if self.runtime.device.type == "cpu" else "auto"
+        precision: Precision = self.runtime.accelerator.mixed_precision
         return partial(_made, self.task, self.data, kind, precision, folder)
 
     @classmethod

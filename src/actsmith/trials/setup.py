@@ -35,8 +35,9 @@ def duration(value: float | str | None, where: str) -> float | None:
     if value is None:
         return None
     try:
-        scale = UNITS.get(value[-1:]) if isinstance(value, str) else None
-        seconds = float(value if scale is None else value[:-1]) * (scale or 1.0)
+        text = str(value)
+        scale = UNITS.get(text[-1:])
+        seconds = float(text if scale is None else text[:-1]) * (scale or 1.0)
     except (ValueError, TypeError):
         seconds = math.nan
     if not 0 < seconds < math.inf:
