@@ -40,6 +40,7 @@ class Handle:
     Attributes:
         seed: of this training. Python's, NumPy's and torch's generators have it already.
         folder: of this training alone, the same when it goes on after an interruption.
+        metric: the name of the score by which trainings are compared.
     """
 
     def __init__(self, trial: Trial, place: Place, metric: str, folder: Path) -> None:
@@ -49,7 +50,7 @@ class Handle:
         self.stopped = False
         self.before = 0.0  # seconds of the runs that were interrupted
         self.began = time.perf_counter()
-        self._trial, self._place, self._metric = trial, place, metric
+        self.metric, self._trial, self._place = metric, trial, place
         self._checkpoint = Checkpoint(folder / "progress.pt", trial.key, SAVED)
 
     def rate(self, default: float) -> float:
@@ -97,7 +98,7 @@ class Handle:
 
     def note(self, score: float | Mapping[str, Any]) -> bool:
         """`report` for a loop that is not yours: returns whether the time is over instead of ending the training."""
-        self.reports.append(scores_of(score, self._metric, "trial.report"))
+        self.reports.append(scores_of(score, self.metric, "trial.report"))
         return self.ending
 
     @property

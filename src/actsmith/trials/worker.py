@@ -86,7 +86,7 @@ def failed(trial: Trial, error: BaseException, place: Place, seconds: float) -> 
     """The outcome of a training that raised `error`: its last line is the reason, its traceback is kept in the run
     folder as failures/KEY.txt, or among the details where there is no folder."""
     text = "".join(traceback.format_exception(error))
-    reason = str(error) if isinstance(error, ActsmithError) else traceback.format_exception_only(error)[-1].strip()
+    reason = str(error) if isinstance(error, ActsmithError) else _last_line(error)
     details = {"traceback": text}
     if place.folder is not None:
         path = place.folder / "failures" / f"{trial.key}.txt"
@@ -109,7 +109,7 @@ def leave_if_importing() -> None:
 def _why_broken(error: Exception) -> str:
     if isinstance(error, ActsmithError):
         return str(error)
-    last = traceback.format_exception_only(error)[-1].strip()
+    last = _last_line(error)
     if isinstance(error, AttributeError | ImportError):
         return (
             f"worker: a worker process cannot import what it should run ({last}); define the functions at the top of a "
@@ -117,6 +117,11 @@ def _why_broken(error: Exception) -> str:
         )
     where = traceback.extract_tb(error.__traceback__)[-1]
     return f"worker: making what should be run failed with {last} ({where.filename}, line {where.lineno})"
+
+
+def _last_line(error: BaseException) -> str:
+    """Of its traceback, as far as the end of the line."""
+    return traceback.format_exception_only(error)[-1].strip().partition("\n")[0]
 
 
 def _end_with_parent() -> None:
