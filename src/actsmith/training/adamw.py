@@ -59,10 +59,12 @@ class AdamW:
     def clip(self, norm: float) -> None:
         """Scale each net's gradient to a norm of at most `norm`."""
         gradients = [g for flat in self.flat for g in flat.collected()]
-        squares = torch.stack([g.reshape(self.nets, -1).float().square().sum(1) for g in gradients])
-        factors = (norm / (squares.sum(0).sqrt() + 1e-6)).clamp(max=1.0)
-        for g in gradients:
-            g.view(self.nets, -1).mul_(factors[:, None])
+        rows = [g.view(self.nets, -1) for g in gradients]
+        wide = [g if g.dtype == torch.float64 else g.float() for g in rows]
+        squares = torch.stack([g.square().sum(1) for g in wide]).sum(0)
+        factors = (norm / (squares.sqrt() + 1e-6)).clamp(max=1.0)
+        for g in rows:
+            g.mul_(factors[:, None])
 
     @torch.no_grad()
     def step(self, factor: float) -> None:

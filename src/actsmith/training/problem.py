@@ -156,8 +156,13 @@ class Arrays(Problem):
 
     @torch.no_grad()
     def outputs_of(self, model: nn.Module, x: Tensor, device: torch.device) -> Tensor:
-        """The model's outputs on inputs (n, ...), in float32, chunk by chunk."""
-        return torch.cat([model(chunk.to(device)).float() for chunk in torch.split(x, _CHUNK)])
+        """The model's outputs on inputs (n, ...), in float32 or more, chunk by chunk."""
+        return torch.cat([_full(model(chunk.to(device))) for chunk in torch.split(x, _CHUNK)])
+
+
+def _full(x: Tensor) -> Tensor:
+    """In float32, where it is less."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def _device(model: nn.Module) -> torch.device:
@@ -172,7 +177,7 @@ class Classification(Arrays):
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         x, y = batch
-        return functional.cross_entropy(model(x).float(), y, label_smoothing=self.smoothing)
+        return functional.cross_entropy(_full(model(x)), y, label_smoothing=self.smoothing)
 
     def score(self, model: nn.Module, split: Split) -> dict[str, Tensor]:
         x, y = self.splits[split]
@@ -190,7 +195,7 @@ class Regression(Arrays):
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         x, y = batch
-        return functional.mse_loss(model(x), y)
+        return functional.mse_loss(_full(model(x)), y)
 
     def score(self, model: nn.Module, split: Split) -> dict[str, Tensor]:
         x, y = self.splits[split]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from actsmith.errors import ActsmithError
+from actsmith.errors import require
 
 __all__ = [
     "Device",
@@ -46,14 +46,21 @@ class Runtime:
     def create(cls, device: Device = "auto", precision: Precision = "no") -> Runtime:
         """The runtime of this process; under `accelerate launch` or torchrun, one of several.
 
+        Accelerate holds one device and one precision in a process: a runtime of another one takes the place of the
+        earlier ones, which are not to be used any more.
+
         Raises:
             ActsmithError: accelerate is missing.
         """
-        try:
-            from accelerate import Accelerator
-        except ImportError:
-            raise ActsmithError("training: accelerate is missing; pip install 'actsmith[search]'") from None
-        return cls(Accelerator(cpu=device == "cpu", mixed_precision=precision))
+        accelerate = require("accelerate", "search", "training")
+        state = require("accelerate.state", "search", "training")
+        if state.AcceleratorState._shared_state:
+            now = state.AcceleratorState()
+            cpu = now.device.type == "cpu"
+            other = (device == "cpu" and not cpu) or (device == "auto" and cpu and torch.accelerator.is_available())
+            if other or str(now.mixed_precision) != precision:
+                state.AcceleratorState._reset_state(reset_partial_state=state.PartialState().num_processes == 1)
+        return cls(accelerate.Accelerator(cpu=device == "cpu", mixed_precision=precision))
 
     @property
     def device(self) -> torch.device:

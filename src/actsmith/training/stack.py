@@ -62,7 +62,7 @@ class Stack(nn.Module):
             raise ActsmithError(f"stack: {type(models[0]).__name__} has no form of its own; expected form='vmap'")
         self.nets, self.form = len(models), form
         first: Any = models[0]
-        self.module: nn.Module = first.batched(self.nets) if form == "own" else _widened(first, self.nets)
+        self.module: nn.Module = _batched(first, self.nets) if form == "own" else _widened(first, self.nets)
         self._one = [copy.deepcopy(models[0])]  # in a list: its parameters are not the stack's
         self._call = [_Call(self)]
         self._ahead: bool | None = False if form == "vmap" else None  # None until the first losses say
@@ -277,6 +277,12 @@ def _named(model: nn.Module, detach: bool = True) -> dict[str, Tensor]:
     """Parameters and buffers by name, each once."""
     found: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     return {name: v.detach() for name, v in found.items()} if detach else found
+
+
+def _batched(model: Any, nets: int) -> nn.Module:
+    """The model's own form, in its dtype."""
+    found: nn.Module = model.batched(nets)
+    return found.to(next(model.parameters()).dtype)
 
 
 def _widened(model: nn.Module, nets: int) -> nn.Module:
