@@ -21,7 +21,7 @@ from actsmith.tasks.images import Images
 from actsmith.tasks.named import find_task, task_names
 from actsmith.tasks.pde import Pinn
 from actsmith.tasks.perceptron import Mlp
-from actsmith.tasks.task import describe
+from actsmith.tasks.task import describe, summary
 from actsmith.training.recipe import Recipe
 
 SHARED = Path(os.environ.get("ACTSMITH_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -132,6 +132,17 @@ def test_options_of_a_task_that_is_one_already_are_refused():
     assert find_task(task) is task
     with pytest.raises(ActsmithError, match="task heat: tokenizer: not of this task"):
         find_task(task, tokenizer="gpt2")
+
+
+def test_a_summary_says_what_is_not_as_usual():
+    task = find_task("cifar10/vit")
+    found = summary(task)
+    assert found.startswith(
+        "cifar10/vit: Images(train=4000, validation=1000, test=2000, size=16), Vit(), Recipe(epochs=5"
+    )
+    assert found.endswith("rates 0.0003 to 0.01, from gelu")
+    given = task_from_arrays("own", X, Y)
+    assert summary(given).startswith(f"own: GivenArrays(digest='{given.problem.digest}', classes=2), Mlp()")
 
 
 def test_austen_takes_any_text(tmp_path):

@@ -19,7 +19,7 @@ from actsmith.nn.start import Start
 from actsmith.training.problem import Metric, Problem
 from actsmith.training.recipe import Recipe
 
-__all__ = ["ModelConfig", "ProblemConfig", "Task", "WatchConfig", "describe", "start_of_model"]
+__all__ = ["ModelConfig", "ProblemConfig", "Task", "WatchConfig", "describe", "start_of_model", "summary"]
 
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 
@@ -98,6 +98,26 @@ def start_of_model(model: ModelConfig, formula: Formula) -> Start | None:
     """The start that the model draws for an activation; None where it draws its own whatever the activation."""
     found = getattr(model, "start", None)
     return found(formula) if callable(found) else None
+
+
+def summary(task: Task) -> str:
+    """What was chosen, in a line: all values that are not the usual ones.
+
+    Example:
+        >>> from actsmith.tasks.named import find_task
+        >>> summary(find_task("digits"))
+        'digits: FlatImages(), Mlp(), Recipe(epochs=16, batch=32), rates 0.001 to 0.03, from relu'
+    """
+    parts = ", ".join(_brief(part) for part in (task.problem, task.model, task.recipe))
+    return f"{task.name}: {parts}, rates {min(task.rates):g} to {max(task.rates):g}, from {task.start}"
+
+
+def _brief(value: Any) -> str:
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return repr(value)
+    shown = [(f, getattr(value, f.name)) for f in dataclasses.fields(value) if f.repr]
+    unusual = [f"{f.name}={_brief(v)}" for f, v in shown if f.default is dataclasses.MISSING or v != f.default]
+    return f"{type(value).__name__}({', '.join(unusual)})"
 
 
 def describe(value: Any) -> Any:
