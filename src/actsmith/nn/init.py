@@ -82,12 +82,9 @@ def critical_init_(
             an argument is out of range, or the model cannot be traced. Nothing has been drawn then.
 
     Example:
-        >>> model = nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 2))
-        >>> report = critical_init_(model)
-        >>> [(r.C_W, r.C_b) for r in report]
-        [(1.983..., 0.172...), (0.585..., 0.0)]
-        >>> round(report.input_scale, 4)
-        1.3072
+        >>> report = critical_init_(nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 2)))
+        >>> [(r.C_W, r.C_b) for r in report], round(report.input_scale, 4)
+        ([(1.983..., 0.172...), (0.585..., 0.0)], 1.3072)
     """
     _check(inputs, C_W=C_W, C_b=C_b, square=square, K0=K0)
     given = None if f is None else resolve(f)

@@ -72,7 +72,7 @@ def planned(budget: float | None, cost: float | None, rates: int, seeds: int, wo
         True
         >>> plan = planned(600.0, 60.0, rates=4, seeds=10)
         >>> plan.examples, len(plan.tuning_seeds), len(plan.seeds)
-        (0.125, 1, 3)
+        (0.25, 1, 3)
     """
     if budget is None or cost is None:
         return Plan(TUNING_SEEDS, tuple(range(seeds)), None, 3, 1.0, cost)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from actsmith.errors import ActsmithError
-from actsmith.files import plain, read_json
+from actsmith.files import read_json
 from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula
 from actsmith.names import named_object
@@ -28,7 +28,8 @@ from actsmith.search.candidates import Candidate, same_function
 from actsmith.search.result import SearchResult
 from actsmith.search.stages import REQUEST, Stages
 from actsmith.tasks.task import Task
-from actsmith.trials.folder import next_folder
+from actsmith.trials.folder import RunFolder, folder_for
+from actsmith.trials.runner import Runner
 from actsmith.trials.session import Progress, session, silent
 from actsmith.trials.setup import duration, runner_of
 
@@ -37,7 +38,6 @@ __all__ = ["KNOWN", "SearchResult", "resume", "search"]
 KNOWN = ("relu", "leaky_relu", "prelu", "elu", "celu", "gelu", "silu", "mish", "crrelu", "mrepu")
 CANDIDATES = 8
 """Derived corrections that are trained, beside the shape from training; the others stay in candidates.json."""
-FORMAT = 3
 FINISHING = 8.0
 """Seconds of a budget that are kept for the conclusion, at most a tenth of it."""
 
@@ -72,19 +72,16 @@ def search(
     Args:
         task: a task's name (`actsmith.tasks.named.task_names`), `timm:NAME`, `hf:NAME`, `module:object`, a Task; or
             your function that builds your network, with its usual activation in place. `train` goes with that.
-        train: your training loop, `train(net, trial)`: see `actsmith.trials.script`. Its result is a dictionary with
-            `metric` in it, or nothing where it reports.
-        start: the activation to improve; also the reference of every difference. The task's own by default, or the one
-            that your network has most of.
+        train: your training loop, `train(net, trial)`: see `actsmith.trials.script`.
+        start: the activation to improve, the reference of every difference; by default what the network has most of.
         known: known functions, tried under the same rules.
         candidates: derived corrections to try at most; with 0, no shape is learned either.
         extra: formulas of your own to try.
         seeds: fresh paired seeds for the confirmation, 2 or more.
         rates: the learning rates tried for every activation; of your own loop, factors on its own rate.
         budget: seconds, or a time such as "10m": the search ends with its conclusion inside it.
-        metric, better: of your own loop: the key of its result, and which way is better.
-        test: of your own loop: scores a trained network on the test split; called in the confirmation alone.
-        example: of your own loop: one input batch, which proves swaps before anything trains.
+        metric, better, test, example: of your own loop: the key of its result, which way is better, what scores a network
+            on the test split (called in the confirmation alone), one input batch (which proves swaps).
         workers: processes that train at the same time.
         trial_timeout: seconds (or a time) after which a training of your own loop is ended.
         data: the folder of the task's files.
@@ -95,10 +92,53 @@ def search(
         options: of `timm:` and `hf:` tasks, see `actsmith.tasks.named.find_task`.
 
     Raises:
-        ActsmithError: a request that cannot be met; says what, got, expected.
+        ActsmithError: a request that cannot be met.
     """
-    began, asked = time.time(), _asked(dict(locals()))
-    limit = duration(budget, "budget")
+    asked, began = dict(locals()), time.time()
+    _check(seeds, candidates, workers, rates, out=out, resume=resume)
+    for name in ("budget", "trial_timeout"):
+        asked[name] = duration(asked[name], name)
+    (progress or silent)("look", 0, 1, "loading")
+    runner = runner_of(
+        task, train, metric=metric, better=better, start=start, test=test, example=example, data=data, device=device,
+        precision=precision, options=options,
+    )  # fmt: skip
+    return _searched(runner, asked, began)
+
+
+def _searched(runner: Runner, asked: dict[str, Any], began: float) -> SearchResult:
+    """`search`, once it is known what trains.
+
+    Args:
+        runner: what trains.
+        asked: the arguments of `search` by name, times in seconds.
+        began: seconds of `time.time()`.
+    """
+    first = Candidate(resolve(runner.usual if asked["start"] is None else asked["start"]), "start", "the start")
+    arms, same = _activations(first, asked["known"], asked["extra"])
+    rates = runner.rates if asked["rates"] is None else tuple(sorted({float(rate) for rate in asked["rates"]}))
+    config = {
+        **runner.config(), "start": first.formula.to_dict(), "known": [c.formula.to_dict() for c in arms],
+        "seeds": asked["seeds"], "rates": list(rates), "candidates": asked["candidates"],
+    }  # fmt: skip
+    limit: float | None = asked["budget"]
+    with session(
+        runner, folder_for("search", f"{runner.name}-{first.formula.name}", asked["out"]), config,
+        resume=asked["resume"], workers=asked["workers"], timeout=asked["trial_timeout"],
+        deadline=None if limit is None else began + limit - min(FINISHING, 0.1 * limit),
+        progress=asked["progress"] or silent,
+    ) as run:  # fmt: skip
+        _keep(asked, run.folder)
+        stages = Stages(
+            run, first=first, arms=arms, same=same, rates=rates, seeds=asked["seeds"], budget=limit,
+            workers=asked["workers"],
+        )  # fmt: skip
+        return stages.all(asked["candidates"])
+
+
+def _check(
+    seeds: int, candidates: int, workers: int, rates: Sequence[float] | None, *, out: object, resume: bool
+) -> None:
     if seeds < 2:
         raise ActsmithError(f"search: seeds: got {seeds}; expected 2 or more, without which there is no interval")
     if candidates < 0 or workers < 1:
@@ -109,33 +149,6 @@ def search(
         raise ActsmithError(f"search: rates: got {list(rates)}; expected positive numbers")
     if out is None and resume:
         raise ActsmithError("search: resume needs out, the folder of the run to go on with")
-    (progress or silent)("look", 0, 1, "loading")
-    timeout = duration(trial_timeout, "trial_timeout")
-    runner = runner_of(
-        task, train, metric=metric, better=better, start=start, test=test, example=example, data=data, device=device,
-        precision=precision, options=options,
-    )  # fmt: skip
-    first = Candidate(resolve(start if start is not None else runner.usual), "start", "the start")
-    arms, same = _activations(first, known, extra)
-    own_rates = tuple(sorted({float(rate) for rate in rates})) if rates is not None else runner.rates
-    slug = "".join(c if c.isalnum() or c in "-_" else "-" for c in f"{runner.name}-{first.formula.name}")[:60]
-    path = Path(out).expanduser() if out is not None else next_folder(Path("runs"), slug)
-    config = {
-        "format": FORMAT, "kind": "search", **runner.config(), "start": first.formula.to_dict(),
-        "known": [c.formula.to_dict() for c in arms], "seeds": seeds, "rates": list(own_rates),
-        "candidates": candidates,
-    }  # fmt: skip
-    deadline = None if limit is None else began + limit - min(FINISHING, 0.1 * limit)
-    with session(
-        runner, path, config, resume=resume, workers=workers, timeout=timeout, deadline=deadline,
-        progress=progress or silent,
-    ) as run:  # fmt: skip
-        if asked is not None:
-            run.folder.write(REQUEST, asked)
-        stages = Stages(
-            run, first=first, arms=arms, same=same, rates=own_rates, seeds=seeds, budget=limit, workers=workers
-        )
-        return stages.all(candidates)
 
 
 def resume(
@@ -170,22 +183,20 @@ def resume(
     return search(**{**asked, **formulas, **own}, out=path, resume=True)
 
 
-def _asked(arguments: dict[str, Any]) -> dict[str, Any] | None:
-    """The arguments of `search` as plain values, for `resume`; None where they hold what has none."""
+def _keep(arguments: dict[str, Any], folder: RunFolder) -> None:
+    """Write the arguments of `search` as plain values, for `resume`; not where they hold what has none."""
     own = {k: v for k, v in arguments.items() if k not in ("out", "resume", "progress", "workers")}
     test = own["test"]
     if test is not None:
-        own["test"] = f"{test.__module__}:{test.__qualname__}" if callable(test) else None
-        if own["test"] is None or "<" in own["test"] or own["test"].startswith("__main__"):
-            return None
-    if not isinstance(own["task"], str) or not isinstance(own["train"], str | None) or own["example"] is not None:
-        return None
+        own["test"] = f"{test.__module__}:{test.__qualname__}"
+    texts = isinstance(own["task"], str) and isinstance(own["train"], str | None) and own["example"] is None
+    if not texts or (test is not None and ("<" in own["test"] or own["test"].startswith("__main__"))):
+        return
     for name in ("known", "extra"):
-        own[name] = [resolve(f).to_dict() for f in own[name]] if not isinstance(own[name], str) else []
+        own[name] = [resolve(f).to_dict() for f in own[name]]
     own["start"] = None if own["start"] is None else resolve(own["start"]).to_dict()
     own["data"] = None if own["data"] is None else str(Path(own["data"]).expanduser().resolve())
-    found: dict[str, Any] = plain(own)
-    return found
+    folder.write(REQUEST, own)
 
 
 def _activations(

@@ -11,7 +11,7 @@ from actsmith.errors import ActsmithError
 from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.tasks.task import Task
 from actsmith.training.problem import Metric
-from actsmith.trials.folder import next_folder
+from actsmith.trials.folder import folder_for
 from actsmith.trials.policy import TuneThenScore
 from actsmith.trials.session import Progress, session, silent
 from actsmith.trials.setup import duration, runner_of
@@ -93,7 +93,7 @@ def compare(
     activations = [resolve(f) for f in ([formulas] if isinstance(formulas, str) else formulas)]
     if len(activations) < 2 or len({f.name for f in activations}) != len(activations):
         raise ActsmithError(
-            f"compare: got {[f.name for f in activations]}; expected two formulas or more, all different"
+            f"compare: got {[f.name for f in activations]}; expected two formulas or more, of different names"
         )
     if seeds < 2 or not 1 <= tuning_seeds <= len(TUNING_SEEDS):
         raise ActsmithError(f"compare: got seeds={seeds}, tuning_seeds={tuning_seeds}; expected 2 or more, and 1 to 4")
@@ -107,11 +107,10 @@ def compare(
         tuple(range(seeds)), TUNING_SEEDS[:tuning_seeds],
     )  # fmt: skip
     config = {
-        "format": 3, "kind": "compare", **runner.config(), "formulas": [f.to_dict() for f in activations],
+        "kind": "compare", **runner.config(), "formulas": [f.to_dict() for f in activations],
         "seeds": seeds, "tuning_seeds": tuning_seeds, "rates": list(policy.rates),
     }  # fmt: skip
-    slug = "".join(c if c.isalnum() or c in "-_" else "-" for c in f"compare-{runner.name}")[:60]
-    path = Path(out).expanduser() if out is not None else next_folder(Path("runs"), slug)
+    path = folder_for("compare", runner.name, out)
     with session(
         runner, path, config, resume=resume, workers=workers, timeout=timeout, progress=progress or silent
     ) as run:

@@ -24,7 +24,7 @@ from actsmith.files import read_json, to_json, write_atomically
 from actsmith.trials.store import Leases
 from actsmith.trials.trial import History, Outcome
 
-__all__ = ["RunFolder", "next_folder"]
+__all__ = ["RunFolder", "folder_for", "next_folder"]
 
 PACKAGES = (
     "actsmith", "numpy", "scipy", "sympy", "torch", "scikit-learn", "accelerate", "timm", "transformers", "trl"
@@ -217,6 +217,15 @@ def _locked(path: Path) -> Any:
         file.close()
         raise ActsmithError(f"run: another run is writing to {str(path)!r}; give another folder") from None
     return file
+
+
+def folder_for(kind: str, name: str, out: str | Path | None) -> Path:
+    """The folder that was asked for, or runs/NAME-001 (of another kind than a search runs/KIND-NAME-001), or the first
+    number that is not taken."""
+    if out is not None:
+        return Path(out).expanduser()
+    slug = "".join(c if c.isalnum() or c in "-_" else "-" for c in (name if kind == "search" else f"{kind}-{name}"))
+    return next_folder(Path("runs"), slug[:60])
 
 
 def next_folder(parent: Path, name: str) -> Path:

@@ -16,6 +16,9 @@ from actsmith.trials.trial import History, Trial
 
 __all__ = ["Progress", "Session", "session", "silent"]
 
+FORMAT = 3
+"""Of a run folder's files."""
+
 Progress = Callable[[str, int, int, str], None]
 
 
@@ -95,7 +98,7 @@ def session(
     Raises:
         ActsmithError: the folder is in use, or holds another run; `resume`, and it holds none.
     """
-    with RunFolder(path, config, resume=resume, must_exist=resume) as folder:
+    with RunFolder(path, {"format": FORMAT, **config}, resume=resume, must_exist=resume) as folder:
         runner.remember(folder.once)
         with pool_of(runner, path, workers, timeout) as pool:
             yield Session(runner, folder, pool, Place(path, deadline), progress)
