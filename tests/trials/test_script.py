@@ -226,6 +226,8 @@ def test_function_calls_are_swapped_with_the_first_batch_of_the_script(tmp_path:
     again.maker(tmp_path)
     assert again.silent(resolve("relu")) is None
     assert "the same for every example" in (again.silent(resolve("0*x + 0*tanh(x)")) or "")
+    nothing = runner(user.train_keyword, user.function_model, start="gelu", example=torch.zeros(8, 1))
+    assert nothing.silent(resolve("relu")) is None  # the start is silent there, too
 
 
 def test_laws_are_of_the_sites_that_are_exchanged(tmp_path: Path) -> None:

@@ -154,7 +154,10 @@ class FitRunner:
         groups = []
         for trials in alike.values():
             size = TOGETHER if self.mode(trials) != "alone" else 1
-            groups += [trials[i : i + size] for i in range(0, len(trials), size)]
+            chunks = [trials[i : i + size] for i in range(0, len(trials), size)]
+            for chunk in chunks:
+                self.mode(chunk)  # measured here, before worker processes ask for it
+            groups += chunks
         return groups
 
     def choice(self, formula: Formula, nets: int) -> Choice:

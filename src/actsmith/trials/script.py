@@ -147,16 +147,22 @@ class ScriptRunner:
         return "The network drew its own start, whatever the activation."
 
     def silent(self, formula: Formula) -> str | None:
-        """See `Runner`; None too where no batch is known yet: the first training of stage "look" keeps one."""
+        """See `Runner`. None too where no batch is known yet (the first training of stage "look" keeps one), or where
+        the start itself carries none: then one batch says nothing about this network."""
         try:
             with _generators_kept(), in_current_folder():
-                seed_all(0)
                 example = self._known_example(self.model(), self.folder)
-                return None if example is None else signal(self.network(formula, example), example).reason
+                if example is None or self._signal(self.formula, example) is not None:
+                    return None
+                return self._signal(formula, example)
         except ActsmithError as error:
             return str(error)
         except Exception:  # the script's own: its trainings will say
             return None
+
+    def _signal(self, formula: Formula, example: Any) -> str | None:
+        seed_all(0)
+        return signal(self.network(formula, example), example).reason
 
     def maker(self, folder: Path) -> Callable[[], Runner]:
         """See `Runner`."""
@@ -187,6 +193,7 @@ class ScriptRunner:
 
     def run(self, group: Sequence[Trial], place: Place) -> list[Outcome]:
         """See `Runner`."""
+        self.folder = place.folder or self.folder
         return [self._one(trial, place) for trial in group]
 
     def _one(self, trial: Trial, place: Place) -> Outcome:

@@ -13,7 +13,7 @@ from actsmith.tasks.named import find_task
 from actsmith.tasks.task import Task
 from actsmith.training.problem import Metric
 from actsmith.training.runtime import Device, Precision, Runtime
-from actsmith.trials.pool import Here, Pool, Processes
+from actsmith.trials.pool import Here, Pool, Processes, leave_if_importing
 from actsmith.trials.runner import FitRunner, Runner
 from actsmith.trials.script import ScriptRunner
 
@@ -64,6 +64,7 @@ def runner_of(
     Raises:
         ActsmithError: a task that is none, a loop without a metric.
     """
+    leave_if_importing()
     if train is None:
         if callable(task) and not isinstance(task, Task):
             raise ActsmithError("search: got a function that builds a network; expected your training loop beside it")
