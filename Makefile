@@ -48,7 +48,7 @@ bench: $(VENV)/dev  ## Ratios against named peers in one run
 	$(BIN)/actsmith bench
 
 results: $(VENV)/weights  ## The small presets of every reproduction, into docs/results; hours, goes on where it stopped
-	@for name in $$($(BIN)/python -c "from actsmith.experiments.reproduce import reproduction_names as n; print(*n())"); do \
+	@for name in $$($(BIN)/python -c "from actsmith.papers.reproduce import reproduction_names as n; print(*n())"); do \
 	  $(BIN)/actsmith reproduce $$name --preset small --pages docs/results/$$name $(if $(DATA),--data $(DATA)) || exit 1; done
 	$(BIN)/python -m actsmith.report.results docs/results
 

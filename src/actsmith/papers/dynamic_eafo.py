@@ -190,8 +190,8 @@ def _networks(base: Formula, size: _Size) -> Iterator[Experiment]:
         yield from _table(f"digits-{name}-{base.name}", DIGITS, net, base, size.budget(size.epochs), labels)
     for depth in size.depths:
         budget = replace(size.budget(size.deep_epochs), rates=size.deep_rates)
-        net, labels = Mlp(size.deep_width, depth), {"kind": "deep", "depth": depth}
-        yield from _table(f"deep-{depth}-{base.name}", DIGITS, net, base, budget, labels)
+        net, name = Mlp(size.deep_width, depth), f"deep-{depth}-{base.name}"
+        yield from _table(name, DIGITS, net, base, budget, {"kind": "deep", "depth": depth})
 
 
 def _special(bases: tuple[Formula, ...], size: _Size) -> Iterator[Experiment]:

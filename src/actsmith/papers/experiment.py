@@ -10,7 +10,7 @@ Every finished training is one line of the folder's results.jsonl; those in flig
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,8 +23,8 @@ from actsmith.training.recipe import Recipe
 from actsmith.training.runtime import Runtime
 from actsmith.trials.folder import RunFolder
 from actsmith.trials.policy import TuneThenScore
-from actsmith.trials.runner import FitRunner, Place, Runner
-from actsmith.trials.trial import History, digest
+from actsmith.trials.runner import FitRunner, Place
+from actsmith.trials.trial import History, Outcome, Trial, digest
 
 __all__ = ["Experiment", "Part", "Report", "Results", "Run", "Saved", "settle"]
 
@@ -38,7 +38,8 @@ class Results(Protocol):
         results: key -> record, of the work that is no training.
     """
 
-    results: dict[str, dict[str, Any]]
+    @property
+    def results(self) -> dict[str, dict[str, Any]]: ...
 
     def all(self) -> History:
         """The trainings."""
@@ -222,7 +223,14 @@ class Experiment:
         return FitRunner(self.task, run.problem(self.problem), run.runtime, run.folder.once, self.watch)
 
 
-def settle(run: Run, runner: Runner, policy: TuneThenScore, formula: Formula) -> None:
+class Trains(Protocol):
+    """What of a `Runner` the rounds of a policy need."""
+
+    def groups(self, round_: Sequence[Trial]) -> list[list[Trial]]: ...
+    def run(self, group: Sequence[Trial], place: Place) -> list[Outcome]: ...
+
+
+def settle(run: Run, runner: Trains, policy: TuneThenScore, formula: Formula) -> None:
     """Run the rounds of one activation until the policy asks for no more."""
     folder = run.folder
     while trials := policy.next(formula, folder.all()):

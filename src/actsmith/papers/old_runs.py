@@ -50,7 +50,7 @@ def read(path: Path, name: str, preset: str, parts: Sequence[Part]) -> Saved:
         for outcome in outcomes_of(record, formulas[record["experiment"], record["activation"]])
     )
     found = Saved(records, history)
-    if left := sum(part.left(found) for part in parts):
+    if (left := sum(part.left(found) for part in parts)) > 0:
         raise ActsmithError(
             f"reproduce {name}: {str(path)!r} holds a run of an earlier release that is not finished ({left} trainings "
             "are left, or activations differ); finish it with that release, or give another folder"

@@ -282,7 +282,7 @@ def _same_data(run: Run, parts: Sequence[Any]) -> None:
 def _undisturbed() -> Iterator[None]:
     """The global generators of torch, NumPy and Python are as before, whatever seeds them inside."""
     states = random.getstate(), np.random.get_state()  # noqa: NPY002  (the caller's, whichever it is)
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices):
         try:
             yield
