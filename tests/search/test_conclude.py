@@ -9,6 +9,7 @@ from actsmith.search.conclude import conclude, confirmed, front
 from actsmith.search.plan import EXAMPLES, FEWEST, planned
 from actsmith.training.problem import Metric
 from actsmith.trials.policy import TuneThenScore
+from actsmith.trials.runner import Cost
 from actsmith.trials.trial import History, Outcome
 
 ACCURACY = Metric("accuracy", "higher", share=True)
@@ -130,9 +131,9 @@ def test_the_front_is_what_nothing_beats_in_both():
 def test_plans_fit_their_budget_or_are_the_scantest():
     for cost in (0.01, 1.0, 30.0, 300.0):
         for budget in (60.0, 600.0, 36000.0):
-            plan = planned(budget, cost, rates=4, seeds=10)
-            fits = plan.trainings(4) * cost * plan.examples <= budget
+            plan = planned(budget, Cost(cost, 0.1 * cost), rates=4, seeds=10)
+            fits = plan.trainings(4) * cost * (plan.examples + 0.1) <= budget
             assert fits or plan.examples == EXAMPLES[-1]
             assert len(plan.seeds) >= FEWEST
-    assert planned(36000.0, 3.0, 4, 10).trainings(4) > planned(600.0, 3.0, 4, 10).trainings(4)
-    assert len(planned(600.0, 1.0, 4, 2).seeds) == 2
+    assert planned(36000.0, Cost(3.0, 0.1), 4, 10).trainings(4) > planned(600.0, Cost(3.0, 0.1), 4, 10).trainings(4)
+    assert len(planned(600.0, Cost(1.0, 0.1), 4, 2).seeds) == 2

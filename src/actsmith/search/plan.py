@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from actsmith.trials.runner import Cost
+
 __all__ = ["Plan", "planned"]
 
 TUNING_SEEDS = (1000, 1001, 1002, 1003)
@@ -57,12 +59,12 @@ class Plan:
         return tuned + len(self.seeds) * (self.finalists + 2)
 
 
-def planned(budget: float | None, cost: float | None, rates: int, seeds: int, workers: int = 1) -> Plan:
+def planned(budget: float | None, cost: Cost | None, rates: int, seeds: int, workers: int = 1) -> Plan:
     """The most generous plan that fits, on fewer examples where none does.
 
     Args:
         budget: seconds; None for as long as it takes.
-        cost: seconds of one training on all examples.
+        cost: of one training.
         rates: learning rates that are tried for each activation.
         seeds: of the confirmation, as asked for.
         workers: trainings that run at the same time.
@@ -70,21 +72,19 @@ def planned(budget: float | None, cost: float | None, rates: int, seeds: int, wo
     Example:
         >>> planned(None, None, rates=4, seeds=10).activations is None
         True
-        >>> plan = planned(600.0, 60.0, rates=4, seeds=10)
+        >>> plan = planned(600.0, Cost(60.0, 1.0), rates=4, seeds=10)
         >>> plan.examples, len(plan.tuning_seeds), len(plan.seeds)
         (0.25, 1, 3)
     """
     if budget is None or cost is None:
-        return Plan(TUNING_SEEDS, tuple(range(seeds)), None, 3, 1.0, cost)
+        return Plan(TUNING_SEEDS, tuple(range(seeds)), None, 3, 1.0, None)
     found: Plan | None = None
     for examples in EXAMPLES:
         for tuning, share, activations in STEPS:
-            scored = max(round(share * seeds), min(FEWEST, seeds))
-            finalists = 3 if activations > 6 else 1
-            found = Plan(
-                TUNING_SEEDS[:tuning], tuple(range(scored)), activations, finalists, examples, cost * examples
-            )  # fmt: skip
-            if found.trainings(rates) * cost * examples <= USED * budget * workers:
+            scored = tuple(range(max(round(share * seeds), min(FEWEST, seeds))))
+            finalists, each = 3 if activations > 6 else 1, cost.of(examples)
+            found = Plan(TUNING_SEEDS[:tuning], scored, activations, finalists, examples, each)
+            if found.trainings(rates) * each <= USED * budget * workers:
                 return found
     assert found is not None
     return found

@@ -80,7 +80,7 @@ def search(
         seeds: fresh paired seeds for the confirmation, 2 or more.
         rates: the learning rates tried for every activation; of your own loop, factors on its own rate.
         budget: seconds, or a time such as "10m": the search ends with its conclusion inside it.
-        metric, better, test, example: of your own loop: the key of its result, which way is better, what scores a network
+        metric, better, test, example: of your own loop: the key of its result, which way is better, what scores a net
             on the test split (called in the confirmation alone), one input batch (which proves swaps).
         workers: processes that train at the same time.
         trial_timeout: seconds (or a time) after which a training of your own loop is ended.
@@ -103,6 +103,8 @@ def search(
         task, train, metric=metric, better=better, start=start, test=test, example=example, data=data, device=device,
         precision=precision, options=options,
     )  # fmt: skip
+    if (why := getattr(runner, "why_here", None)) is not None:
+        (progress or silent)("look", 0, 1, f"in this process, where a training that hangs cannot be ended: {why}")
     return _searched(runner, asked, began)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 from actsmith.errors import ActsmithError
@@ -17,6 +19,7 @@ from actsmith.search.trained_shape import shape_formula, shapes_of
 from actsmith.theory.fit import fit_mixture
 from actsmith.theory.laws import Empirical
 from actsmith.trials.policy import TuneThenScore
+from actsmith.trials.runner import Cost
 from actsmith.trials.session import Session
 from actsmith.trials.trial import Trial
 
@@ -85,12 +88,12 @@ class Stages:
             cost = None
             if self.budget is not None:
                 self.session.progress("look", 0, 1, "measuring what a training costs")
-                cost = self.runner.cost(self.first.formula) or self._first_training()
+                cost = self.runner.cost() or self._first_training()
             return planned(self.budget, cost, len(self.rates), self.seeds, self.workers).to_dict()
 
         return Plan.from_dict(self.folder.once("plan", decide))
 
-    def _first_training(self) -> float:
+    def _first_training(self) -> Cost:
         """Seconds of the start's first training, at its own rate."""
         self.plan = planned(None, None, len(self.rates), self.seeds)
         rate = min(self.rates, key=lambda r: abs(r - 1.0))
@@ -101,7 +104,7 @@ class Stages:
             raise ActsmithError("search: the budget ended before the first training did; give more, or a shorter one")
         if outcome.reason is not None:
             raise ActsmithError(f"search: the first training failed: {outcome.reason}; see {self.folder.path}/failures")
-        return outcome.step_seconds or outcome.seconds
+        return Cost(outcome.step_seconds or outcome.seconds, 0.0)
 
     # ----------------------------------------------------------------------------------------------------- trainings
 
@@ -110,11 +113,21 @@ class Stages:
     ) -> None:
         self.session.train(rounds, stage, message, self._leader, deadline)
 
+    def _late(self) -> bool:
+        """Whether what is left is for the confirmation."""
+        until = self._exploring_until()
+        return until is not None and time.time() >= until
+
+    def _seconds(self) -> float:
+        """Of a training, as it turned out so far."""
+        spent = [o.seconds for o in self.session.history.values() if o.reason is None]
+        return median(spent) if spent else self.plan.cost or 0.0
+
     def _exploring_until(self) -> float | None:
         """What is left after this is kept for the confirmation; None where there is no budget."""
         if self.place.deadline is None or self.budget is None:
             return None
-        wanted = SLACK * len(self.plan.seeds) * (self.plan.finalists + 2) * (self.plan.cost or 0.0) / self.workers
+        wanted = SLACK * len(self.plan.seeds) * (self.plan.finalists + 2) * self._seconds() / self.workers
         return self.place.deadline - min(max(wanted, 0.05 * self.budget), CONFIRMING * self.budget)
 
     def _leader(self) -> str:
@@ -157,11 +170,11 @@ class Stages:
     def _candidates(self, most: int) -> tuple[list[Candidate], list[Dropped]]:
         """All activations beside the start in the order in which they are tried, and what was left out."""
         saved = self.folder.read("candidates.json")
-        if saved is None and self.place.passed():
+        if saved is None and self._late():
             return self.arms, []
         if saved is None:
             saved = self._derived(most)
-            if not self.place.passed():
+            if not self._late():
                 self.folder.write("candidates.json", saved)
         kept = [Candidate(Formula.from_dict(c), "candidate", c["origin"]) for c in saved["kept"]]
         left_out = [(Candidate(Formula.from_dict(c), "candidate", c["origin"]), c["reason"]) for c in saved["dropped"]]
@@ -180,7 +193,7 @@ class Stages:
             kept, dropped, notes = kept + more, dropped + refused, notes + notes_of_shape
         carried = []
         for candidate in kept:
-            reason = self.runner.silent(candidate.formula)
+            reason = None if self._late() else self.runner.silent(candidate.formula)
             (carried.append(candidate) if reason is None else dropped.append(Dropped(candidate, reason)))
         self.session.progress("derive", 1, 1, f"{len(carried)} candidates, {len(dropped)} left out")
         return {
@@ -196,8 +209,9 @@ class Stages:
         """What training makes of the start activation, read back; trained once, at the start's own rate."""
         policy, start, history = self.policy, self.first.formula, self.session.history
         rate = policy.rate(start, history)
-        if rate is None or not self.runner.descends:
-            return [], []
+        scant = len(policy.tuning_seeds) < 2
+        if rate is None or scant or not self.runner.descends:
+            return [], ["trained shape: too dear for this budget"] * scant
         try:
             shape = shape_formula(start)
         except ActsmithError as error:  # it has parameters of the family's names

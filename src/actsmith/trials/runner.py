@@ -14,6 +14,7 @@ from torch import nn
 
 from actsmith.errors import ActsmithError
 from actsmith.files import plain, read_json
+from actsmith.formula.catalogue import resolve
 from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation
 from actsmith.nn.lookup import LookupActivation
@@ -29,7 +30,7 @@ from actsmith.training.problem import Metric, Problem
 from actsmith.training.runtime import Device, Precision, Runtime
 from actsmith.trials.trial import Outcome, Trial, digest
 
-__all__ = ["FitRunner", "Once", "Place", "Runner"]
+__all__ = ["Cost", "FitRunner", "Once", "Place", "Runner"]
 
 Once = Callable[[str, Callable[[], Any]], Any]
 """Takes a name and a measurement; the first one holds for the whole run (`RunFolder.once`)."""
@@ -39,6 +40,10 @@ LBFGS = 25
 """Evaluations in one step of L-BFGS, about."""
 TOGETHER = 16
 """Nets in a stack, at most: more gain nothing."""
+MEASURED = 4
+"""Nets with which it is measured whether stacks are quicker."""
+LISTENED = 32
+"""Training examples with which it is seen whether a network carries a signal."""
 PROBED = 2048
 """Training examples that a look reads."""
 
@@ -58,6 +63,18 @@ class Place:
     def passed(self) -> bool:
         """Whether the deadline is over."""
         return self.deadline is not None and time.time() >= self.deadline
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one training on all examples, and of scoring one network."""
+
+    training: float
+    scoring: float
+
+    def of(self, examples: float) -> float:
+        """Of a training on a share of the examples, scored once."""
+        return self.training * examples + self.scoring
 
 
 class Runner(Protocol):
@@ -94,8 +111,8 @@ class Runner(Protocol):
     def config(self) -> dict[str, Any]:
         """Plain JSON values that say what is trained."""
 
-    def cost(self, formula: Formula) -> float | None:
-        """Seconds of one training, whole, as far as can be told without one."""
+    def cost(self) -> Cost | None:
+        """Of one training, whole, as far as can be told without one."""
 
     def silent(self, formula: Formula) -> str | None:
         """Why the network carries no signal with this activation, by one batch through it; None where it does."""
@@ -154,25 +171,24 @@ class FitRunner:
         groups = []
         for trials in alike.values():
             size = TOGETHER if self.mode(trials) != "alone" else 1
-            chunks = [trials[i : i + size] for i in range(0, len(trials), size)]
-            for chunk in chunks:
-                self.mode(chunk)  # measured here, before worker processes ask for it
-            groups += chunks
+            groups += [trials[i : i + size] for i in range(0, len(trials), size)]
         return groups
 
-    def choice(self, formula: Formula, nets: int) -> Choice:
-        """How so many nets are trained: measured with the first formula, then the same for all."""
+    @property
+    def choice(self) -> Choice:
+        """How several nets are trained: measured once with a few that have the task's usual activation."""
 
         def measure() -> Any:
-            return choose(self.problem, self.models(formula, range(nets)), self.task.recipe, self.runtime).to_dict()
+            models = self.models(resolve(self.usual), range(MEASURED))
+            return choose(self.problem, models, self.task.recipe, self.runtime).to_dict()
 
-        return Choice.from_dict(self.once(f"{self.name}: {nets} nets", measure))
+        return Choice.from_dict(self.once(f"{self.name}: side by side", measure))
 
     def mode(self, trials: Sequence[Trial]) -> Any:
         """Of `fit`, for one group of trials."""
         if len(trials) < 2:
             return "alone"
-        mode = self.choice(trials[0].formula, min(len(trials), TOGETHER)).mode
+        mode = self.choice.mode
         watched = self.watching(trials[0])
         return "alone" if watched is not None and (not getattr(watched, "stacks", False) or mode == "vmap") else mode
 
@@ -237,29 +253,34 @@ class FitRunner:
         """See `Runner`."""
         return {"task": self.task.to_dict(), "data": self.problem.fingerprint}
 
-    def cost(self, formula: Formula) -> float:
+    def cost(self) -> Cost:
         """See `Runner`: the steps and the scoring, measured once."""
 
-        def measure() -> float:
+        def measure() -> Any:
             recipe, problem = self.task.recipe, self.problem
-            step = min(self.choice(formula, TOGETHER).seconds.values())
+            model = self.models(resolve(self.usual), [0])[0].to(self.runtime.device).eval()
             began = time.perf_counter()
             with torch.no_grad():
-                problem.score(self.models(formula, [0])[0].to(self.runtime.device).eval(), "validation")
+                problem.score(model, "validation")
             scoring = time.perf_counter() - began
             steps = recipe.epochs * max(problem.size // min(recipe.batch, problem.size), 1) + LBFGS * recipe.lbfgs
-            return step * steps + scoring
+            return [min(self.choice.seconds.values()) * steps, scoring]
 
-        return float(self.once(f"{self.name}: cost", measure))
+        return Cost(*self.once(f"{self.name}: cost", measure))
 
     def silent(self, formula: Formula) -> str | None:
         """See `Runner`."""
+        batch = self.problem.example(LISTENED, torch.device("cpu"))
+
+        def reason(f: Formula) -> str | None:
+            return signal(self.models(f, [0])[0], batch, self.problem.loss).reason
+
         try:
-            model = self.models(formula, [0])[0]
-        except ActsmithError as error:
+            found = reason(formula)
+            # Where the usual activation carries none either, one batch cannot tell.
+            return None if found is not None and reason(resolve(self.usual)) is not None else found
+        except ActsmithError as error:  # no start keeps its scale
             return str(error)
-        batch = self.problem.example(min(self.task.recipe.batch, 128), torch.device("cpu"))
-        return signal(model, batch, self.problem.loss).reason
 
     def start(self, formula: Formula) -> Start | str:
         """See `Runner`."""

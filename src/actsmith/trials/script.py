@@ -42,7 +42,7 @@ from actsmith.training.problem import Metric
 from actsmith.trials.batch import first_batch, read_batch, write_batch
 from actsmith.trials.functions import source_of, title_of, why_not_importable
 from actsmith.trials.handle import Ended, Handle, generators, scores_of, seed_all, set_generators
-from actsmith.trials.runner import Once, Place, Runner
+from actsmith.trials.runner import Cost, Once, Place, Runner
 from actsmith.trials.trial import Outcome, Trial, digest
 from actsmith.trials.worker import failed
 
@@ -138,7 +138,7 @@ class ScriptRunner:
         """See `Runner`. The functions' own source counts, not the data that they read."""
         return {"script": self.name, "start": self.formula.to_dict(), "metric": asdict(self.metric), "of": self.context}
 
-    def cost(self, formula: Formula) -> float | None:
+    def cost(self) -> Cost | None:
         """See `Runner`: only a training tells."""
         return None
 

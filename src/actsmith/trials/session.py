@@ -64,6 +64,8 @@ class Session:
             deadline: an earlier one than the session's.
         """
         place = self.place if deadline is None else replace(self.place, deadline=deadline)
+        if place.passed():  # nor is anything measured to choose
+            return
         groups = [group for round_ in rounds for group in self.runner.groups(round_)]
         left = [group for group in groups if any(trial.key not in self.history for trial in group)]
         done = len(groups) - len(left)

@@ -63,7 +63,7 @@ class SumRunner:
         """See `Runner`."""
         return {}
 
-    def cost(self, formula: Formula) -> None:
+    def cost(self) -> None:
         """See `Runner`."""
 
     def silent(self, formula: Formula) -> None:
