@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from actsmith.errors import ActsmithError
-from actsmith.files import plain
+from actsmith.files import plain, to_json
 from actsmith.nn.activation import Activation
 from actsmith.nn.hook import Hook
 from actsmith.training.checkpoint import Checkpoint
@@ -54,7 +54,7 @@ class Fit:
         loss: mean training loss of each epoch, then of each L-BFGS step.
         validation, test: name -> score after the last step; test is None where it was not looked at.
         curve: (epoch, validation scores) during training, where asked.
-        step_seconds: median time of a step; of a stack, its share of it.
+        step_seconds: median time of a step, on a GPU of an epoch's mean; of a stack, its share of it.
         peak_bytes: on a GPU what the allocator held at most; on the CPU parameters, gradients and AdamW's two moments,
             and what the first step kept for backward. Of a stack, its share.
         parameters: learned values of the activations, by module.
@@ -108,7 +108,7 @@ def fit(
     checkpoint: Checkpoint | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> list[Fit]:
-    """Train the models in place.
+    """Train the models in place; torch's global generators and its number of threads are left as they were.
 
     Args:
         problem: data, loss and scores of one net.
@@ -121,7 +121,8 @@ def fit(
         examples: the share of the training examples that is used, the same for all.
         test: whether the test split is scored.
         hook: makes what looks on, from the module that is trained: the model, or a stack's module.
-        checkpoint: where the training in flight is kept; what is there already is gone on from.
+        checkpoint: where the training in flight is kept; what is there already of the same seeds, rates, recipe and
+            mode is gone on from.
         stop: asked after every step.
 
     Raises:
@@ -187,11 +188,13 @@ class _Loop:
         self.batch = min(recipe.batch, self.size)
         self.steps = self.size // self.batch
         self.state = _State()
+        self.of = to_json([mode, self.seeds, list(rates), examples, vars(recipe)])
 
     def run(self, test: bool) -> list[Fit]:
         reset_peak(self.device)
         try:
             saved = self.checkpoint.load() if self.checkpoint is not None else None
+            saved = saved if saved is not None and saved["of"] == self.of else None
             if saved is not None:
                 self.load(saved)
             if saved is None or saved["phase"] == "adam":
@@ -241,26 +244,32 @@ class _Loop:
         self.nets.train()
         orders = torch.split(self.order(epoch), self.batch, 1)[first : self.steps]
         shares = (order[:, self.runtime.rank :: self.runtime.world] for order in orders)
-        began = time.perf_counter()
+        cpu = self.device.type == "cpu"
+        began = before = time.perf_counter()
         for batch in self.batches(shares):
-            counted = state.step == 0 and self.device.type == "cpu"
-            with _Kept(self.nets.module) if counted else nullcontext() as kept:
+            with _Kept(self.nets.module) if cpu and state.step == 0 else nullcontext() as kept:
                 losses = self.nets.losses(self.problem, batch)
             if kept is not None:
                 state.peak_bytes = kept.bytes
             self.descend(losses)
             state.running.append(self.runtime.mean(losses.detach()))
             state.step += 1
-            now = time.perf_counter()
-            state.times.append(now - began)
-            due, stopped = self.checkpoint is not None and self.checkpoint.due(), self.stop is not None and self.stop()
-            if due or stopped:
+            if cpu:
+                state.times.append(time.perf_counter() - before)
+            stopped = self.stopped()
+            if stopped or (self.checkpoint is not None and self.checkpoint.due()):
                 self.save("adam", self.nets.optimiser)
-                now = time.perf_counter()
             if stopped:
                 raise Stopped
-            began = now
+            before = time.perf_counter()
+        state.loss.append(torch.stack(state.running).cpu().double().mean(0))
+        if not cpu and first < self.steps:  # steps run ahead of the clock: their time is known where one waits for them
+            state.times.append((time.perf_counter() - began) / (self.steps - first))
         self.end(epoch)
+
+    def stopped(self) -> bool:
+        """Whether the caller says stop, to any of the processes."""
+        return self.stop is not None and self.runtime.anywhere(self.stop())
 
     def order(self, epoch: int) -> Tensor:
         """A permutation of the training examples for each net, (nets, size)."""
@@ -304,7 +313,6 @@ class _Loop:
     def end(self, epoch: int) -> None:
         state = self.state
         state.peak_bytes = max(state.peak_bytes, peak_bytes(self.device) or 0)
-        state.loss.append(torch.stack(state.running).double().mean(0).cpu())
         state.running = []
         if self.recipe.score_every and (epoch + 1) % self.recipe.score_every == 0:
             state.curve.append((epoch + 1, self.score("validation")))
@@ -337,7 +345,7 @@ class _Loop:
         while state.lbfgs < self.recipe.lbfgs and torch.isfinite(state.loss[-1]).all():
             state.loss.append(step(closure).double().reshape(1).cpu())
             state.lbfgs += 1
-            stopped = self.stop is not None and self.stop()
+            stopped = self.stopped()
             if stopped or (self.checkpoint is not None and self.checkpoint.due()):
                 self.save("lbfgs", optimiser)
             if stopped:
@@ -354,7 +362,12 @@ class _Loop:
         if not self.runtime.main or self.checkpoint is None:
             return
         hook = self.hook.state_dict() if self.hook is not None else {}
-        state = {"phase": phase, "model": self.nets.module.state_dict(), "optimiser": optimiser.state_dict()}
+        state = {
+            "of": self.of,
+            "phase": phase,
+            "model": self.nets.module.state_dict(),
+            "optimiser": optimiser.state_dict(),
+        }
         self.checkpoint.save({**state, "hook": hook, "state": dict(vars(self.state))})
 
     def load(self, saved: dict[str, Any]) -> None:

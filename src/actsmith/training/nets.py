@@ -17,6 +17,8 @@ from actsmith.training.stack import Form, Stack
 __all__ = ["Alone", "SideBySide"]
 
 T = TypeVar("T")
+_WRAPPED = ("forward", "_original_forward")
+"""What Accelerate leaves on a module that it unwrapped."""
 
 
 class Alone:
@@ -30,7 +32,8 @@ class Alone:
     def __init__(self, model: nn.Module, rate: float, recipe: Recipe, runtime: Runtime) -> None:
         self.rates, self.runtime = [rate], runtime
         self.module = model.to(runtime.device)
-        self.optimiser: Any = None
+        self.own = {name: vars(model)[name] for name in _WRAPPED if name in vars(model)}
+        self.optimiser: Any
         decays = decaying(model)
         if runtime.scales:
             named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
@@ -84,6 +87,9 @@ class Alone:
         self.module.eval()
         unwrapped = self.runtime.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         assert unwrapped is self.module
+        for name in _WRAPPED:
+            vars(self.module).pop(name, None)
+        vars(self.module).update(self.own)
 
 
 class SideBySide:

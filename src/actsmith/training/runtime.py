@@ -101,6 +101,10 @@ class Runtime:
         found: torch.Tensor = self.accelerator.reduce(value, "mean")
         return found
 
+    def anywhere(self, said: bool) -> bool:
+        """Whether any process says so."""
+        return said if self.world == 1 else bool(self.mean(torch.tensor(float(said), device=self.device)) > 0)
+
 
 @contextmanager
 def threads_for(outputs: int | None) -> Iterator[None]:
