@@ -19,13 +19,13 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds 
     from actsmith.errors import FormulaError as FormulaError
     from actsmith.errors import LawError as LawError
     from actsmith.errors import NumericsError as NumericsError
-    from actsmith.papers.reproduce import reproduce as reproduce
     from actsmith.formula.catalogue import CATALOGUE as CATALOGUE
     from actsmith.formula.catalogue import get_activation as get_activation
     from actsmith.formula.catalogue import resolve as resolve
     from actsmith.formula.formula import Formula as Formula
     from actsmith.formula.formula import Param as Param
     from actsmith.nn.simulate import simulate as simulate
+    from actsmith.papers.reproduce import reproduce as reproduce
     from actsmith.search.run import search as search
     from actsmith.surgery.advise import advise as advise
     from actsmith.surgery.blend import Blend as Blend

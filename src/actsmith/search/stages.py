@@ -13,7 +13,7 @@ from actsmith.formula.formula import Formula
 from actsmith.search.candidates import Candidate, Dropped, derive, filter_candidates, laws_to_try
 from actsmith.search.conclude import Conclusion, Confirmed, conclude, confirmed, front, rows
 from actsmith.search.export import to_torch_source
-from actsmith.search.plan import CONFIRMING, Plan, planned
+from actsmith.search.plan import CONFIRMING, FEWEST, Plan, planned
 from actsmith.search.result import SearchResult
 from actsmith.search.trained_shape import shape_formula, shapes_of
 from actsmith.theory.fit import fit_mixture
@@ -247,10 +247,12 @@ class Stages:
         return [a.formula for a in chosen], None if best_known is None else best_known.formula.name
 
     def _confirm(self, formulas: Sequence[Formula]) -> None:
-        """Fresh seeds for all of them; one at a time they go seed by seed, so that a stop leaves whole pairs."""
+        """Fresh seeds for all of them, a few seeds of each in turn, so that a stop leaves whole pairs."""
         rounds = [list(self.policy.scoring(f, self.session.history)) for f in formulas]
-        if all(len(group) == 1 for round_ in rounds for group in self.runner.groups(round_)):
-            rounds = [[trial] for pair in zip(*rounds, strict=False) for trial in pair]
+        one = all(len(group) == 1 for round_ in rounds for group in self.runner.groups(round_))
+        size = 1 if one else FEWEST if self.budget is not None else len(self.plan.seeds)
+        starts = range(0, len(self.plan.seeds), size)
+        rounds = [own[i : i + size] for i in starts for own in rounds]
         self._train(rounds, "confirm", f"{len(formulas)} activations, {len(self.plan.seeds)} seeds")
 
     # --------------------------------------------------------------------------------------------------------- end

@@ -31,7 +31,7 @@ SECONDS = 2.0
 """No new round of steps begins after so long."""
 STEP = 0.25
 """Seconds that a step of a stack may take for being compared; where it is expected to take longer, fewer nets are."""
-QUICKER = 0.9
+QUICKER = 0.75
 """A stack is chosen where its step takes less than this share of what its nets take one after another."""
 
 
