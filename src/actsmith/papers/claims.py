@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actsmith.papers.findings import Claim
-from actsmith.papers.readers import chosen
+from actsmith.papers.readers import chosen, interval_of
 from actsmith.trials.statistics import Interval
 from actsmith.trials.tables import Duel, Table, contest
 from actsmith.trials.verdict import Claimed, Verdict, claimed, verdict
 
-__all__ = ["Better", "above", "claims_of", "out_of_reach", "shown", "tally", "versus"]
+__all__ = ["Better", "above", "claims_of", "each_above", "out_of_reach", "shown", "tally", "versus"]
 
 MANY = 8
 """So many differences are written out; more are counted."""
@@ -101,6 +101,14 @@ def above(found: Iterable[Interval | None], margin: float = 0.0) -> Claimed:
     'partly reproduced'
     """
     return claimed([verdict(each, margin) for each in found])
+
+
+def each_above(statement: str, samples: Sequence[Sequence[float | None]], what: str, margin: float = 0.0) -> Claim:
+    """The claim that a number is positive in each of several places, from its values over the seeds."""
+    found = [interval_of(values) for values in samples]
+    listed = ", ".join("none" if i is None else f"{i.mean:+.4f} [{i.low:+.4f}, {i.high:+.4f}]" for i in found)
+    counts = tally([verdict(i, margin) for i in found])
+    return Claim(f"{statement}.", above(found, margin), f"{what}, 95 % interval over seeds: {listed}; {counts}.")
 
 
 def shown(cases: Iterable[bool]) -> Claimed:

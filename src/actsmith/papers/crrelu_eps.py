@@ -17,28 +17,18 @@ from torch import nn
 from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation
 from actsmith.nn.hook import Hook
-from actsmith.papers.claims import Better, above, claims_of, tally, versus
+from actsmith.papers.claims import Better, claims_of, each_above, versus
 from actsmith.papers.crrelu import ACCURACY, SOURCE, crrelu
-from actsmith.papers.crrelu_networks import (
-    PAPER_COST,
-    SHORT_COST,
-    SMALL_NETWORKS,
-    few_digits,
-    published_network,
-    small_networks,
-)
+from actsmith.papers.crrelu_networks import few_digits, presets
 from actsmith.papers.experiment import Experiment, Results
 from actsmith.papers.findings import Claim, Curves, Findings, Series
-from actsmith.papers.readers import interval_of, outcomes, table
-from actsmith.papers.reproduce import Preset, Reproduction
+from actsmith.papers.readers import outcomes, table
+from actsmith.papers.reproduce import Reproduction
 from actsmith.training.problem import Problem
-from actsmith.trials.statistics import Interval
 from actsmith.trials.tables import Table
-from actsmith.trials.verdict import verdict
 
 STARTS = (-0.3, -0.1, -0.01, 0.0, 0.01, 0.1, 0.3)
 PUBLISHED = 0.01
-SMALL_COST = f"CIFAR-10 (--data); 9 minutes of CPU time on one thread, measured. {SMALL_NETWORKS}"
 
 
 def name_of(start: float) -> str:
@@ -137,26 +127,19 @@ def _sentence(found: Table, paths: Paths) -> str:
 
 def _rises(name: str, paths: Paths) -> Claim:
     """Does training, from the published start, move eps up (the published sign) or down (the theory's)?"""
-    found = [interval_of((layer - PUBLISHED).tolist()) for layer in paths[PUBLISHED][-1]]
-    return _by_layer(f"From 0.01, training raises eps, the published sign: {name}.", found, "Rise")
+    last = (paths[PUBLISHED][-1] - PUBLISHED).tolist()
+    return each_above(f"From 0.01, training raises eps, the published sign: {name}", last, "Rise by layer")
 
 
 def _forgets(name: str, paths: Paths) -> Claim:
     """Does eps end where it ends, wherever it started? By the spread of the ends over that of the starts."""
     low, high = min(paths), max(paths)
     kept = (paths[high][-1] - paths[low][-1]) / (high - low)
-    found = [interval_of((0.5 - layer).tolist()) for layer in kept]
-    return _by_layer(
-        f"Learning makes the start of eps unimportant: its differences shrink to less than half: {name}.", found,
-        f"One half less the share of the difference between the starts {low:g} and {high:g} that is left at the end",
-    )  # fmt: skip
-
-
-def _by_layer(statement: str, found: Sequence[Interval | None], what: str) -> Claim:
-    """That a number is positive in every layer."""
-    shown = ", ".join("none" if i is None else f"{i.mean:+.4f} [{i.low:+.4f}, {i.high:+.4f}]" for i in found)
-    counts = tally([verdict(i) for i in found])
-    return Claim(statement, above(found), f"{what} by layer, 95 % interval over seeds: {shown}. Layers: {counts}.")
+    return each_above(
+        f"Learning makes the start of eps unimportant: its differences shrink to less than half: {name}",
+        (0.5 - kept).tolist(),
+        f"One half less the share of the difference between the starts {low:g} and {high:g} that is left, by layer",
+    )
 
 
 def _sensitivity(tables: Sequence[Table]) -> Curves:
@@ -190,10 +173,6 @@ REPRODUCTION = Reproduction(
     source=f"asked by reviewers of {SOURCE}",
     claims="eps is learnable and starts at 0.01.",
     activations=("relu", *STARTED.values()),
-    presets={
-        "smoke": Preset(_smoke, SHORT_COST),
-        "small": Preset(lambda formulas: tuple(map(_watched, small_networks(formulas))), SMALL_COST),
-        "paper": Preset(lambda formulas: (_watched(published_network(formulas)),), PAPER_COST),
-    },
+    presets=presets(_watched, "9 minutes", smoke=_smoke),
     read=read,
 )

@@ -15,44 +15,32 @@ preset makes one with its ViT-Tiny on CIFAR-10.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import log, sqrt
+from math import log
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from actsmith.files import plain
 from actsmith.formula.formula import Formula
 from actsmith.nn.hook import Hook
-from actsmith.papers.claims import Better, above, claims_of, tally, versus
+from actsmith.papers.claims import Better, claims_of, each_above, versus
 from actsmith.papers.crrelu import ACCURACY, SOURCE, crrelu
-from actsmith.papers.crrelu_networks import (
-    PAPER_COST,
-    SHORT_COST,
-    SMALL_NETWORKS,
-    few_digits,
-    published_network,
-    small_networks,
-)
+from actsmith.papers.crrelu_networks import few_digits, presets, published_network, small_networks
 from actsmith.papers.experiment import Results
 from actsmith.papers.findings import Claim, Curves, Findings
 from actsmith.papers.gaussianity import QUANTITIES, gaussianity, pre_activations
 from actsmith.papers.measured import Measured, Suggestion
-from actsmith.papers.readers import interval_of, line, outcomes, table
-from actsmith.papers.reproduce import Preset, Reproduction
+from actsmith.papers.readers import line, outcomes, table
+from actsmith.papers.reproduce import Reproduction
 from actsmith.tasks.vision import Vit
 from actsmith.training.problem import Problem
 from actsmith.training.recipe import Recipe
-from actsmith.trials.statistics import Interval
-from actsmith.trials.verdict import verdict
 
 SUGGESTED = (Suggestion("eafo_normal", "normal"), Suggestion("eafo"), Suggestion("eafo_minus", eps=-0.01))
-SMALL_COST = (
-    "CIFAR-10 (--data); 5 minutes of CPU time on one thread, measured; the transformer is that of crrelu-vision. "
-    f"{SMALL_NETWORKS}"
-)
 GAUSSIAN = 0.02
 """A Kolmogorov distance up to which a law is called Gaussian here."""
 
@@ -136,8 +124,13 @@ def _paper(formulas: tuple[Formula, ...]) -> tuple[Measured, ...]:
     return (Measured.of(vit, SUGGESTED, 1e-3),)
 
 
-Path = Mapping[int, Sequence[Mapping[str, Sequence[float | None]]]]
-"""Epoch -> layer -> quantity -> a number for each seed."""
+Path = Mapping[int, NDArray[np.float64]]
+"""Epoch -> numbers (layers, quantities, seeds), NaN where there is no law."""
+SHOWN = {
+    "distance": "Kolmogorov distance from a Gaussian",
+    "negentropy": "negentropy (nats)",
+    "std": "standard deviation",
+}
 
 
 def read(folder: Results, parts: tuple[Measured, ...]) -> Findings:
@@ -156,7 +149,10 @@ def read(folder: Results, parts: tuple[Measured, ...]) -> Findings:
         claims=(*(c for name, path in paths.items() for c in _assumption(name, path)), *claims_of(CLAIMS, tables)),
         facts={
             "measured": {part.name: _measured(part.record(folder)) for part in compared},
-            "layers at the end": {name: [_means(layer) for layer in path[max(path)]] for name, path in paths.items()},
+            "layers at the end": {
+                name: plain([dict(zip(QUANTITIES, m, strict=True)) for m in path[max(path)].mean(-1).round(5).tolist()])
+                for name, path in paths.items()
+            },
         },
     )
 
@@ -166,82 +162,49 @@ def laws_of(folder: Results, experiment: str, activation: str) -> Path:
     nets = []
     for outcome in outcomes(folder, experiment)[activation]:
         watched = outcome.details["watched"]
-        start = next((w["start"] for w in watched if "start" in w), None)
-        nets.append(({0: start} if start is not None else {}) | {w["epoch"]: w["laws"] for w in watched if "laws" in w})
-    return {
-        epoch: [{q: [net[epoch][i][q] for net in nets] for q in QUANTITIES} for i in range(len(layers))]
-        for epoch, layers in nets[0].items()
-    }
+        looks = {w["epoch"]: w["laws"] for w in watched if "laws" in w}
+        if "start" in watched[0]:
+            looks = {0: watched[0]["start"]} | looks
+        nets.append({e: [[layer[q] for q in QUANTITIES] for layer in layers] for e, layers in looks.items()})
+    return {e: np.array([net[e] for net in nets], dtype=np.float64).transpose(1, 2, 0) for e in nets[0]}
+
+
+def _of(path: Path, epoch: int, quantity: str) -> NDArray[np.float64]:
+    """One quantity, (layers, seeds)."""
+    found: NDArray[np.float64] = path[epoch][:, QUANTITIES.index(quantity)]
+    return found
 
 
 def _sentence(name: str, path: Path) -> str:
-    ends = []
-    for epoch in (min(path), max(path)):
-        found = [interval_of(layer["distance"]) for layer in path[epoch]]
-        means = [d.mean for d in found if d is not None]
-        ends.append(f"{min(means):.3f} to {max(means):.3f}" if means else "not measurable")
+    ends = [_of(path, epoch, "distance").mean(-1) for epoch in (min(path), max(path))]
+    first, last = (f"{np.nanmin(e):.3f} to {np.nanmax(e):.3f}" for e in ends)
     return (
-        f"{name}: with ReLU, the layers' Kolmogorov distances from a Gaussian are {ends[0]} after {min(path)} epochs "
-        f"and {ends[1]} after {max(path)}."
+        f"{name}: with ReLU, the layers' Kolmogorov distances from a Gaussian are {first} after {min(path)} epochs and "
+        f"{last} after {max(path)}."
     )
 
 
 def _assumption(name: str, path: Path) -> list[Claim]:
     """Gaussian at the start, at the end; of deviation 1."""
-    claims = []
-    for when, epoch in (("at the start", min(path)), ("after training", max(path))):
-        distances = [layer["distance"] for layer in path[epoch]]
-        claims.append(
-            _by_layer(
-                f"Pre-activations are Gaussian {when}: {name}.", distances,
-                [[None if v is None else GAUSSIAN - v for v in own] for own in distances],
-                f"Kolmogorov distance, below {GAUSSIAN:g} where better",
-            )
-        )  # fmt: skip
-    stds = [layer["std"] for layer in path[max(path)]]
-    claims.append(
-        _by_layer(
-            f"After training, pre-activations have the variance 1 that the published correction assumes: {name}.", stds,
-            [[None if v is None else log(sqrt(2)) - abs(log(v)) for v in own] for own in stds],
-            "Deviation, its square within a factor of 2 of 1 where better",
-        )
-    )  # fmt: skip
-    return claims
-
-
-def _by_layer(
-    statement: str,
-    values: Sequence[Sequence[float | None]],
-    inside: Sequence[Sequence[float | None]],
-    what: str,
-) -> Claim:
-    """That a number of each layer lies where it should: how far inside of the bound it lies is positive."""
-    shown = ", ".join(_between(interval_of(own)) for own in values)
-    found = [interval_of(own) for own in inside]
-    evidence = f"{what}: {tally([verdict(i) for i in found])} layers (95 % interval over seeds). By layer: {shown}."
-    return Claim(statement, above(found), evidence)
-
-
-def _between(found: Interval | None) -> str:
-    return "none" if found is None else f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]"
-
-
-SHOWN = {
-    "distance": "Kolmogorov distance from a Gaussian",
-    "negentropy": "negentropy (nats)",
-    "std": "standard deviation",
-}
+    start, end = ((GAUSSIAN - _of(path, epoch, "distance")).tolist() for epoch in (min(path), max(path)))
+    inside = (log(2) / 2 - np.abs(np.log(_of(path, max(path), "std")))).tolist()
+    below = f"{GAUSSIAN:g} less the Kolmogorov distance, by layer"
+    variance = "log(2)/2 less the size of the deviation's logarithm (a factor of 2 in the variance), by layer"
+    assumed = "After training, pre-activations have the variance 1 that the published correction assumes"
+    return [
+        each_above(f"Pre-activations are Gaussian at the start: {name}", start, below),
+        each_above(f"Pre-activations are Gaussian after training: {name}", end, below),
+        each_above(f"{assumed}: {name}", inside, variance),
+    ]
 
 
 def _curve(paths: Mapping[str, Path], quantity: str, label: str) -> Curves:
     """One panel a network, one line a layer, over the epochs."""
-    panels = {
-        name: tuple(
-            line(f"layer {i + 1}", sorted(path), [path[epoch][i][quantity] for epoch in sorted(path)])
-            for i in range(len(path[min(path)]))
-        )
-        for name, path in paths.items()
-    }
+    panels = {}
+    for name, path in paths.items():
+        epochs = sorted(path)
+        layers = np.stack([_of(path, epoch, quantity) for epoch in epochs], 1).tolist()
+        panels[name] = tuple(line(f"layer {i + 1}", epochs, samples) for i, samples in enumerate(layers))
     return Curves(quantity, f"Pre-activations with ReLU: {label}", panels, "epoch", label)
 
 
@@ -250,22 +213,12 @@ def _measured(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**record["laws"], "fit": record["distance_of_fit"], **suggested}
 
 
-def _means(layer: Mapping[str, NDArray[np.float64] | Sequence[float | None]]) -> dict[str, float | None]:
-    """Of one layer, over the seeds."""
-    found = {q: interval_of(list(layer[q])) for q in QUANTITIES}
-    return {q: None if i is None else round(i.mean, 5) for q, i in found.items()}
-
-
 REPRODUCTION = Reproduction(
     name="crrelu-law",
     title="How Gaussian pre-activations are, and whether it matters",
     source=f"asked by reviewers of {SOURCE}",
     claims="The correction is derived for pre-activations that follow N(0, 1).",
     activations=("relu", crrelu(), crrelu("crrelu_minus", -0.01)),
-    presets={
-        "smoke": Preset(_smoke, SHORT_COST),
-        "small": Preset(_small, SMALL_COST),
-        "paper": Preset(_paper, PAPER_COST),
-    },
+    presets=presets(lambda experiment: experiment, "5 minutes", smoke=_smoke, small=_small, paper=_paper),
     read=read,
 )

@@ -17,25 +17,16 @@ from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation
 from actsmith.papers.claims import Better, claims_of, versus
 from actsmith.papers.crrelu import ACCURACY, SOURCE, crrelu
-from actsmith.papers.crrelu_networks import (
-    PAPER_COST,
-    SHORT_COST,
-    SMALL_NETWORKS,
-    few_digits,
-    published_network,
-    small_networks,
-)
+from actsmith.papers.crrelu_networks import presets
 from actsmith.papers.experiment import Experiment, Results
 from actsmith.papers.findings import Findings
-from actsmith.papers.readers import table
-from actsmith.papers.reproduce import Preset, Reproduction
+from actsmith.papers.readers import order_of, table
+from actsmith.papers.reproduce import Reproduction
 from actsmith.tasks.task import ModelConfig
 from actsmith.training.problem import Problem
-from actsmith.trials.tables import Table
 
 Third = Literal["first", "middle", "last"]
 THIRDS: tuple[Third, ...] = ("first", "middle", "last")
-SMALL_COST = f"CIFAR-10 (--data); 6 minutes of CPU time on one thread, measured. {SMALL_NETWORKS}"
 PLACED = tuple(crrelu(f"crrelu_{third}") for third in THIRDS)
 NAMES = tuple(f.name for f in PLACED)
 
@@ -83,20 +74,11 @@ class Placed:
         return model
 
 
-def _placed(experiment: Experiment) -> Experiment:
-    return replace(experiment, model=Placed(experiment.model))
-
-
 def read(folder: Results, parts: tuple[Experiment, ...]) -> Findings:
     """One table for each network, and whether a place is better than everywhere."""
     note = "crrelu acts everywhere, relu nowhere."
     tables = tuple(table(folder, p, ACCURACY, title=f"{p.name}: accuracy by place", note=note) for p in parts)
-    return Findings(" ".join(map(_sentence, tables)), tables, claims=claims_of(CLAIMS, tables))
-
-
-def _sentence(found: Table) -> str:
-    order = ", ".join(f"{row.name} {row.mean:.4f}" for row in found.rows if row.mean is not None)
-    return f"{found.name}: {order}."
+    return Findings(" ".join(map(order_of, tables)), tables, claims=claims_of(CLAIMS, tables))
 
 
 REPRODUCTION = Reproduction(
@@ -105,10 +87,6 @@ REPRODUCTION = Reproduction(
     source=f"asked by a reviewer of {SOURCE}",
     claims="The paper replaces every activation; a reviewer asks whether the last layers would do.",
     activations=("relu", crrelu(), *PLACED),
-    presets={
-        "smoke": Preset(lambda formulas: (_placed(few_digits(formulas)),), SHORT_COST),
-        "small": Preset(lambda formulas: tuple(map(_placed, small_networks(formulas))), SMALL_COST),
-        "paper": Preset(lambda formulas: (_placed(published_network(formulas)),), PAPER_COST),
-    },
+    presets=presets(lambda experiment: replace(experiment, model=Placed(experiment.model)), "6 minutes"),
     read=read,
 )

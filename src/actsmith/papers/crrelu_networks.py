@@ -5,16 +5,17 @@ All start from Kaiming's initialisation (timm's for the transformer), so that ac
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from actsmith.formula.formula import Formula
 from actsmith.papers.experiment import Experiment
+from actsmith.papers.reproduce import Parts, Preset, PresetName
 from actsmith.tasks.images import Images
 from actsmith.tasks.perceptron import Mlp
 from actsmith.tasks.vision import ResNet, Timm
 from actsmith.training.recipe import Recipe
 
-__all__ = [
-    "PAPER_COST", "SHORT_COST", "SMALL_NETWORKS", "few_digits", "published_network", "small_cifar", "small_networks",
-]  # fmt: skip
+__all__ = ["few_digits", "presets", "published_network", "small_cifar", "small_networks"]
 
 SHORT_COST = "10 seconds on one thread; scikit-learn's digits, a small perceptron, 2 seeds: shows that it runs."
 PAPER_COST = (
@@ -72,3 +73,28 @@ def published_network(formulas: tuple[Formula, ...]) -> Experiment:
         Recipe(100, 256, 0.05, 0.05), tuning_seeds=(1000,), tuning_share=0.1,
         labels={"model": "vit-tiny", "data": "cifar10"},
     )  # fmt: skip
+
+
+def presets(
+    change: Callable[[Experiment], Experiment],
+    minutes: str,
+    *,
+    smoke: Parts | None = None,
+    small: Parts | None = None,
+    paper: Parts | None = None,
+) -> dict[PresetName, Preset]:
+    """The three sizes of a study on these networks.
+
+    Args:
+        change: what the study does with an experiment.
+        minutes: what the small size takes, in words.
+        smoke, small, paper: in place of the changed experiments.
+    """
+    return {
+        "smoke": Preset(smoke or (lambda formulas: (change(few_digits(formulas)),)), SHORT_COST),
+        "small": Preset(
+            small or (lambda formulas: tuple(map(change, small_networks(formulas)))),
+            f"CIFAR-10 (--data); {minutes} of CPU time on one thread, measured. {SMALL_NETWORKS}",
+        ),
+        "paper": Preset(paper or (lambda formulas: (change(published_network(formulas)),)), PAPER_COST),
+    }

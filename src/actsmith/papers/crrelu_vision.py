@@ -28,6 +28,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from actsmith.formula.formula import Formula
 from actsmith.papers.claims import Better, claims_of, out_of_reach, versus
 from actsmith.papers.crrelu import ACCURACY, CORRECTIONS_OF_RELU, SOURCE, crrelu
@@ -35,7 +37,7 @@ from actsmith.papers.crrelu_networks import small_cifar, small_networks
 from actsmith.papers.experiment import Experiment, Results
 from actsmith.papers.findings import Claim, Findings
 from actsmith.papers.measured import Measured, Suggestion
-from actsmith.papers.readers import chosen, losses, outcomes, table
+from actsmith.papers.readers import chosen, losses, order_of, outcomes, table
 from actsmith.papers.reproduce import Preset, Reproduction
 from actsmith.tasks.distilled import Distilled
 from actsmith.tasks.images import Images
@@ -142,7 +144,7 @@ def read(folder: Results, parts: tuple[Measured, ...]) -> Findings:
     tables = tuple(table(folder, part, ACCURACY, title=title.format(part.name), note=note) for part in parts)
     measured = {part.name: part.record(folder) for part in parts if part.suggestions}
     return Findings(
-        summary=" ".join(map(_sentence, tables)),
+        summary=" ".join(map(order_of, tables)),
         tables=tables,
         curves=tuple(losses(folder, part.name, part.name) for part in parts),
         claims=(*_published(tables), *claims_of(BEYOND, [t for t in tables if t.labels["model"] in OURS])),
@@ -155,16 +157,6 @@ def read(folder: Results, parts: tuple[Measured, ...]) -> Findings:
 
 
 OURS = ("vit", "deit", "resnet")
-
-
-def _sentence(found: Table) -> str:
-    best, mine, relu = found.rows[0], found.row("crrelu"), found.row("relu")
-    if best.mean is None or mine.mean is None or relu.mean is None:
-        return f"{found.name}: a net diverged."
-    return (
-        f"{found.name}: CRReLU is in place {found.rows.index(mine) + 1} of {len(found.rows)} by mean accuracy "
-        f"({mine.mean:.4f}; the best is {best.name} with {best.mean:.4f}, ReLU has {relu.mean:.4f})."
-    )
 
 
 def _published(tables: Iterable[Table]) -> list[Claim]:
@@ -187,7 +179,7 @@ def _ends(folder: Results, experiment: str) -> dict[str, list[float]]:
     for name, trained in outcomes(folder, experiment).items():
         layers = [[v[0] for path, v in o.details["parameters"].items() if path.endswith("eps")] for o in trained]
         if layers[0]:
-            found[name] = [round(sum(values) / len(values), 5) for values in zip(*layers, strict=True)]
+            found[name] = np.mean(layers, 0).round(5).tolist()
     return found
 
 

@@ -41,7 +41,6 @@ from actsmith.tasks.functions import VALUE, Polynomial, PolynomialConfig
 from actsmith.tasks.images import Images
 from actsmith.tasks.pde import ERROR, Pinn
 from actsmith.tasks.perceptron import Mlp
-from actsmith.tasks.task import ModelConfig, ProblemConfig
 from actsmith.tasks.vision import Vit
 from actsmith.training.problem import Classification
 from actsmith.training.recipe import Recipe
@@ -170,88 +169,81 @@ class _Size:
     kan: int = 0
     vit: tuple[Vit, int, int] | None = None
 
-    def budget(self, epochs: int, examples: int = 719, weight_decay: float = 0.01) -> _Budget:
-        """About ten looks in all; the number of examples only spreads them."""
-        recipe = Recipe(epochs, batch=64, weight_decay=weight_decay)
-        return _Budget(
-            recipe, self.rates, tuple(range(self.seeds)), max(epochs * (examples // recipe.batch) // LOOKS, 1)
-        )
+    def table(
+        self,
+        name: str,
+        base: Formula,
+        epochs: int,
+        conditions: Sequence[Condition] = CONDITIONS,
+        *,
+        decay: float = 0.0,
+        examples: int = 1000,
+        labels: Mapping[str, Any],
+        **options: Any,
+    ) -> Iterator[Experiment]:
+        """One experiment a condition; together they are one table. About ten looks in all, which the number of examples
+        only spreads."""
+        for condition in conditions:
+            changed = {
+                "activations": (condition.formula(base),), "rates": self.rates, "seeds": tuple(range(self.seeds)),
+                "recipe": Recipe(epochs, batch=64, weight_decay=decay), "tuning_seeds": (1000, 1001),
+                "watch": condition.watch(max(epochs * (examples // 64) // LOOKS, 1)), **options,
+            }  # fmt: skip
+            yield Experiment(
+                name, reference=condition.name, tuning_share=0.5, labels={**labels, "base": base.name}, **changed
+            )
+
+    def perceptron(self, name: str, base: Formula, epochs: int, model: Mlp, **options: Any) -> Iterator[Experiment]:
+        """The same of a perceptron on digits."""
+        return self.table(name, base, epochs, decay=0.01, examples=719, problem=DIGITS, model=model, **options)
 
 
 def _parts(bases: tuple[Formula, ...], size: _Size) -> tuple[Experiment, ...]:
-    """Experiments of one condition each; those of one name are one table."""
-    return tuple(part for base in bases for part in _networks(base, size)) + tuple(_special(bases, size))
+    networks = tuple(part for base in bases for part in _networks(base, size))
+    return (*networks, *_special(bases, size), *_extremes(bases[0], size))
 
 
 def _networks(base: Formula, size: _Size) -> Iterator[Experiment]:
     """Perceptrons: with what may stand around an activation, and deep ones with nothing."""
-    for name in size.variants:
-        net, labels = Mlp(size.width, **VARIANTS[name]), {"kind": "digits", "variant": name}
-        yield from _table(f"digits-{name}-{base.name}", DIGITS, net, base, size.budget(size.epochs), labels)
+    for variant in size.variants:
+        net, name = Mlp(size.width, **VARIANTS[variant]), f"digits-{variant}-{base.name}"
+        yield from size.perceptron(name, base, size.epochs, net, labels={"kind": "digits", "variant": variant})
     for depth in size.depths:
-        budget = replace(size.budget(size.deep_epochs), rates=size.deep_rates)
-        net, name = Mlp(size.deep_width, depth), f"deep-{depth}-{base.name}"
-        yield from _table(name, DIGITS, net, base, budget, {"kind": "deep", "depth": depth})
+        net, name, labels = Mlp(size.deep_width, depth), f"deep-{depth}-{base.name}", {"kind": "deep", "depth": depth}
+        yield from size.perceptron(name, base, size.deep_epochs, net, labels=labels, rates=size.deep_rates)
 
 
 def _special(bases: tuple[Formula, ...], size: _Size) -> Iterator[Experiment]:
-    """A regression, KAN, PINN and ViT, the last two with smooth activations; then the extremes."""
+    """A regression, KAN, PINN and ViT, the last two with smooth activations."""
     smooth = [f for f in bases if f.smoothness is None or f.smoothness >= 1]
-    product = PolynomialConfig(PRODUCT)
+    product: dict[str, Any] = {"problem": PolynomialConfig(PRODUCT), "examples": 1024}
     for base in bases if size.product else ():
-        budget, net = size.budget(size.product, 1024, 0.0), Mlp(size.deep_width, 4)
-        yield from _table(f"product-{base.name}", product, net, base, budget, {"kind": "product"})
+        net, labels = Mlp(size.deep_width, 4), {"kind": "product"}
+        yield from size.table(f"product-{base.name}", base, size.product, model=net, labels=labels, **product)
     if size.kan:
-        budget, edges, silu = size.budget(size.kan, 1024, 0.0), Kan(order=ORDER), get_activation("silu")
-        yield from _table("kan-silu", product, edges, silu, budget, {"kind": "kan"}, conditions=ON_EDGES)
+        product |= {"model": Kan(order=ORDER), "labels": {"kind": "kan"}}
+        yield from size.table("kan-silu", get_activation("silu"), size.kan, ON_EDGES, **product)
     for base in smooth if size.burgers else ():
-        budget = size.budget(size.burgers, 1000, 0.0)
-        yield from _table(f"burgers-{base.name}", Pinn(), Mlp(20, 4), base, budget, {"kind": "burgers"})
+        net, labels = Mlp(20, 4), {"kind": "burgers"}
+        yield from size.table(f"burgers-{base.name}", base, size.burgers, problem=Pinn(), model=net, labels=labels)
     if size.vit and smooth:
         vit, train, epochs = size.vit
-        images = Images(dataset="cifar10", train=train, validation=1000, test=2000)
-        budget = replace(size.budget(epochs, train), tuning=3)
-        yield from _table(f"vit-{smooth[0].name}", images, vit, smooth[0], budget, {"kind": "vit"})
-    yield from _extremes(bases[0], size)
-
-
-@dataclass(frozen=True)
-class _Budget:
-    """What all conditions of a table get."""
-
-    recipe: Recipe
-    rates: tuple[float, ...]
-    seeds: tuple[int, ...]
-    look: int
-    tuning: int = 2
-
-
-def _table(  # noqa: PLR0917  (in the order of an `Experiment`)
-    name: str,
-    problem: ProblemConfig,
-    model: ModelConfig,
-    base: Formula,
-    budget: _Budget,
-    labels: Mapping[str, Any],
-    conditions: Sequence[Condition] = CONDITIONS,
-) -> Iterator[Experiment]:
-    for condition in conditions:
-        yield Experiment(
-            name, problem, model, (condition.formula(base),), budget.rates, budget.recipe, reference=condition.name,
-            seeds=budget.seeds, tuning_seeds=tuple(range(1000, 1000 + budget.tuning)), tuning_share=0.5,
-            watch=condition.watch(budget.look), labels={**labels, "base": base.name},
+        yield from size.table(
+            f"vit-{smooth[0].name}", smooth[0], epochs, model=vit, decay=0.01, examples=train, labels={"kind": "vit"},
+            problem=Images(dataset="cifar10", train=train, validation=1000, test=2000), tuning_seeds=(1000, 1001, 1002),
         )  # fmt: skip
 
 
 def _extremes(base: Formula, size: _Size) -> Iterator[Experiment]:
     """Every eps_k from a start far off, every weight, one rate, He's initialisation, which does not know the start."""
-    budget = size.budget(max(size.epochs // 2, 1))
-    budget = replace(budget, rates=(size.rates[len(size.rates) // 2],))
     for weight in size.weights:
         for start in (0.0, *(sign * s for s in size.starts for sign in (1, -1))):
-            condition = Condition(f"start {start:g} weight {weight:g}", weight=weight)
-            net, labels = Mlp(size.width, init="kaiming", shift=start), {"start": start, "weight": weight}
-            yield from _table(EXTREMES, DIGITS, net, base, budget, {"kind": EXTREMES, **labels}, [condition])
+            labels = {"kind": EXTREMES, "start": start, "weight": weight}
+            yield from size.perceptron(
+                EXTREMES, base, max(size.epochs // 2, 1), Mlp(size.width, init="kaiming", shift=start), labels=labels,
+                conditions=[Condition(f"start {start:g} weight {weight:g}", weight=weight)],
+                rates=(size.rates[len(size.rates) // 2],),
+            )  # fmt: skip
 
 
 SMOKE = _Size(
@@ -344,43 +336,35 @@ class _Limits:
 
     def claim(self) -> Claim:
         """Of no divergence, over the conditions of every table and the extremes."""
-        cases = {(o.trial.task, o.name): True for o in (*self.scored, *self.tuned)}
-        cases |= {(o.trial.task, o.name): False for o in (*self.scored, *self.tuned) if o.diverged}
-        extreme = [not any(self.lost(found)) for found in self.extremes.values()]
+        everything = (*self.scored, *self.tuned)
+        lost = {(o.trial.task, o.name) for o in everything if o.diverged}
+        cases = [case not in lost for case in {(o.trial.task, o.name) for o in everything}]
         tuned = ", ".join(f"{name} ({count})" for name, count in self.diverged.items()) or "none"
+        swept = []
+        for size in sorted({abs(start) for start, _ in self.extremes}):
+            found = [o for (start, _), own in self.extremes.items() if abs(start) == size for o in own]
+            swept.append("start {:g}: {} and {} of {}".format(size, *self.lost(found), len(found)))
         return Claim(
             "No network diverges, whatever eps starts from and the entropy weighs.",
-            shown([*cases.values(), *extreme]),
+            shown([*cases, *(not any(self.lost(found)) for found in self.extremes.values())]),
             f"Of {len(self.scored)} nets at tuned rates diverged: {tuned}. While rates were tuned, "
             f"{sum(o.diverged for o in self.tuned)} of {len(self.tuned)} diverged. Over all weights, by the size of "
             "the start, nets that diverged and nets that scored less than half of what the usual start does: "
-            f"{self._swept()}.",
+            f"{'; '.join(swept)}.",
         )
-
-    def _swept(self) -> str:
-        texts = []
-        for size in sorted({abs(start) for start, _ in self.extremes}):
-            found = [o for (start, _), own in self.extremes.items() if abs(start) == size for o in own]
-            diverged, untrained = self.lost(found)
-            texts.append(f"start {size:g}: {diverged} and {untrained} of {len(found)}")
-        return "; ".join(texts)
 
     def curves(self) -> list[Curves]:
         """Accuracy against the size of the start, a panel for each weight; gaps where a net diverged."""
-        panels = {}
+        panels: dict[str, tuple[Series, ...]] = {}
         for weight in dict.fromkeys(w for _, w in self.extremes):
-            panels[f"weight {weight:g}"] = tuple(
-                self._line(weight, sign, label)
-                for sign, label in ((1, "eps starts positive"), (-1, "eps starts negative"))
-            )
+            for sign, label in ((1, "eps starts positive"), (-1, "eps starts negative")):
+                mine = {s: found for (s, w), found in self.extremes.items() if w == weight and s * sign > 0}
+                samples = [[o.score("accuracy", "test") for o in found] for found in mine.values()]
+                drawn = line(label, [abs(start) for start in mine], samples)
+                panels[f"weight {weight:g}"] = (*panels.get(f"weight {weight:g}", ()), drawn)
         title = "Digits from extreme starts of every eps, under extreme weights of the entropy"
         x = "size of every eps at the start"
         return [Curves(EXTREMES, title, panels, x, "test accuracy", log_x=True)] if panels else []
-
-    def _line(self, weight: float, sign: int, label: str) -> Series:
-        mine = {start: found for (start, w), found in self.extremes.items() if w == weight and start * sign > 0}
-        samples = [[o.score("accuracy", "test") for o in found] for found in mine.values()]
-        return line(label, [abs(start) for start in mine], samples)
 
 
 def _summary(tables: Sequence[Table], limits: _Limits) -> str:
@@ -403,37 +387,24 @@ def _depths(tables: Sequence[Table]) -> list[Curves]:
     return [Curves("depth", title, panels, "hidden layers", "test accuracy")] if panels else []
 
 
-@dataclass(frozen=True)
-class _Seen:
+def _seen(found: Sequence[Outcome]) -> tuple[list[float], NDArray[np.float64]]:
     """The looks of all nets of one condition: steps (looks,), J_0.1 (looks, layers, nets), NaN where there is none."""
-
-    steps: tuple[float, ...]
-    entropy: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, found: Sequence[Outcome]) -> _Seen:
-        nets = [[look for watched in o.details["watched"] for look in watched["looks"]] for o in found]
-        count = min(map(len, nets))
-        values = [[list(look["entropy"].values()) for look in looks[:count]] for looks in nets]
-        steps = tuple(float(look["step"]) for look in nets[0][:count])
-        return cls(steps, np.moveaxis(np.array(values, dtype=np.float64), 0, -1))
-
-    def line(self, label: str, layers: int | slice = slice(None)) -> Series:
-        """The mean over some layers with its interval over the nets; gaps where a net has no entropy."""
-        chosen = self.entropy[:, [layers] if isinstance(layers, int) else layers].mean(1)
-        return line(label, self.steps, chosen.tolist())
+    nets = [[look for watched in o.details["watched"] for look in watched["looks"]] for o in found]
+    count = min(map(len, nets))
+    values = [[list(look["entropy"].values()) for look in looks[:count]] for looks in nets]
+    return [look["step"] for look in nets[0][:count]], np.moveaxis(np.array(values, dtype=np.float64), 0, -1)
 
 
 def _entropies(folder: Results, tables: Sequence[Table]) -> Iterator[Curves]:
     """The mean over the layers, a panel for each network from one base, a line for each condition."""
-    seen = [t for t in tables if t.labels["kind"] != "kan"]
-    for base, group in by_label(seen, "base").items():
+    for base, group in by_label([t for t in tables if t.labels["kind"] != "kan"], "base").items():
         panels = {}
         for found in group:
-            labels = found.labels
-            name = f"{labels['kind']} {labels.get('variant', labels.get('depth', ''))}".strip()
-            trained = outcomes(folder, found.name)
-            panels[name] = tuple(_Seen.of(own).line(condition) for condition, own in trained.items())
+            labels, lines = found.labels, []
+            for condition, own in outcomes(folder, found.name).items():
+                steps, entropy = _seen(own)
+                lines.append(line(condition, steps, entropy.mean(1).tolist()))
+            panels[f"{labels['kind']} {labels.get('variant', labels.get('depth', ''))}".strip()] = tuple(lines)
         title = f"Entropy through training, from {base}: mean over the layers"
         yield Curves(f"entropy-{base}", title, panels, STEP, NATS)
 
@@ -441,14 +412,14 @@ def _entropies(folder: Results, tables: Sequence[Table]) -> Iterator[Curves]:
 def _pictures(folder: Results, tables: Sequence[Table]) -> Iterator[Curves]:
     """Layer by layer: the plain network, the deepest, PINN and ViT; a panel for each condition."""
     deepest = max((t.labels["depth"] for t in chosen(tables, kind="deep")), default=0)
-    shown = [*chosen(tables, kind="digits", variant="plain"), *chosen(tables, kind="deep", depth=deepest)]
-    for found in (*shown, *chosen(tables, kind="burgers"), *chosen(tables, kind="vit")):
+    asked = ({"kind": "digits", "variant": "plain"}, {"kind": "deep", "depth": deepest})
+    for found in (t for where in (*asked, {"kind": "burgers"}, {"kind": "vit"}) for t in chosen(tables, **where)):
         panels = {}
         for condition, own in outcomes(folder, found.name).items():
-            seen = _Seen.of(own)
-            last = seen.entropy.shape[1] - 1
+            steps, entropy = _seen(own)
+            last = entropy.shape[1] - 1
             places = dict.fromkeys((0, last // 2, last))
-            panels[condition] = tuple(seen.line(f"layer {place + 1}", place) for place in places)
+            panels[condition] = tuple(line(f"layer {i + 1}", steps, entropy[:, i].tolist()) for i in places)
         yield Curves(f"layers-{found.name}", f"Entropy of single layers: {found.title}", panels, STEP, NATS)
 
 

@@ -18,8 +18,8 @@ from actsmith.formula.formula import Formula
 from actsmith.papers.claims import Better, claims_of, versus
 from actsmith.papers.experiment import Experiment, Results
 from actsmith.papers.findings import Claim, Curves, Findings
-from actsmith.papers.mrepu import ACTIVATIONS, MREPUS, PAPER, fails, survives
-from actsmith.papers.readers import against, losses, outcomes, side_by_side, table
+from actsmith.papers.mrepu import ACTIVATIONS, MREPUS, PAPER, survives
+from actsmith.papers.readers import against, losses, order_of, outcomes, side_by_side, table
 from actsmith.papers.reproduce import Preset, Reproduction
 from actsmith.tasks.pde import ERROR, TIMES, Pinn
 from actsmith.tasks.perceptron import Mlp
@@ -95,7 +95,7 @@ def read(folder: Results, parts: tuple[Experiment, ...]) -> Findings:
     gaps = {part.name: _overfitting(folder, part) for part in parts}
     curved = {part.name: _curvature(folder, part) for part in parts}
     return Findings(
-        summary=_summary(parts, tables, gaps),
+        summary=_summary(tables, gaps),
         tables=tuple(tables),
         curves=tuple(
             figure for part, t in zip(parts, tables, strict=True)
@@ -163,15 +163,10 @@ def _over_time(folder: Results, part: Experiment, title: str) -> Curves:
     return Curves(f"{part.name}-time", f"{title}: error at time t", {"": lines}, "t", "relative L2 error", log_y=True)
 
 
-def _summary(
-    parts: Sequence[Experiment], tables: Sequence[Table], gaps: Mapping[str, Mapping[str, float | None]]
-) -> str:
-    sentences = [f"{len(parts)} experiments of {len(parts[0].activations)} activations, {len(parts[0].seeds)} seeds."]
+def _summary(tables: Sequence[Table], gaps: Mapping[str, Mapping[str, float | None]]) -> str:
+    sentences = []
     for found in tables:
-        order = " < ".join(f"{r.name} {r.mean:.2g}" for r in found.rows if r.mean is not None)
-        sentences.append(f"{found.title}, relative L2 error: {order or 'none trained'}.")
-        if failed := [r.name for r in found.rows if fails(r)]:
-            sentences.append(f"Failed: {', '.join(failed)}.")
+        sentences.append(f"Relative L2 error, {order_of(found, digits=2)}")
         if wide := [f"{n} {gap:.0f}" for n, gap in gaps[found.name].items() if gap is not None and gap > WIDE]:
             sentences.append(f"Held-out over training loss, which says that more points would help: {', '.join(wide)}.")
     return " ".join(sentences)

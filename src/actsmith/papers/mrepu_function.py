@@ -15,7 +15,7 @@ from actsmith.papers.claims import Better, claims_of, versus
 from actsmith.papers.experiment import Experiment, Results
 from actsmith.papers.findings import Curves, Findings, Series
 from actsmith.papers.mrepu import ACTIVATIONS, DRAWN_BELOW, MREPUS, PAPER
-from actsmith.papers.readers import against, best_counts, by_label, chosen, outcomes, table
+from actsmith.papers.readers import against, best_counts, by_label, chosen, means, outcomes, table
 from actsmith.papers.reproduce import Preset, Reproduction
 from actsmith.tasks.functions import FIRST, SECOND, VALUE, FunctionConfig, Pictures
 from actsmith.tasks.perceptron import Mlp
@@ -119,10 +119,7 @@ def read(folder: Results, parts: tuple[Experiment, ...]) -> Findings:
         tables=tuple(shown),
         curves=(*(c for part in deep for c in _pictures(folder, part)), *_depths(chosen(tables, init="critical"))),
         claims=claims_of(CLAIMS, tables),
-        facts={
-            quantity: {t.labels["experiment"]: {r.name: [r.mean, r.low, r.high] for r in t.rows} for t in found}
-            for quantity, found in by_label(tables, "quantity").items()
-        },
+        facts=means(tables),
     )
 
 
@@ -134,7 +131,7 @@ def _table(folder: Results, part: Experiment, quantity: str) -> Table:
     )
     return table(
         folder, part, METRICS[quantity], title=title, note=NOTES[quantity],
-        name=f"{part.name}-{quantity.replace(' ', '-')}", quantity=quantity, experiment=part.name,
+        name=f"{part.name}-{quantity.replace(' ', '-')}", quantity=quantity,
     )  # fmt: skip
 
 

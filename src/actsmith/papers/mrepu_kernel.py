@@ -6,7 +6,7 @@ Not known of the published figures: widths, depths, numbers of networks. The pap
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -38,9 +38,11 @@ def read(folder: Results, parts: tuple[PerActivation, ...]) -> Findings:
         ]
         claims.append(_repu(depth, balance, asked.offsets))
     if balance:
-        curves.append(_fate(balance))
+        title = "No critical point: the kernel under several C_W, in units of the C_W that keeps K = 1"
+        curves.append(_kernels("balance", title, balance, lambda run: f"{run['factor']:g} x balance"))
     if starts:
-        curves += [_flows(starts), _safe(starts)]
+        title = "Critical as K -> 0: the kernel from several K0"
+        curves += [_kernels("starts", title, starts, lambda run: f"K0 = {run['K0']:g}"), _safe(starts)]
         claims += [_critical(starts), _stable(starts)]
     if asked is not None:
         claims.append(_agreement(depth, asked.sizes))
@@ -200,34 +202,16 @@ def _tolerance(depth: Sequence[Record], offsets: Sequence[float]) -> Curves:
     )  # fmt: skip
 
 
-def _fate(balance: Sequence[Record]) -> Curves:
-    title = "No critical point: the kernel under several C_W, in units of the C_W that keeps K = 1"
-    panels = _kernels(balance, lambda run: f"{run['factor']:g} x balance")
-    return Curves("balance", title, panels, "layer", "K", log_y=True)
-
-
-def _flows(starts: Sequence[Record]) -> Curves:
-    panels = _kernels(starts, lambda run: f"K0 = {run['K0']:g}")
-    return Curves("starts", "Critical as K -> 0: the kernel from several K0", panels, "layer", "K", log_y=True)
-
-
-def _kernels(found: Sequence[Record], label: Callable[[Record], str]) -> dict[str, tuple[Series, ...]]:
+def _kernels(name: str, title: str, found: Sequence[Record], label: Callable[[Record], str]) -> Curves:
     """Two panels an activation, theory and simulation, with a line for each of its runs."""
     panels: dict[str, tuple[Series, ...]] = {}
     for r in found:
-        labels = [label(run) for run in r["runs"]]
-        panels[f"{r['activation']}, theory"] = tuple(
-            _line(text, run["kernel"]) for text, run in zip(labels, r["runs"], strict=True)
+        runs = [(label(run), run["kernel"], run["simulated"]) for run in r["runs"]]
+        panels[f"{r['activation']}, theory"] = tuple(_line(text, kernel) for text, kernel, _ in runs)
+        panels[f"{r['activation']}, simulation"] = tuple(
+            _line(text, s["kernel"], 1.0, s["kernel_error"]) for text, _, s in runs
         )
-        panels[f"{r['activation']}, simulation"] = _simulations(labels, r["runs"])
-    return panels
-
-
-def _simulations(labels: Iterable[str], runs: Sequence[Record]) -> tuple[Series, ...]:
-    found = [run["simulated"] for run in runs]
-    return tuple(
-        _line(label, s["kernel"], 1.0, s["kernel_error"]) for label, s in zip(labels, found, strict=True)
-    )  # fmt: skip
+    return Curves(name, title, panels, "layer", "K", log_y=True)
 
 
 def _safe(starts: Sequence[Record]) -> Curves:

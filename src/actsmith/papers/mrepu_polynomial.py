@@ -13,7 +13,7 @@ from actsmith.papers.claims import Better, claims_of, shown, versus
 from actsmith.papers.experiment import Experiment, Results
 from actsmith.papers.findings import Claim, Curves, Findings
 from actsmith.papers.mrepu import ACTIVATIONS, DRAWN_BELOW, MREPUS, PAPER, REPU, USELESS
-from actsmith.papers.readers import against, best_counts, by_label, chosen, table
+from actsmith.papers.readers import against, best_counts, by_label, chosen, means, table
 from actsmith.papers.reproduce import Preset, Reproduction
 from actsmith.tasks.functions import OUTSIDE, VALUE, Polynomial, PolynomialConfig, random_polynomial
 from actsmith.tasks.perceptron import Mlp
@@ -111,7 +111,7 @@ def read(folder: Results, parts: tuple[Experiment, ...]) -> Findings:
         tables=(*inside, *chosen(outside, depth=deepest, init="critical")),
         curves=tuple(_curves([*inside, *outside])),
         claims=(*_deep(chosen(inside, depth=deepest), deepest), *claims_of(CLAIMS, [*inside, *outside])),
-        facts={"inside": _means(inside), "outside": _means(outside)},
+        facts={"inside": means(inside), "outside": means(outside)},
     )
 
 
@@ -155,10 +155,6 @@ def _deep(tables: Sequence[Table], depth: int) -> tuple[Claim, Claim]:
 
 def _counted(failed: Mapping[str, Sequence[bool]]) -> str:
     return ", ".join(f"{name} {sum(nets)} of {len(nets)}" for name, nets in failed.items())
-
-
-def _means(tables: Sequence[Table]) -> dict[str, dict[str, list[float | None]]]:
-    return {t.name.removesuffix("-outside"): {r.name: [r.mean, r.low, r.high] for r in t.rows} for t in tables}
 
 
 def _curves(tables: Sequence[Table]) -> list[Curves]:

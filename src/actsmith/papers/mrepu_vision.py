@@ -21,7 +21,7 @@ from actsmith.papers.claims import Better, claims_of, shown, versus
 from actsmith.papers.experiment import Experiment, Results, Run
 from actsmith.papers.findings import Claim, Curves, Findings
 from actsmith.papers.mrepu import ACTIVATIONS, MREPUS, PAPER, survives
-from actsmith.papers.readers import against, by_label, chosen, outcomes, side_by_side, table
+from actsmith.papers.readers import against, by_label, chosen, order_of, outcomes, side_by_side, table
 from actsmith.papers.reproduce import Preset, Reproduction
 from actsmith.tasks.images import Images
 from actsmith.tasks.perceptron import Mlp
@@ -183,7 +183,7 @@ def read(folder: Results, parts: tuple[IfThere, ...]) -> Findings:
     there = [part for part in parts if part.name not in left_out]
     tables = [_table(folder, part) for part in there]
     return Findings(
-        summary=_summary(there, tables, left_out),
+        summary=" ".join([*(order_of(t, 3, 3) for t in tables), *(f"Left out {n}: {w}." for n, w in left_out.items())]),
         tables=tuple(tables),
         curves=tuple(_depths(tables)),
         claims=tuple(_claims(tables)) if tables else (),
@@ -254,20 +254,6 @@ def _depths(tables: Sequence[Table]) -> list[Curves]:
         if panels:
             figures.append(Curves(f"{data}-depth", f"Perceptrons on {data}", panels, "hidden layers", "test accuracy"))
     return figures
-
-
-def _summary(parts: Sequence[Experiment], tables: Sequence[Table], left_out: Mapping[str, str]) -> str:
-    sentences = []
-    if parts:
-        sentences.append(
-            f"{len(parts)} experiments of {len(parts[0].activations)} activations, {len(parts[0].seeds)} seeds."
-        )
-    for found in tables:
-        order = " > ".join(f"{r.name} {r.mean:.3f}" for r in found.rows[:3] if r.mean is not None)
-        failed = [r.name for r in found.rows if _fails(r)]
-        sentences.append(f"{found.title}: {order}; failed: {', '.join(failed) or 'none'}.")
-    sentences += [f"Left out {name}: {why}." for name, why in left_out.items()]
-    return " ".join(sentences)
 
 
 REPRODUCTION = Reproduction(

@@ -16,8 +16,8 @@ from actsmith.trials.tables import Table
 from actsmith.trials.trial import Outcome
 
 __all__ = [
-    "Compared", "against", "best_counts", "by_label", "chosen", "interval_of", "line", "losses", "mean_of", "outcomes",
-    "side_by_side", "table",
+    "Compared", "against", "best_counts", "by_label", "chosen", "interval_of", "line", "losses", "means", "order_of",
+    "outcomes", "side_by_side", "table",
 ]  # fmt: skip
 
 
@@ -101,6 +101,18 @@ def side_by_side(found: Iterable[Table], label: str) -> list[Table]:
     ]
 
 
+def means(found: Iterable[Table]) -> dict[str, dict[str, list[float | None]]]:
+    """Table -> activation -> mean and the ends of its interval, for tables that a page does not show."""
+    return {t.name: {row.name: [row.mean, row.low, row.high] for row in t.rows} for t in found}
+
+
+def order_of(found: Table, count: int | None = None, digits: int = 4) -> str:
+    """The first activations with their means: "mlp: gelu 0.97, relu 0.96; diverged: tanh"."""
+    rows = [f"{row.name} {row.mean:.{digits}g}" for row in found.rows[:count] if row.mean is not None]
+    lost = [row.name for row in found.rows if row.mean is None]
+    return f"{found.title}: {', '.join(rows) or 'none'}" + (f"; diverged: {', '.join(lost)}" if lost else "") + "."
+
+
 def best_counts(found: Iterable[Table]) -> str:
     """How often each activation is first: "relu 3, gelu 1"."""
     first = [t.rows[0].name for t in found if t.rows[0].mean is not None]
@@ -119,12 +131,6 @@ def interval_of(values: Sequence[float | None], log: bool = False) -> Interval |
         return None
     found = interval(numbers)
     return replace(found, mean=10**found.mean, low=10**found.low, high=10**found.high) if log else found
-
-
-def mean_of(values: Sequence[float | None]) -> float | None:
-    """The mean; None where a value is missing."""
-    known = [v for v in values if v is not None]
-    return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def line(label: str, x: Sequence[float], samples: Sequence[Sequence[float | None]], log: bool = False) -> Series:

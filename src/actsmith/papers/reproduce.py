@@ -25,7 +25,10 @@ from actsmith.training.runtime import Device, Precision, Runtime
 from actsmith.trials.folder import RunFolder
 from actsmith.trials.trial import digest
 
-__all__ = ["Plan", "Preset", "Reproduction", "Result", "planned", "reproduce", "reproduction", "reproduction_names"]
+__all__ = [
+    "Parts", "Plan", "Preset", "PresetName", "Reproduction", "Result", "planned", "reproduce", "reproduction",
+    "reproduction_names",
+]  # fmt: skip
 
 FORMAT = 2
 PresetName = Literal["smoke", "small", "paper"]
@@ -40,16 +43,20 @@ _HOME = {
 """Name -> module of this folder, each with a `REPRODUCTION`."""
 
 
+Parts = Callable[[tuple[Formula, ...]], tuple[Part, ...]]
+"""From the activations to the work."""
+
+
 @dataclass(frozen=True)
 class Preset:
     """How much of a reproduction.
 
     Attributes:
-        parts: from the activations to the work.
+        parts: the work.
         cost: what to expect, in words: time, machine, data.
     """
 
-    parts: Callable[[tuple[Formula, ...]], tuple[Part, ...]]
+    parts: Parts
     cost: str
 
 
@@ -89,7 +96,7 @@ class Plan:
     """
 
     reproduction: Reproduction
-    preset: str
+    preset: PresetName
     folder: Path
     parts: tuple[Part, ...]
     chosen: tuple[Part, ...]
@@ -105,25 +112,14 @@ class Plan:
     @property
     def cost(self) -> str:
         """Of the preset, in words."""
-        return self.reproduction.presets[self.preset].cost  # type: ignore[index]
+        return self.reproduction.presets[self.preset].cost
 
 
 @dataclass(frozen=True)
-class Result:
-    """A finished reproduction.
+class Result(Plan):
+    """A finished reproduction: the plan, and what came out."""
 
-    Attributes:
-        reproduction, preset: what was run.
-        folder: where its files are.
-        findings: what came out.
-        command: the line that runs the same again, DIR for the folder of the data.
-    """
-
-    reproduction: Reproduction
-    preset: str
-    folder: Path
     findings: Findings
-    command: str
 
 
 def reproduction_names() -> list[str]:
@@ -184,7 +180,7 @@ def reproduce(
         raise ActsmithError(f"reproduce {name}: data: no folder {str(data)!r}; give the folder of the data sets")
     if old_runs.is_old(plan.folder):
         found = plan.reproduction.read(_old(plan), plan.chosen)
-        return Result(plan.reproduction, preset, plan.folder, found, plan.command)
+        return Result(**vars(plan), findings=found)
     here = runtime or Runtime.create(device, precision)
     if not here.main:  # the first process makes the folder, the others read it
         here.accelerator.wait_for_everyone()
@@ -198,7 +194,7 @@ def reproduce(
             part.run(run)
         # The other processes hold the trainings alone, and show nothing.
         found = plan.reproduction.read(folder, plan.chosen) if here.main else Findings("")
-    return Result(plan.reproduction, preset, plan.folder, found, plan.command)
+    return Result(**vars(plan), findings=found)
 
 
 def planned(

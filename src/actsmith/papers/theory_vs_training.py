@@ -272,7 +272,7 @@ POLYNOMIAL = sparse_polynomial("12 random terms", variables=6, degree=3, terms=1
 
 @dataclass(frozen=True)
 class _Size:
-    images: int
+    images: int | None
     windows: int
     epochs: Mapping[str, int]
     pool: int = 4
@@ -282,12 +282,17 @@ class _Size:
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     tuning_share: float = 0.5
 
+    def flat(self, name: str, pool: int) -> FlatImages:
+        """An image set, a sixth of its training images held out."""
+        kept = {} if self.images is None else {"train": self.images * 5 // 6, "validation": self.images // 6}
+        return FlatImages(name, **kept, test=2000, pool=pool)
+
 
 def _parts(formulas: tuple[Formula, ...], size: _Size) -> tuple[Part, ...]:
     problems: dict[str, tuple[Any, int]] = {
         "digits": (FlatImages("digits"), 32),
-        "fashion-mnist": (FlatImages("fashion-mnist", train=size.images), 64),
-        "cifar10": (FlatImages("cifar10", train=size.images, pool=size.pool), 64),
+        "fashion-mnist": (size.flat("fashion-mnist", 2), 64),
+        "cifar10": (size.flat("cifar10", size.pool), 64),
         "polynomial": (PolynomialConfig(POLYNOMIAL, size=3000, held_out=2000), 64),
         "austen": (NextCharacter(train=size.windows), 64),
     }
@@ -320,7 +325,7 @@ SMALL = _Size(
     4000, 6400, {"digits": 12, "fashion-mnist": 5, "cifar10": 5, "polynomial": 7, "austen": 4}, width=48, depth=5
 )  # fmt: skip
 FULL = _Size(
-    60000, 500_000, {"digits": 60, "fashion-mnist": 20, "cifar10": 30, "polynomial": 60, "austen": 10}, pool=1,
+    None, 500_000, {"digits": 60, "fashion-mnist": 20, "cifar10": 30, "polynomial": 60, "austen": 10}, pool=1,
     width=256, tuning_share=0.2,
 )  # fmt: skip
 
