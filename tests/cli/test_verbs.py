@@ -144,7 +144,7 @@ def test_a_law_from_a_file_of_samples(capsys, tmp_path):
         (["derive", "sigmoid", "--law", "logistic"], "nothing to correct"),
         (["derive", "relu", "--step", "-1"], "step must be"),
         (["worst", "--low", "2"], "low < high"),
-        (["search", "--task", "digitz"], "digits"),
+        (["search", "digitz"], "digits"),
         (["search", "--budget", "soon"], "expected a time such as"),
     ],
 )
