@@ -26,7 +26,7 @@ from actsmith.trials.policy import TuneThenScore
 from actsmith.trials.runner import FitRunner, Place
 from actsmith.trials.trial import History, Outcome, Trial, digest
 
-__all__ = ["Experiment", "Part", "Report", "Results", "Run", "Saved", "settle"]
+__all__ = ["Experiment", "Part", "Report", "Results", "Run", "Saved", "settle", "unfinished"]
 
 Report = Callable[[str, int, int, str], None]
 
@@ -196,20 +196,12 @@ class Experiment:
 
     def left(self, folder: Results) -> int:
         """Trainings that the folder does not hold yet."""
-        return sum(self._left(folder, formula) for formula in self.activations)
-
-    def _left(self, folder: Results, formula: Formula) -> int:
-        there = folder.all().of(self.name, formula.name)
-        scored = {o.trial.seed for o in there if o.trial.stage == "score"}
-        tuned = {(o.trial.rate, o.trial.seed) for o in there if o.trial.stage == "tune"}
-        rounds = len(self.rates) * len(self.tuning_seeds) if len(self.rates) > 1 else 0
-        left = len(set(self.seeds) - scored)
-        return left + max(rounds - len(tuned), 0) if left else 0
+        return sum(unfinished(folder, self, formula.name) for formula in self.activations)
 
     def run(self, run: Run) -> None:
         """Train what the folder does not hold yet."""
         count = len(self.activations)
-        left = [f for f in self.activations if self._left(run.folder, f)]
+        left = [f for f in self.activations if unfinished(run.folder, self, f.name)]
         if left:
             runner = self.runner(run)
             context = digest([runner.context, describe(self.watch)])
@@ -221,6 +213,28 @@ class Experiment:
     def runner(self, run: Run) -> FitRunner:
         """Trains this experiment's networks."""
         return FitRunner(self.task, run.problem(self.problem), run.runtime, run.folder.once, self.watch)
+
+
+class Tried(Protocol):
+    """What is tuned, then scored: an `Experiment`, or a part that goes by the same rules."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def rates(self) -> tuple[float, ...]: ...
+    @property
+    def seeds(self) -> tuple[int, ...]: ...
+    @property
+    def tuning_seeds(self) -> tuple[int, ...]: ...
+
+
+def unfinished(folder: Results, part: Tried, activation: str) -> int:
+    """Trainings of one activation that the folder does not hold yet."""
+    there = folder.all().of(part.name, activation)
+    left = len(set(part.seeds) - {o.trial.seed for o in there if o.trial.stage == "score"})
+    rounds = len(part.rates) * len(part.tuning_seeds) if len(part.rates) > 1 else 0
+    tuned = {(o.trial.rate, o.trial.seed) for o in there if o.trial.stage == "tune"}
+    return left + max(rounds - len(tuned), 0) if left else 0
 
 
 class Trains(Protocol):

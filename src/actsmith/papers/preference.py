@@ -35,7 +35,7 @@ from torch import nn
 
 from actsmith.errors import ActsmithError, require
 from actsmith.formula.formula import Formula
-from actsmith.papers.experiment import Results, Run, settle
+from actsmith.papers.experiment import Results, Run, settle, unfinished
 from actsmith.papers.language_models import LOSS, Model, Trained
 from actsmith.papers.preference_pairs import Pair, Pairs, as_text
 from actsmith.surgery.blend import Blend
@@ -150,13 +150,7 @@ class Preference:
 
     def left(self, folder: Results) -> int:
         """Trainings that the folder does not hold yet; those of models that are trained first come on top."""
-        return sum(self._left(folder, name) for name in (arm.name for arm in self.arms))
-
-    def _left(self, folder: Results, name: str) -> int:
-        there = folder.all().of(self.name, name)
-        left = len(set(self.seeds) - {o.trial.seed for o in there if o.trial.stage == "score"})
-        rounds = len(self.rates) * len(self.tuning_seeds) if len(self.rates) > 1 else 0
-        return left + max(rounds - sum(o.trial.stage == "tune" for o in there), 0) if left else 0
+        return sum(unfinished(folder, self, arm.name) for arm in self.arms)
 
     def run(self, run: Run) -> None:
         """Train what the folder does not hold yet."""
