@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
+from actsmith.errors import ActsmithError
 from actsmith.formula.catalogue import get_activation as get
 from actsmith.formula.formula import Formula, Param
 from actsmith.formula.parse import X
@@ -47,6 +48,19 @@ def test_the_readable_shape_is_the_exact_one_scaled(name, law):
     assert float(np.max(np.abs(b))) == pytest.approx(np.exp(-0.5) * law.std, rel=1e-2)
     numbers = [n for n in shape.atoms(sp.Rational) if not n.is_integer]
     assert all(len(str(n.p).rstrip("0")) <= 5 for n in numbers)
+
+
+def test_a_correction_with_a_pole_is_a_note_and_no_candidate():
+    """Of relu(x)**2, whose slope is 0 at 0: (x + 1/x) exp(-x**2/2)."""
+    candidates, notes = derive(get("relu_squared"), {"normal": Normal()})
+    assert not candidates
+    assert len(notes) == 1
+    assert "normal: correction: its size under normal(0,1) is inf" in notes[0]
+    candidates, notes = derive(get("relu_squared"), {"skewed": SKEWED})
+    assert not candidates
+    assert len(notes) == 4
+    with pytest.raises(ActsmithError, match="not zero"):
+        readable_shape(sp.Integer(0), Normal())
 
 
 def test_enough_candidates_survive_and_are_critical():

@@ -102,7 +102,7 @@ def _pooled(laws: Sequence[Empirical]) -> Empirical:
 
 
 def derive(start: Formula, laws: Mapping[str, Law], steps: Sequence[Step] = STEPS) -> tuple[list[Candidate], list[str]]:
-    """Candidates for every law, step and sign, and a line for each law that gives none.
+    """Candidates for every law, step and sign, and a line for each that cannot be had.
 
     The order is that in which they are trained: laws as given, a further step standing back by two laws.
     """
@@ -118,7 +118,10 @@ def derive(start: Formula, laws: Mapping[str, Law], steps: Sequence[Step] = STEP
     for _, _, label, step in sorted(ordered, key=lambda entry: (entry[0], -entry[1])):
         for sign in (1.0, -1.0):
             step_of_sign = Step(sign * step.eps, step.learn)
-            candidates.append(_candidate(start, shapes[label], label, laws[label], step_of_sign))
+            try:
+                candidates.append(_candidate(start, shapes[label], label, laws[label], step_of_sign))
+            except ActsmithError as error:  # a pole, for one
+                notes.append(f"{label}, eps = {step_of_sign.eps:+g}: {error}")
     return candidates, notes
 
 

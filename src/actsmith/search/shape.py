@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
+from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
 from actsmith.formula.parse import X
 from actsmith.formula.primitives import where
@@ -30,6 +31,9 @@ def readable_shape(psi: sp.Expr, law: Law) -> sp.Expr:
 
     Where rounding would change the shape by more than half a percent it is scaled only.
 
+    Raises:
+        ActsmithError: psi is zero, or has a pole.
+
     Example:
         >>> from actsmith.theory.laws import Normal
         >>> x = sp.Symbol("x", real=True)
@@ -39,6 +43,8 @@ def readable_shape(psi: sp.Expr, law: Law) -> sp.Expr:
     x = np.linspace(law.mean - 6 * law.std, law.mean + 6 * law.std, 4001)
     exact = np.asarray(Formula(psi)(x))
     size = float(np.max(np.abs(exact)))
+    if not 0 < size < math.inf:  # zero, or a pole: where f' = 0, as in relu(x)**2 at 0
+        raise ActsmithError(f"correction: its size under {law} is {size:g}; expected a finite shape that is not zero")
     factor = math.exp(-0.5) * law.std / size
     tidied = _scaled(psi, factor)
     if tidied.free_symbols == {X}:
