@@ -50,26 +50,33 @@ def test_the_quicker_is_chosen(runtime, stacked, mode):
     assert found.reasons == {}
 
 
-def test_a_stack_that_gains_little_is_left(runtime, monkeypatch):
-    monkeypatch.setattr(module, "_rounds", lambda timed: {"alone": [1.0, 2.0, 9.0], "own": [0.95, 1.9, 1.0]})
-    found = choose(blobs(), [perceptron(blobs(), s) for s in range(2)], RECIPE, runtime)
-    assert found.mode == "alone"
-    monkeypatch.setattr(module, "_rounds", lambda timed: {"alone": [1.0, 2.0, 1.0], "own": [0.5, 1.0, 9.0]})
-    assert choose(blobs(), [perceptron(blobs(), s) for s in range(2)], RECIPE, runtime).mode == "own"
+def test_a_stack_that_gains_little_is_left():
+    alone, own = [1.0, 2.0, 9.0], [0.95, 1.9, 8.0]
+    assert module._quickest({("alone", 1): alone, ("own", 1): own}, {}).mode == "alone"
+    alone, own = [1.0, 2.0, 1.0], [0.5, 0.5, 9.0]
+    found = module._quickest({("alone", 1): alone, ("own", 1): own}, {"vmap": "why"})
+    assert found == Choice("own", {"alone": 1.0, "own": 0.5}, {"alone": 1, "own": 1}, {"vmap": "why"})
+
+
+def test_threads_are_taken_where_they_are_clearly_quicker():
+    times = {("alone", 1): [1.0] * 3, ("alone", 4): [0.95] * 3, ("own", 1): [0.8] * 3, ("own", 4): [0.3] * 3}
+    found = module._quickest(times, {})
+    assert (found.mode, dict(found.threads)) == ("own", {"alone": 1, "own": 4})
+    assert dict(found.seconds) == {"alone": 1.0, "own": 0.3}
 
 
 def test_the_rounds_end_in_time(monkeypatch):
     class Slow:
-        def step(self):
-            calls.append(1)
+        def step(self, threads):
+            assert threads == 2
             time.sleep(0.01)
             return 0.01
 
-    calls = []
+    slow = {"alone": Slow(), "own": Slow()}
     monkeypatch.setattr(module, "SECONDS", 0.05)
-    assert len(module._rounds({"alone": Slow(), "own": Slow()})["own"]) in (3, 4)
+    assert len(module._rounds(slow, 2)["own"]) in (3, 4)
     monkeypatch.setattr(module, "SECONDS", 9.0)
-    assert len(module._rounds({"alone": Slow(), "own": Slow()})["own"]) == module.MOST
+    assert len(module._rounds(slow, 2)["own"]) == module.MOST
 
 
 def test_large_networks_are_compared_in_a_smaller_stack(runtime):
@@ -91,7 +98,8 @@ def test_small_perceptrons_are_stacked_and_nothing_is_trained(runtime):
     state = torch.get_rng_state()
     found = choose(problem, models, RECIPE, runtime)
     assert found.mode in ("own", "vmap")
-    assert found.seconds["own"] < 0.5 * found.seconds["alone"]
+    assert found.seconds["own"] < 0.6 * found.seconds["alone"]
+    assert found.threads["alone"] == 1
     assert all(torch.equal(a, b) for a, b in zip(before, models[0].parameters(), strict=True))
     assert all(p.grad is None for p in models[0].parameters())
     assert torch.equal(state, torch.get_rng_state())

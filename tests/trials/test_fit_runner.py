@@ -14,8 +14,8 @@ from actsmith.trials.runner import TOGETHER, FitRunner, Place, has_table, read_f
 from actsmith.trials.trial import Trial
 
 TASK = Task("digits", FlatImages("digits"), Mlp(16, 2), Recipe(2, 64))
-STACKED = {"mode": "own", "seconds": {"alone": 1.0, "own": 0.1}, "reasons": {}}
-ALONE = {"mode": "alone", "seconds": {"alone": 1.0, "own": 2.0}, "reasons": {}}
+STACKED = {"mode": "own", "seconds": {"alone": 1.0, "own": 0.1}, "threads": {"alone": 1, "own": 1}, "reasons": {}}
+ALONE = {"mode": "alone", "seconds": {"alone": 1.0, "own": 2.0}, "threads": {"alone": 1, "own": 1}, "reasons": {}}
 
 
 @pytest.fixture(scope="module")

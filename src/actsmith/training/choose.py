@@ -1,7 +1,9 @@
-"""One after another, or stacked: a few steps of each say what is quicker here. What cannot be stacked says why.
+"""One after another or stacked, with how many threads: a few steps of each say what is quicker here.
 
-The steps are taken in turn, so that a disturbance meets all alike, and compared round by round. About two seconds go
-into it: large networks are compared in a smaller stack, which for them gains as much.
+What cannot be stacked says why. The steps are taken in turn, so that a disturbance meets all alike; those with all
+threads, which may cost ten times as much where other programs want the cores too, come after those with one: threads
+that wait for work disturb. About two seconds go into it: large networks are compared in a smaller stack, which for them
+gains as much.
 """
 
 from __future__ import annotations
@@ -27,12 +29,12 @@ __all__ = ["Choice", "choose"]
 
 WARM, FEWEST, MOST = 2, 3, 25
 """Steps before those that are timed; how many of these."""
-SECONDS = 2.0
-"""No new round of steps begins after so long."""
+SECONDS = 1.0
+"""With each number of threads no new round of steps begins after so long."""
 STEP = 0.25
 """Seconds that a step of a stack may take for being compared; where it is expected to take longer, fewer nets are."""
 QUICKER = 0.75
-"""A stack is chosen where its step takes less than this share of what its nets take one after another."""
+"""Stacks, or more threads, are chosen where a step takes less than this share of what it takes otherwise."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,13 @@ class Choice:
     Attributes:
         mode: the quickest.
         seconds: mode -> seconds of a step, for each net.
+        threads: mode -> with how many threads; more may not be of use where there were fewer.
         reasons: mode -> why it cannot be had.
     """
 
     mode: Mode
     seconds: Mapping[str, float]
+    threads: Mapping[str, int]
     reasons: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,41 +72,54 @@ def choose(problem: Problem, models: Sequence[nn.Module], recipe: Recipe, runtim
     """
     with generators_kept(runtime.device):
         alone = _Steps(problem, models[:1], "alone", recipe, runtime)
-        once = min(alone.step() for _ in range(WARM))
+        once = min(alone.step(1) for _ in range(WARM))
         nets = max(2, min(len(models), int(STEP / once)))
-        timed: dict[Mode, _Steps] = {"alone": alone}
+        steps: dict[Mode, _Steps] = {"alone": alone}
         reasons: dict[str, str] = {}
         forms: tuple[Mode, ...] = ("own", "vmap")
         for mode in forms:
             reason = _why_not(problem, models, mode, recipe, runtime, random=alone.random)
             if reason is None:
                 try:
-                    timed[mode] = _Steps(problem, models[:nets], mode, recipe, runtime)
+                    steps[mode] = _Steps(problem, models[:nets], mode, recipe, runtime)
                     for _ in range(WARM):
-                        timed[mode].step()
+                        steps[mode].step(1)
                     continue
                 except Exception as error:  # whatever the model does that a transform does not know
-                    timed.pop(mode, None)
+                    steps.pop(mode, None)
                     reason = f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
             reasons[mode] = reason
-        times = _rounds(timed)
-    ratios = {
-        mode: statistics.median(t / a for t, a in zip(times[mode], times["alone"], strict=True)) for mode in times
-    }
-    best = min(ratios, key=lambda mode: ratios[mode])
-    seconds = {str(mode): statistics.median(own) for mode, own in times.items()}
-    return Choice(best if ratios[best] < QUICKER else "alone", seconds, reasons)
+        counts = {1} if runtime.device.type != "cpu" else {1, torch.get_num_threads()}
+        times = {(mode, n): own for n in sorted(counts) for mode, own in _rounds(steps, n).items()}
+    return _quickest(times, reasons)
 
 
-def _rounds(timed: Mapping[Mode, _Steps]) -> dict[Mode, list[float]]:
-    """Seconds of steps for each net, taken in turn."""
-    times: dict[Mode, list[float]] = {mode: [] for mode in timed}
+def _quickest(times: Mapping[tuple[Mode, int], Sequence[float]], reasons: Mapping[str, str]) -> Choice:
+    """The number of threads for each mode, then the mode: fewer, and alone, unless another is clearly quicker.
+
+    Args:
+        times: (mode, threads) -> seconds of steps for each net, fewer threads first.
+        reasons: of the choice.
+    """
+    seconds: dict[str, float] = {}
+    threads: dict[str, int] = {}
+    for (mode, count), own in times.items():
+        found = statistics.median(own)
+        if mode not in seconds or found < QUICKER * seconds[mode]:
+            seconds[mode], threads[mode] = found, count
+    best = min((mode for mode, _ in times), key=lambda mode: seconds[mode])
+    return Choice(best if seconds[best] < QUICKER * seconds["alone"] else "alone", seconds, threads, reasons)
+
+
+def _rounds(steps: Mapping[Mode, _Steps], threads: int) -> dict[Mode, list[float]]:
+    """Steps of every mode, taken in turn."""
+    times: dict[Mode, list[float]] = {mode: [] for mode in steps}
     began = time.perf_counter()
-    for done in range(MOST if len(timed) > 1 else FEWEST):
+    for done in range(MOST):
         if done >= FEWEST and time.perf_counter() - began > SECONDS:
             break
-        for mode, steps in timed.items():
-            times[mode].append(steps.step())
+        for mode, step in steps.items():
+            times[mode].append(step.step(threads))
     return times
 
 
@@ -140,16 +157,14 @@ class _Steps:
         count = min(recipe.batch, problem.size)
         example = problem.example(count, runtime.device)
         self.batch = example if mode == "alone" else joined([example] * len(copies))
-        width = getattr(models[0], "width", None)
         self.problem, self.runtime, self.clip, self.count = problem, runtime, recipe.clip, len(copies)
-        self.outputs = None if width is None else len(copies) * count * int(width)
         self.random = False
         self.nets.train()
 
-    def step(self) -> float:
+    def step(self, threads: int) -> float:
         """Seconds of one, for each net."""
         device = self.runtime.device
-        with threads_for(self.outputs):
+        with threads_for(threads):
             seed_step(device, 0)
             began, before = time.perf_counter(), states(device)
             losses = self.nets.losses(self.problem, self.batch)

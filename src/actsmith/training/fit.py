@@ -28,7 +28,16 @@ from actsmith.training.checkpoint import Checkpoint
 from actsmith.training.nets import Alone, SideBySide
 from actsmith.training.problem import Problem, Split
 from actsmith.training.recipe import Recipe, warm_cosine
-from actsmith.training.runtime import Runtime, generators_kept, mixed, peak_bytes, reset_peak, seed_step, threads_for
+from actsmith.training.runtime import (
+    Runtime,
+    few,
+    generators_kept,
+    mixed,
+    peak_bytes,
+    reset_peak,
+    seed_step,
+    threads_for,
+)
 from actsmith.training.stack import joined, split
 
 __all__ = ["Fit", "Mode", "Stopped", "fit", "learned"]
@@ -102,6 +111,7 @@ def fit(
     recipe: Recipe,
     runtime: Runtime,
     mode: Mode = "alone",
+    threads: int | None = None,
     examples: float = 1.0,
     test: bool = False,
     hook: Callable[[nn.Module], Hook] | None = None,
@@ -118,6 +128,7 @@ def fit(
         recipe: the budget.
         runtime: the devices.
         mode: how several models are trained.
+        threads: of torch at most, as `choose` found; None takes one for small networks that say their `width`.
         examples: the share of the training examples that is used, the same for all.
         test: whether the test split is scored.
         hook: makes what looks on, from the module that is trained: the model, or a stack's module.
@@ -150,10 +161,8 @@ def fit(
     found: list[Fit] = []
     for turn in turns:
         chosen, own = [models[i] for i in turn], [seeds[i] for i in turn]
-        width = getattr(chosen[0], "width", None)
-        count = min(recipe.batch, problem.size)
-        threads = threads_for(None if width is None else len(turn) * count * int(width))
-        with threads, generators_kept(runtime.device):
+        count = few(chosen, min(recipe.batch, problem.size)) if threads is None else threads
+        with threads_for(count), generators_kept(runtime.device):
             loop = _Loop(problem, chosen, seeds=own, rates=[rates[i] for i in turn], mode=mode, **shared)
             found += loop.run(test)
     return found

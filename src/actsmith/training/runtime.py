@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from actsmith.errors import require
 
@@ -15,6 +16,7 @@ __all__ = [
     "Device",
     "Precision",
     "Runtime",
+    "few",
     "generators_kept",
     "mixed",
     "peak_bytes",
@@ -107,15 +109,21 @@ class Runtime:
 
 
 @contextmanager
-def threads_for(outputs: int | None) -> Iterator[None]:
-    """One thread where a layer's outputs are few; None leaves the threads alone."""
+def threads_for(count: int | None) -> Iterator[None]:
+    """At most so many threads of torch; None leaves them alone."""
     before = torch.get_num_threads()
-    if outputs is not None and outputs < FEW_OUTPUTS:
-        torch.set_num_threads(1)
+    if count is not None and count < before:
+        torch.set_num_threads(count)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def few(models: Sequence[nn.Module], batch: int) -> int | None:
+    """One thread for networks that say their `width` where it is small, else None: as many as there are."""
+    width = getattr(models[0], "width", None)
+    return None if width is None or len(models) * batch * int(width) >= FEW_OUTPUTS else 1
 
 
 def seed_step(device: torch.device, *numbers: int) -> None:

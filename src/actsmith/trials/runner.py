@@ -26,7 +26,7 @@ from actsmith.tasks.task import Task, WatchConfig, start_of_model
 from actsmith.training.checkpoint import Checkpoint
 from actsmith.training.choose import Choice, choose
 from actsmith.training.fit import Fit, fit
-from actsmith.training.problem import Metric, Problem
+from actsmith.training.problem import Metric, Problem, Split
 from actsmith.training.runtime import Device, Precision, Runtime
 from actsmith.trials.trial import Outcome, Trial, digest
 
@@ -85,6 +85,7 @@ class Runner(Protocol):
         context: a digest of all that decides outcomes beside a trial's own content.
         rates: the grid of learning rates, unless others are asked for.
         usual: name or text of the activation that the network has without us.
+        judge: the split by which claims are made; "validation" where a user's own loop has no test.
         descends: whether trials of stage "shape" move their activation by entropy descent, too.
     """
 
@@ -93,6 +94,7 @@ class Runner(Protocol):
     context: str
     rates: tuple[float, ...]
     usual: str
+    judge: Split
     descends: bool
 
     def remember(self, once: Once) -> None:
@@ -152,12 +154,14 @@ class FitRunner:
         self.name, self.metric, self.rates, self.usual = task.name, task.metric, task.rates, task.start
         self.context = digest([task.to_dict(), problem.fingerprint])
         self.data: Path | None = None
+        self._choice: Choice | None = None
 
+    judge: Split = "test"
     descends = True
 
     def remember(self, once: Once) -> None:
         """See `Runner`."""
-        self.once = once
+        self.once, self._choice = once, None
 
     def groups(self, round_: Sequence[Trial]) -> list[list[Trial]]:
         """Stacks of trials that differ in rate and seed alone, or each trial by itself. Of stage "explore", trials of
@@ -182,7 +186,9 @@ class FitRunner:
             models = self.models(resolve(self.usual), range(MEASURED))
             return choose(self.problem, models, self.task.recipe, self.runtime).to_dict()
 
-        return Choice.from_dict(self.once(f"{self.name}: side by side", measure))
+        if self._choice is None:
+            self._choice = Choice.from_dict(self.once(f"{self.name}: side by side", measure))
+        return self._choice
 
     def mode(self, trials: Sequence[Trial]) -> Any:
         """Of `fit`, for one group of trials."""
@@ -229,6 +235,7 @@ class FitRunner:
         fits = fit(
             self.problem, models, seeds=[t.seed for t in group], rates=[t.rate for t in group],
             recipe=self.task.recipe.shortened(first.length), runtime=self.runtime, mode=mode, examples=first.examples,
+            threads=self.choice.threads[mode],
             test=first.test, hook=None if watch is None else lambda model: watch.build(model, self.problem),
             checkpoint=checkpoint, stop=place.passed if place.deadline is not None else None,
         )  # fmt: skip
