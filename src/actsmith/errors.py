@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["ActsmithError", "FormulaError", "LawError", "NumericsError", "missing_extra", "require"]
+__all__ = ["ActsmithError", "FormulaError", "JobError", "LawError", "NumericsError", "missing_extra", "require"]
 
 
 class ActsmithError(ValueError):
@@ -18,6 +18,10 @@ class FormulaError(ActsmithError):
 
 class LawError(ActsmithError):
     """A law that is not one: an unknown name, a scale that is not positive, samples that have no density."""
+
+
+class JobError(ActsmithError):
+    """What was asked for was begun and failed: a user's own training, for one."""
 
 
 class NumericsError(ActsmithError):

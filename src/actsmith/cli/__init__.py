@@ -20,7 +20,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, NoReturn, Protocol, cast
 
-from actsmith.errors import ActsmithError, NumericsError
+from actsmith.errors import ActsmithError, JobError, NumericsError
 from actsmith.names import did_you_mean
 
 __all__ = ["Verb", "main", "parser", "verbs"]
@@ -68,8 +68,9 @@ def _run(request: argparse.Namespace) -> int:
     try:
         return verbs()[request.verb].run(request) or 0
     except ActsmithError as error:
-        print(f"actsmith {request.verb}: {error}", file=sys.stderr)
-        return 1 if isinstance(error, NumericsError) else 2
+        message = str(error).removeprefix(f"{request.verb}: ")
+        print(f"actsmith {request.verb}: {message}", file=sys.stderr)
+        return 1 if isinstance(error, JobError | NumericsError) else 2
     except BrokenPipeError:
         sys.stderr.close()
         return 0

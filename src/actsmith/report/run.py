@@ -23,7 +23,7 @@ def render(folder: str | Path) -> list[Path]:
     written = [path / "leaderboard.md"]
     write_atomically(written[0], leaderboard_markdown(path))
     for name, plot in (("scores", plot_scores), ("shapes", plot_shapes), ("laws", plot_laws)):
-        if name == "laws" and not data.densities:
+        if not {"scores": data.rows, "shapes": data.curves, "laws": data.densities}[name]:
             continue
         written.append(plot(data, path / f"{name}.svg"))
     return written

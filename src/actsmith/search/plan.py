@@ -8,7 +8,7 @@ from typing import Any
 
 from actsmith.trials.runner import Cost
 
-__all__ = ["Plan", "planned"]
+__all__ = ["Plan", "more_seeds", "planned"]
 
 TUNING_SEEDS = (1000, 1001, 1002, 1003)
 """Other seeds than the scored ones, 0, 1, ...: what tunes does not judge."""
@@ -29,11 +29,12 @@ class Plan:
 
     Attributes:
         tuning_seeds: with which every rate of every activation is tried.
-        seeds: of the confirmation, at most.
-        activations: that are tuned beside the start, at most; None for all.
+        seeds: of the confirmation, for which time is kept; as many as were asked for are trained while there is time.
+        activations: that are tuned beside the start before time is kept for all seeds; None for all.
         finalists: candidates or known functions that are confirmed, at most, beside the start and the best known one.
         examples: the share of the training examples that every training sees.
         cost: seconds of one training at this share, as it was measured; None where that was not needed.
+        rates: False where a user's own loop asks for none, so that there is nothing to tune.
     """
 
     tuning_seeds: tuple[int, ...]
@@ -42,6 +43,7 @@ class Plan:
     finalists: int
     examples: float
     cost: float | None
+    rates: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -50,7 +52,7 @@ class Plan:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Plan:
         """The inverse of `to_dict`."""
-        own: dict[str, Any] = {f.name: values[f.name] for f in fields(cls)}
+        own: dict[str, Any] = {f.name: values[f.name] for f in fields(cls) if f.name in values}
         return cls(**own | {name: tuple(own[name]) for name in ("tuning_seeds", "seeds")})
 
     def trainings(self, rates: int) -> int:
@@ -79,7 +81,7 @@ def planned(budget: float | None, cost: Cost | None, rates: int, seeds: int, wor
     if budget is None or cost is None:
         return Plan(TUNING_SEEDS, tuple(range(seeds)), None, 3, 1.0, None)
     found: Plan | None = None
-    for examples in EXAMPLES:
+    for examples in EXAMPLES if cost.training else (1.0,):  # nothing is gained where fewer cost as much
         for tuning, share, activations in STEPS:
             scored = tuple(range(max(round(share * seeds), min(FEWEST, seeds))))
             finalists, each = 3 if activations > 6 else 1, cost.of(examples)
@@ -88,3 +90,21 @@ def planned(budget: float | None, cost: Cost | None, rates: int, seeds: int, wor
                 return found
     assert found is not None
     return found
+
+
+def more_seeds(left: float, cost: float, nets: int, seeds: int, workers: int = 1) -> int:
+    """How many seeds a confirmation that did not decide can have more: up to twice as many, so that the test split is
+    looked at seldom.
+
+    Args:
+        left: seconds; the count is a function of the time alone, never of the scores.
+        cost: seconds of one training.
+        nets: the activations that are confirmed.
+        seeds: that they have already.
+        workers: trainings that run at the same time.
+
+    Example:
+        >>> more_seeds(60.0, 1.0, nets=3, seeds=10), more_seeds(600.0, 1.0, 3, 10), more_seeds(2.0, 1.0, 3, 10)
+        (17, 20, 0)
+    """
+    return min(int(USED * left * workers / max(cost * nets, 1e-9)), 2 * seeds)

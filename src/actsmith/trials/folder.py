@@ -62,8 +62,9 @@ class RunFolder:
         """Lock, check, read.
 
         Raises:
-            ActsmithError: somebody else writes here; results are there and `resume` is false; they belong to another
-                configuration, or to none; there is no run and `must_exist` says that there is one.
+            ActsmithError: somebody else writes here; results are there and `resume` is false (a folder without any is
+                begun again); they belong to another configuration, or to none; there is no run and `must_exist` says
+                that there is one.
         """
         if self.must_exist and not self.path.is_dir():
             raise ActsmithError(f"run: no folder {str(self.path)!r} to go on with; without resume a new one is begun")
@@ -98,6 +99,10 @@ class RunFolder:
     def _check(self) -> None:
         there = self.path / "config.json"
         if there.is_file():
+            if not self.resume and not (self.path / "results.jsonl").is_file():  # begun, and ended by a mistake
+                (self.path / "measured.json").unlink(missing_ok=True)
+                self.write("config.json", self.config)
+                return
             if not self.resume:
                 raise ActsmithError(
                     f"run: {str(self.path)!r} holds a run already; give resume=True (--resume) to go on with it, or "
@@ -132,6 +137,10 @@ class RunFolder:
             known[name] = json.loads(to_json(measure()))
             self.write("measured.json", known)
         return known[name]
+
+    def note(self, name: str, value: Any) -> None:
+        """Let another value hold from now on, for a name that `once` knows."""
+        self.write("measured.json", {**(self.read("measured.json") or {}), name: value})
 
     def append(self, key: str, record: dict[str, Any]) -> None:
         """A finished piece of work that is no trial: on the disk when this returns."""

@@ -93,14 +93,18 @@ def session(
     workers: int = 1,
     timeout: float | None = None,
     deadline: float | None = None,
+    grace: float = 10.0,
     progress: Progress = silent,
 ) -> Iterator[Session]:
     """Open the folder and the pool.
+
+    Args:
+        grace: see `pool_of`.
 
     Raises:
         ActsmithError: the folder is in use, or holds another run; `resume`, and it holds none.
     """
     with RunFolder(path, {"format": FORMAT, **config}, resume=resume, must_exist=resume) as folder:
         runner.remember(folder.once)
-        with pool_of(runner, path, workers, timeout) as pool:
+        with pool_of(runner, path, workers, timeout, grace) as pool:
             yield Session(runner, folder, pool, Place(path, deadline), progress)

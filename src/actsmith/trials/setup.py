@@ -76,10 +76,14 @@ def runner_of(
     return ScriptRunner(task, train, metric=Metric(metric, better), start=start, test=test, example=example)  # type: ignore[arg-type]
 
 
-def pool_of(runner: Runner, folder: Path, workers: int, timeout: float | None) -> Pool:
-    """This process for one worker on a task; worker processes for several, and for a user's own loop."""
+def pool_of(runner: Runner, folder: Path, workers: int, timeout: float | None, grace: float = 10.0) -> Pool:
+    """This process for one worker on a task; worker processes for several, and for a user's own loop.
+
+    Args:
+        grace: seconds after the deadline at which a worker's training that did not stop by itself is ended.
+    """
     if workers == 1 and timeout is None and isinstance(runner, FitRunner):
         return Here(runner)
     if isinstance(runner, ScriptRunner) and not runner.importable:
         return Here(runner)
-    return Processes(runner.maker(folder), workers, timeout=timeout)
+    return Processes(runner.maker(folder), workers, timeout=timeout, grace=grace)
