@@ -13,7 +13,7 @@ import torch
 from scipy.interpolate import BSpline
 from torch import nn
 
-from actsmith.benchmarks import activation, criticality, kan, run, training
+from actsmith.benchmarks import activation, criticality, engine, kan, run, training
 from actsmith.benchmarks.measure import Row, absolute, interleaved
 from actsmith.cli import main
 from actsmith.errors import ActsmithError
@@ -121,6 +121,22 @@ def test_a_pinn_step_trains():
 
 def test_wrong_requests(capsys, tmp_path):
     assert main(["bench", "everything"]) == 2
-    assert "expected some of activation, training, adaptive, theory, criticality" in capsys.readouterr().err
+    assert "expected some of activation, training, engine, adaptive, theory, criticality" in capsys.readouterr().err
     with pytest.raises(ActsmithError, match="cannot be written"):
         next(run.run(["theory"], True, tmp_path / "no" / "such.csv", print))
+
+
+def test_the_engine_trains_every_way(monkeypatch):
+    task = engine.tasks(quick=True)["perceptron"]
+    small = replace(task, recipe=replace(task.recipe, epochs=1), model=replace(task.model, width=4, depth=1))
+    monkeypatch.setattr(engine, "tasks", lambda quick: {"perceptron": small})
+    rows = list(engine.rows(True, print))
+    assert [(r.what, r.activation, r.against) for r in rows] == [
+        ("perceptron, 22 steps", way, engine.WAYS[0]) for way in engine.WAYS
+    ]
+    assert rows[0].p50 == 1
+    assert all(r.seconds > 0 for r in rows)
+
+
+def test_what_the_engine_trains_needs_no_download():
+    assert list(engine.tasks(quick=False)) == ["perceptron", "convolutional", "vision transformer", "text"]
