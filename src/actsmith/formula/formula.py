@@ -213,7 +213,7 @@ class Formula:
         """The same formula under another name."""
         return Formula(self.expr, self.params, name)
 
-    @property
+    @cached_property
     def text(self) -> str:
         """Formula text that `Formula(text, params)` reads back to an equal formula."""
         return to_text(self.expr)

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any
 
 from actsmith.files import plain
@@ -50,20 +51,27 @@ class Trial:
     test: bool = False
     context: str = ""
 
-    @property
+    @cached_property
     def key(self) -> str:
         """A digest of the content: equal trials have equal keys, on any machine."""
         return digest(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**vars(self), "formula": self.formula.to_dict()}
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {**values, "formula": self.formula.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Trial:
         """The inverse of `to_dict`; other entries are left aside."""
         own = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
-        return cls(**{**own, "formula": Formula.from_dict(own["formula"])})
+        return cls(**{**own, "formula": _formula(json.dumps(own["formula"]))})
+
+
+@lru_cache(maxsize=1024)
+def _formula(text: str) -> Formula:
+    """From JSON; a folder names each formula hundreds of times, and parsing takes milliseconds."""
+    return Formula.from_dict(json.loads(text))
 
 
 @dataclass(frozen=True)
