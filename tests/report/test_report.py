@@ -44,7 +44,8 @@ PLAN = {"tuning_seeds": [1000, 1001], "seeds": [0, 1, 2, 3, 4], "activations": 8
         "cost": 1.0}  # fmt: skip
 SENTENCE = "relu+0.1[normal] is better than relu by +0.01 accuracy [+0.006, +0.014], 5 fresh paired seeds."
 BOARD = {
-    "task": "digits", "start": "relu", "metric": "accuracy", "better": "higher", "log": False, "rows": ROWS,
+    "task": "digits", "start": "relu", "metric": "accuracy", "better": "higher", "log": False, "judge": "test",
+    "rows": ROWS,
     "conclusion": SENTENCE, "kind": "better", "recommended": "relu+0.1[normal]", "front": ["relu", "elu"],
     "trainings": 77, "plan": PLAN, "skipped": [], "command": "actsmith search --resume runs/x",
 }  # fmt: skip

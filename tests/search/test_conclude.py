@@ -1,5 +1,7 @@
 """The sentence at the end: what the intervals carry, chosen by validation, judged once by test."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -34,7 +36,7 @@ def _history(policy, scores):
 def _said(scores, metric=ACCURACY, finalists=(OTHER,), known=None):
     policy = _policy(metric)
     found = confirmed(_history(policy, scores), policy, START, finalists)
-    return found, conclude(found, "relu", metric, 50, go_on="`go on`", known=known)
+    return found, conclude(found, "relu", policy, 50, go_on="`go on`", known=known)
 
 
 def _noise(seed, mean, spread=0.01):
@@ -92,6 +94,26 @@ def test_a_finalist_whose_net_diverged_is_worse():
     found, said = _said({START: (base, base), OTHER: (base + 0.02, lost)})
     assert found[1].verdict == "worse"
     assert said.recommended == "relu"
+
+
+def test_a_start_whose_training_failed_says_nothing_for_the_others():
+    policy, base = _policy(), _noise(0, 0.9)
+    history = _history(policy, {START: (base, base), OTHER: (base + 0.02, base + 0.02)})
+    first = policy.scoring(START, {})[0]
+    history.add(Outcome(first, reason="ended after 60 s"))
+    found = confirmed(history, policy, START, (OTHER,))
+    said = conclude(found, "relu", policy, 50, go_on="`go on`")
+    assert (found[1].verdict, said.kind, said.recommended) == ("open", "not decided", "relu")
+    assert "failed or diverged" in said.sentence
+
+
+def test_without_a_test_the_validation_scores_judge_and_the_sentence_says_so():
+    policy, base = replace(_policy(), judge="validation"), _noise(0, 0.9)
+    history = _history(policy, {START: (base, base), OTHER: (base + 0.03 + _noise(1, 0, 0.002), base)})
+    assert not any(outcome.trial.test for outcome in history.values())
+    said = conclude(confirmed(history, policy, START, (OTHER,)), "relu", policy, 50, go_on="`go on`")
+    assert (said.kind, said.recommended) == ("better", "gelu")
+    assert said.sentence.endswith("no test was given.")
 
 
 def test_only_common_seeds_count_and_one_is_too_few():

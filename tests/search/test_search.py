@@ -20,11 +20,11 @@ from actsmith.search.run import KNOWN, resume, search
 from actsmith.trials.runner import FitRunner
 
 BOARD = {
-    "task", "start", "metric", "better", "log", "rows", "conclusion", "kind", "recommended", "front", "trainings",
-    "plan", "skipped", "command",
+    "task", "start", "metric", "better", "log", "judge", "rows", "conclusion", "kind", "recommended", "front",
+    "trainings", "plan", "looks", "skipped", "command",
 }  # fmt: skip
 ROW = {
-    "name", "formula", "parameters", "kind", "origin", "same_as", "validation", "score", "low", "high", "difference",
+    "name", "formula", "parameters", "kind", "origin", "same_as", "validation", "confirmed", "score", "low", "high", "difference",
     "difference_low", "difference_high", "p", "verdict", "seeds", "learning_rate", "learning_rate_at_edge",
     "step_seconds", "diverged", "reason", "learned", "entropy", "universality",
 }  # fmt: skip
@@ -301,3 +301,10 @@ def test_the_main_job(tmp_path):
     assert kinds.count("candidate") >= 6
     assert kinds.count("known") + 1 == len(KNOWN)
     assert 0.93 < next(r for r in result.rows if r["kind"] == "start")["score"] < 0.99
+
+
+def test_a_single_rate_ranks_too(tmp_path):
+    asked = {**ASKED, "rates": [1e-2], "candidates": 0}
+    found = search(small_task(1), out=tmp_path / "run", **asked)
+    assert "oo few seeds" not in found.conclusion
+    assert {row["name"]: row["seeds"] for row in found.rows} == {"relu": 3, "gelu": 3, "crrelu": 3}

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import trial_runners
 
 import actsmith as acts
 from actsmith.errors import ActsmithError
@@ -62,3 +63,12 @@ def test_requests_that_compare_nothing(formulas, message, tmp_path):
     with pytest.raises(ActsmithError, match=message):
         compare(TASK, formulas, out=tmp_path / "run", **ASKED)
     assert not (tmp_path / "run").exists()
+
+
+def test_where_a_loop_has_no_test_its_validation_scores_judge(tmp_path):
+    asked = {"metric": "error", "better": "lower", "seeds": 3, "tuning_seeds": 1, "rates": (1,)}
+    found = compare(trial_runners.model, ["tanh", "relu"], trial_runners.train, out=tmp_path / "run", **asked)
+    assert all(row.mean is not None for row in found.table.rows)
+    assert "3 paired seeds" in found.conclusion
+    again = {**asked, "rates": (1.0,), "resume": True}
+    assert compare(trial_runners.model, ["tanh", "relu"], trial_runners.train, out=tmp_path / "run", **again) == found

@@ -1,5 +1,7 @@
 """Tables from outcomes: what scipy finds, pairs by seed, Holm over the table, decades, nets that diverged."""
 
+from dataclasses import replace
+
 import pytest
 from scipy import stats
 
@@ -84,3 +86,11 @@ def test_errors_are_compared_in_decades():
 def test_a_contest_says_who_diverged(three):
     verdicts = [d.verdict for d in contest([(three, "relu", "silu"), (three, "silu", "relu"), (three, "silu", "silu")])]
     assert verdicts == ["better", "worse", "open"]
+
+
+def test_a_training_that_failed_says_nothing_for_the_others():
+    lost = outcomes("relu", RELU)
+    lost[0] = replace(lost[0], validation={}, test=None, reason="CUDA out of memory")
+    found = made(relu=lost, gelu=outcomes("gelu", GELU))
+    assert (found.row("relu").failed, found.row("relu").diverged, found.row("relu").interval) == (1, 1, None)
+    assert [d.verdict for d in contest([(found, "gelu", "relu"), (found, "relu", "gelu")])] == ["open", "open"]

@@ -85,7 +85,8 @@ class RunData:
     Attributes:
         task, start, metric, conclusion, recommended: as leaderboard.json has them.
         better: "higher" or "lower".
-        rows: best first; the confirmed ones have a test score.
+        judge: the split whose scores confirm: "test", or "validation" for a user's own loop without a test.
+        rows: best first; the confirmed ones have a score on that split.
         config, plan: what was asked for, what the budget bought.
         dropped: (name, origin, reason) of candidates that were not trained.
         curves: of the start and the best others.
@@ -97,6 +98,7 @@ class RunData:
     metric: str
     better: str
     log: bool
+    judge: str
     conclusion: str
     recommended: str
     rows: tuple[Row, ...]
@@ -121,7 +123,7 @@ class RunData:
 
     @property
     def confirmed(self) -> tuple[Row, ...]:
-        """The rows that were scored on the test split, each function once."""
+        """The rows that were scored on the split that judges, each function once."""
         return tuple(r for r in self.rows if r.seeds and not r.same_as)
 
 

@@ -32,11 +32,11 @@ def leaderboard_markdown(folder: str | Path) -> str:
 
 
 def _confirmed(data: RunData) -> str:
-    """What was scored on the test split."""
+    """What was scored on the split that judges."""
     if not data.confirmed:
-        return "No activation was confirmed on the test split."
+        return f"No activation was confirmed on the {data.judge} split."
     unit = "decades" if data.log else data.metric
-    head = ["activation", f"test {data.metric}", "95 % interval", f"better than {data.start} by ({unit})",
+    head = ["activation", f"{data.judge} {data.metric}", "95 % interval", f"better than {data.start} by ({unit})",
             "95 % interval", "p (Holm)", "verdict"]  # fmt: skip
     rows = []
     for r in data.confirmed:
@@ -93,13 +93,15 @@ def _formulas(data: RunData) -> str:
 
 def _method(data: RunData) -> str:
     plan, rates = data.plan, ", ".join(f"{rate:g}" for rate in data.config["rates"])
+    tested = data.judge == "test"
+    scored = "scored on the test split, which nothing else reads" if tested else "scored on the validation split again"
     part = "" if plan["examples"] == 1 else f" Every training saw {plan['examples']:.0%} of the training examples."
     return (
         f"## How\n\n{data.trainings} trainings. Every activation, the known ones too, has its learning rate tuned "
         f"over {rates} with {len(plan['tuning_seeds'])} seeds on the validation split (a star marks a rate at the end "
         "of that grid). The best of them, the start and the best known function are then trained with "
-        f"{len(plan['seeds'])} other seeds, the same for each, and scored on the test split, which nothing else reads; "
-        f"the best is chosen by validation scores.{part} Equal seeds mean equal initial draws and equal batches; the "
+        f"{len(plan['seeds'])} other seeds, the same for each, and {scored}; the best is "
+        f"chosen by validation scores.{part} Equal seeds mean equal initial draws and equal batches; the "
         "differences are paired by seed and their p-values Holm-corrected. J_0.1 is the smoothed entropy of the output "
         "under N(0, 1) at the starting parameters; alone it orders nothing. No other network of its score and its time "
         f"per step is better in both than {_names(list(data.front))}. Again: `{data.command}`."

@@ -40,7 +40,7 @@ def plot_scores(data: RunData, path: Path) -> Path:
         left.set_xlabel(f"validation {data.metric} ({data.better} is better), at the tuned rate")
         seeds = max((r.seeds for r in rows), default=0)
         unit = "decades" if data.log else data.metric
-        right.set_xlabel(f"test: gain over {data.start} ({unit}), {seeds} paired seeds, 95 %")
+        right.set_xlabel(f"{data.judge}: gain over {data.start} ({unit}), {seeds} paired seeds, 95 %")
         for axis in (left, right):
             axis.locator_params(axis="x", nbins=5)
         right.tick_params(axis="y", length=0)

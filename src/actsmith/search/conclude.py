@@ -1,6 +1,7 @@
 """What a search may say: rows for the leaderboard, one verdict, one sentence. Pure functions of the outcomes.
 
-The best is chosen by validation scores; the test split judges that one choice, and is read for nothing else.
+The best is chosen by validation scores; the test split judges that one choice, and is read for nothing else. Where a
+user's own loop has no test, the validation scores of fresh seeds judge, and the sentence says so.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from actsmith.theory.criticality import criticality
 from actsmith.theory.entropy import entropy
 from actsmith.training.problem import Metric
 from actsmith.trials.policy import TuneThenScore
-from actsmith.trials.statistics import Interval, holm, interval, paired_difference, paired_p, share_interval
+from actsmith.trials.statistics import Interval
+from actsmith.trials.tables import contest, table
 from actsmith.trials.trial import History, Outcome
-from actsmith.trials.verdict import Verdict, verdict
+from actsmith.trials.verdict import LEVEL, Verdict
 
 __all__ = ["Conclusion", "Confirmed", "conclude", "confirmed", "front", "rows"]
 
@@ -32,8 +34,8 @@ class Confirmed:
         name: of the activation.
         seeds: that were compared.
         validation: merit on the validation split, by which finalists are compared with each other.
-        score: mean and interval on the test split; None where a net diverged. Geometric where the metric is compared
-            by logarithm.
+        score: mean and interval on the split that judges; None where a net diverged. Geometric where the metric is
+            compared by logarithm.
         difference: to the start, paired, positive where the finalist is better; in decades for a logarithm.
         p: of the paired t-test, Holm-corrected over the finalists.
         verdict: what that says.
@@ -48,44 +50,43 @@ class Confirmed:
     verdict: Verdict
 
 
-def confirmed(history: History, policy: TuneThenScore, start: Formula, finalists: Sequence[Formula]) -> list[Confirmed]:
-    """The start first, then the finalists, as far as their seeds go; nothing where no two seeds are common to all."""
+def confirmed(
+    history: History, policy: TuneThenScore, start: Formula, finalists: Sequence[Formula], looks: int = 1
+) -> list[Confirmed]:
+    """The start first, then the finalists, as far as their seeds go; nothing where no two seeds are common to all.
+
+    Args:
+        looks: how many times, this one counted, scores were judged: each p is multiplied by it, since who goes on with
+            more seeds until something is found would find something (Bonferroni over the looks so far).
+    """
     metric = policy.metric
     scored: dict[str, dict[int, Outcome]] = {}
     for formula in (start, *finalists):
         trials = policy.scoring(formula, history)
         scored[formula.name] = {t.seed: history[t.key] for t in trials if t.key in history}
-    common = sorted(set.intersection(*(set(own) for own in scored.values())))
+    common = tuple(sorted(set.intersection(*(set(own) for own in scored.values()))))
     if len(common) < 2:
         return []
-    found, compared = [], []
-    base = metric.transformed([scored[start.name][s].score(metric, "test") for s in common])
-    for name, own in scored.items():
-        raw = [own[s].score(metric, "test") for s in common]
-        mine, validation = metric.transformed(raw), metric.merit([own[s].score(metric) for s in common])
-        difference, p = None, None
-        if name != start.name and mine is not None and base is not None:
-            a, b = ([metric.sign * v for v in values] for values in (mine, base))
-            difference, p = paired_difference(a, b), paired_p(a, b)
-            compared.append(p)
-        found.append((name, validation, _mean(metric, mine), difference, p, (mine is None, base is None)))
-    corrected = iter(holm(compared))
+    own = {name: [outcomes[seed] for seed in common] for name, outcomes in scored.items()}
+    scores = table(
+        own, metric, reference=start.name, rates=policy.rates, name=policy.task, title=policy.task, split=policy.judge
+    )
+    duels = {duel.name: duel for duel in contest([(scores, f.name, start.name) for f in finalists])}
     results = []
-    for name, validation, score, difference, p, lost in found:
-        own_p = None if p is None else next(corrected)
-        says: Verdict = verdict(difference, p=own_p)
-        if name != start.name and lost[0] != lost[1]:  # one of the two alone diverged
-            says = "worse" if lost[0] else "better"
-        results.append(Confirmed(name, tuple(common), validation, score, difference, own_p, says))
+    for name, outcomes in own.items():
+        row, duel = scores.row(name), duels.get(name)
+        p = None if duel is None or duel.difference is None else min(looks * duel.p, 1.0)
+        says: Verdict = "open" if duel is None or (p is not None and p >= LEVEL) else duel.verdict
+        results.append(Confirmed(
+            name=name,
+            seeds=common,
+            validation=metric.merit([o.score(metric) for o in outcomes]),
+            score=row.interval,
+            difference=None if duel is None else duel.difference,
+            p=p,
+            verdict=says,
+        ))  # fmt: skip
     return results
-
-
-def _mean(metric: Metric, values: list[float] | None) -> Interval | None:
-    """Of transformed scores, back in the metric's units."""
-    if values is None:
-        return None
-    found = (share_interval if metric.share else interval)(values)
-    return Interval(10.0**found.mean, 10.0**found.low, 10.0**found.high, found.count) if metric.log else found
 
 
 @dataclass(frozen=True)
@@ -106,24 +107,40 @@ class Conclusion:
 
 
 def conclude(
-    found: Sequence[Confirmed], start: str, metric: Metric, trainings: int, *, go_on: str, known: str | None = None
+    found: Sequence[Confirmed],
+    start: str,
+    policy: TuneThenScore,
+    trainings: int,
+    *,
+    go_on: str,
+    known: str | None = None,
+    tried: bool = True,
+    lost: bool = False,
 ) -> Conclusion:
     """The sentence at the end.
 
     Args:
         found: as `confirmed` gives it.
         start: name of the start.
-        metric: of the scores.
+        policy: the metric, and which split judges.
         trainings: that were run in all.
         go_on: the command that goes on with the search.
         known: name of the best known function among the finalists, where it is another one.
+        tried: whether anything was tuned beside the start.
+        lost: whether nothing that was tuned has a score.
     """
     counted = f"{trainings} training{'s' if trainings != 1 else ''}"
     if not found:
-        sentence = (
-            f"Not decided: too few seeds were confirmed in {counted}; go on with {go_on}. Until then keep {start}."
-        )
+        why = "too few seeds were confirmed" if tried else f"no other activation than {start} was tried to its end"
+        if lost:
+            why = f"every activation that was tried diverged or failed, {start} too"
+        sentence = f"Not decided: {why} in {counted}; go on with {go_on}. Until then keep {start}."
         return Conclusion(sentence, "not decided", start, start)
+    metric, tested = policy.metric, policy.judge == "test"
+    where = "on the test split" if tested else "with fresh seeds"
+    closing = "" if tested else " These are validation scores: no test was given."
+    if policy.examples < 1:
+        closing = f" Every training saw {policy.examples:.1%} of the training examples, for the budget's sake.{closing}"
     best = max(found, key=lambda c: (c.validation, c.name == start))
     if best.name == start or best.verdict in ("worse", "same"):
         others = len(found) - 1
@@ -132,21 +149,23 @@ def conclude(
             sentence = f"Nothing better than {start} was found in {counted}: it leads {others} finalist"
             sentence += f"{'s' if others != 1 else ''} on the validation split. Keep {start}."
         elif best.name != start:
-            sentence += f" {best.name} leads on the validation split and is {best.verdict} on the test split"
-            sentence += f"{_by(best, metric)}."
-        return Conclusion(sentence, "nothing better", best.name, start)
+            sentence += f" {best.name} leads on the validation split and is {best.verdict} {where}{_by(best, metric)}."
+        return Conclusion(sentence + closing, "nothing better", best.name, start)
     if best.verdict == "better":
         sentence = f"{best.name} is better than {start}{_by(best, metric)}, {len(best.seeds)} fresh paired seeds."
         other = next((c for c in found if c.name == known and c.name != best.name), None)
         if other is not None and other.score is not None and best.score is not None:
             sentence += f" The best known function among the finalists, {other.name}, scores {other.score.mean:.4g}, "
             sentence += f"{best.name} {best.score.mean:.4g}."
-        return Conclusion(sentence, "better", best.name, best.name)
+        return Conclusion(sentence + closing, "better", best.name, best.name)
+    differs = f"it differs from {start}{_by(best, metric)}"
+    if best.difference is None:
+        differs = f"it cannot be compared with {start}, of which a training failed or diverged"
     sentence = (
-        f"Not decided: {best.name} leads on the validation split; on the test split it differs from {start}"
-        f"{_by(best, metric)}, {len(best.seeds)} paired seeds. Go on with {go_on}; until then keep {start}."
+        f"Not decided: {best.name} leads on the validation split; {where} {differs}, {len(best.seeds)} paired seeds. "
+        f"Go on with {go_on}; until then keep {start}."
     )
-    return Conclusion(sentence, "not decided", best.name, start)
+    return Conclusion(sentence + closing, "not decided", best.name, start)
 
 
 def _by(one: Confirmed, metric: Metric) -> str:
@@ -196,7 +215,7 @@ def _row(
     formula, metric = arm.formula, policy.metric
     tuned = [history[t.key] for t in policy.tuning(formula) if t.rate == rate and t.key in history]
     scored = [history[t.key] for t in policy.scoring(formula, history) if t.key in history]
-    trained = scored or tuned
+    trained, timed = scored or tuned, tuned or scored  # steps are timed in the stacks that all of them were tuned in
     values = metric.transformed([o.score(metric) for o in tuned or scored])
     mean = None if not values else sum(values) / len(values)
     d = None if one is None else one.difference
@@ -208,6 +227,7 @@ def _row(
         "origin": arm.origin,
         "same_as": [],
         "validation": 10.0**mean if mean is not None and metric.log else mean,
+        "confirmed": None if one is None else _score(metric, one.validation),
         "score": None if one is None or one.score is None else one.score.mean,
         "low": None if one is None or one.score is None else one.score.low,
         "high": None if one is None or one.score is None else one.score.high,
@@ -219,13 +239,21 @@ def _row(
         "seeds": 0 if one is None else len(one.seeds),
         "learning_rate": rate,
         "learning_rate_at_edge": policy.at_edge(rate),
-        "step_seconds": sum(o.step_seconds for o in trained) / max(len(trained), 1),
+        "step_seconds": sum(o.step_seconds for o in timed) / max(len(timed), 1),
         "diverged": sum(o.score(metric) is None for o in trained),
         "reason": next((o.reason for o in trained if o.reason is not None), None),
         "learned": _learned(trained),
         "entropy": _smoothed_entropy(formula),
         "universality": str(criticality(formula).universality),
     }
+
+
+def _score(metric: Metric, merit: float) -> float | None:
+    """The mean score that has this merit; None for the worst there is."""
+    if not math.isfinite(merit):
+        return None
+    value = metric.sign * merit
+    return 10.0**value if metric.log else value
 
 
 def front(table: Sequence[Mapping[str, Any]], metric: Metric) -> list[str]:

@@ -75,7 +75,7 @@ def compare(
     options: dict[str, Any] | None = None,
 ) -> Comparison:
     """Train every formula under the same rules: its rate tuned on the validation split, then paired seeds on the test
-    split. Differences are to the first one.
+    split (on the validation split where your own loop has no `test`). Differences are to the first one.
 
     Args:
         task, train, metric, better, test, example, start, workers, trial_timeout, data, device, precision: as
@@ -103,8 +103,8 @@ def compare(
         precision=precision, options=options,
     )  # fmt: skip
     policy = TuneThenScore(
-        runner.name, runner.context, runner.metric, tuple(rates) if rates is not None else runner.rates,
-        tuple(range(seeds)), TUNING_SEEDS[:tuning_seeds],
+        runner.name, runner.context, runner.metric, tuple(map(float, rates)) if rates is not None else runner.rates,
+        tuple(range(seeds)), TUNING_SEEDS[:tuning_seeds], judge=runner.judge,
     )  # fmt: skip
     config = {
         "kind": "compare", **runner.config(), "formulas": [f.to_dict() for f in activations],
@@ -126,7 +126,7 @@ def _table(history: History, policy: TuneThenScore, names: Sequence[str]) -> Tab
     outcomes = {name: history.of(policy.task, name, "score") for name in names}
     return table(
         outcomes, policy.metric, reference=names[0], rates=policy.rates, name=policy.task,
-        title=f"{policy.task}: {', '.join(names)}",
+        title=f"{policy.task}: {', '.join(names)}", split=policy.judge,
     )  # fmt: skip
 
 
@@ -143,5 +143,7 @@ def _conclusion(found: Table, metric: Metric) -> str:
         names = [duel.name for duel in duels if duel.verdict == verdict]
         if names:
             said.append(f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} {words} {reference}")
-    way = "higher" if metric.better == "higher" else "lower"
-    return f"{'; '.join(said)} ({metric.name}, {way} is better, {count} paired seeds, Holm-corrected p < 0.05)."
+    failed = [row.name for row in found.rows if row.failed]
+    also = f" Trainings of {', '.join(failed)} failed." if failed else ""
+    way = f"{metric.name}, {metric.better} is better"
+    return f"{'; '.join(said)} ({way}, {count} paired seeds, Holm-corrected p < 0.05).{also}"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
-from actsmith.training.problem import Metric
+from actsmith.training.problem import Metric, Split
 from actsmith.trials.trial import Outcome, Trial
 
 __all__ = ["TuneThenScore"]
@@ -28,11 +28,13 @@ class TuneThenScore:
     Attributes:
         task, context: of the trials.
         metric: chooses the rate, on the validation split.
-        rates: the grid; a single rate is not tuned.
+        rates: the grid; a single rate is not tuned, unless `ranked`.
         seeds, tuning_seeds: of the scored trainings, and of those that choose the rate.
         length: the share of the epochs that a tuning run trains for.
         examples: the share of the training examples that every run sees.
         look: name of the activation whose tuning trials are of stage "look": what they see is measured, too.
+        ranked: whether a single rate is tried with the tuning seeds, too, so that what is scored can be chosen.
+        judge: the split of the scores; "validation" where there is no other, which is then never read.
 
     Raises:
         ActsmithError: no rate, or seeds that tune and score.
@@ -47,6 +49,8 @@ class TuneThenScore:
     length: float = 1.0
     examples: float = 1.0
     look: str = ""
+    ranked: bool = False
+    judge: Split = "test"
 
     def __post_init__(self) -> None:
         if not self.rates or not all(math.isfinite(r) and r > 0 for r in self.rates):
@@ -64,8 +68,8 @@ class TuneThenScore:
         return ()
 
     def tuning(self, formula: Formula) -> tuple[Trial, ...]:
-        """The trials that choose the rate; none where there is one rate."""
-        if len(self.rates) == 1:
+        """The trials that choose the rate; none where there is one rate, unless activations are ranked by them."""
+        if len(self.rates) == 1 and not self.ranked:
             return ()
         stage = "look" if formula.name == self.look else "tune"
         return tuple(
@@ -81,17 +85,18 @@ class TuneThenScore:
         rate = self.rate(formula, history)
         if rate is None:
             return ()
+        test = self.judge == "test"
         return tuple(
-            Trial(self.task, formula, "score", rate, seed, 1.0, self.examples, test=True, context=self.context)
+            Trial(self.task, formula, "score", rate, seed, 1.0, self.examples, test=test, context=self.context)
             for seed in self.seeds
         )
 
     def rate(self, formula: Formula, history: Mapping[str, Outcome]) -> float | None:
         """The rate with the best mean validation score; of equal ones the lower loss, then the lower rate; where every
         one diverges, the lowest. None before all of them were tried."""
-        if len(self.rates) == 1:
-            return self.rates[0]
         trials = self.tuning(formula)
+        if not trials:
+            return self.rates[0]
         if any(trial.key not in history for trial in trials):
             return None
 

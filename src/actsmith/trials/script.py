@@ -38,7 +38,7 @@ from actsmith.surgery.signal import signal
 from actsmith.surgery.sites import Site, sites
 from actsmith.surgery.where import Where, choose
 from actsmith.training.fit import Stopped, learned
-from actsmith.training.problem import Metric
+from actsmith.training.problem import Metric, Split
 from actsmith.trials.batch import first_batch, read_batch, write_batch
 from actsmith.trials.functions import source_of, title_of, why_not_importable
 from actsmith.trials.handle import Ended, Handle, generators, scores_of, seed_all, set_generators
@@ -106,6 +106,7 @@ class ScriptRunner:
                     + (" that builds a fresh network at each call" if what == "model" else "")
                 )
         self.metric, self.example = metric, example
+        self.judge: Split = "validation" if test is None else "test"
         self.formula = resolve(start) if start is not None else self._usual()
         self.usual = self.formula.name if self.formula.name in CATALOGUE else self.formula.text
         self.where: Where = where if where is not None else SameAs(self.formula)

@@ -37,7 +37,8 @@ class Row:
         effect: Cohen's d_z.
         rate: the tuned learning rate; `at_edge` says whether it is an end of its grid.
         step_seconds, peak_bytes: of a training step.
-        diverged: nets whose loss or score was not finite.
+        diverged: nets without a finite score: their loss was not finite, or the training failed.
+        failed: those of them whose training failed, as for want of memory or time.
     """
 
     name: str
@@ -55,6 +56,14 @@ class Row:
     step_seconds: float
     peak_bytes: int
     diverged: int
+    failed: int = 0
+
+    @property
+    def interval(self) -> Interval | None:
+        """Of the mean; None where a net diverged."""
+        if self.mean is None or self.low is None or self.high is None:
+            return None
+        return Interval(self.mean, self.low, self.high, len(self.values))
 
 
 @dataclass(frozen=True)
@@ -156,6 +165,7 @@ def _row(
         step_seconds=sum(o.step_seconds for o in trained) / len(trained),
         peak_bytes=max(o.peak_bytes for o in trained),
         diverged=sum(v is None for v in raw),
+        failed=sum(o.reason is not None for o in trained),
     )
 
 
@@ -168,7 +178,7 @@ class Duel:
         table: where.
         difference: mean and 95 % interval of the paired differences; None where a net of either diverged.
         p: of the paired t-test, Holm-corrected over the contest.
-        verdict: what that says; where one of the two alone diverged, the other is better.
+        verdict: what that says; where one of the two alone diverged, the other is better, unless a training failed.
     """
 
     name: str
@@ -196,7 +206,8 @@ def contest(pairs: Sequence[tuple[Table, str, str]], margin: float = 0.0) -> tup
     for where, first, second in pairs:
         a, b = (where.metric.transformed(where.row(name).values) for name in (first, second))
         if a is None or b is None:
-            lone: Verdict = "open" if a is b else "better" if b is None else "worse"
+            failed = where.row(first).failed or where.row(second).failed
+            lone: Verdict = "open" if a is b or failed else "better" if b is None else "worse"
             found.append((None, 1.0, lone))
             continue
         mine, theirs = ([where.metric.sign * v for v in values] for values in (a, b))

@@ -19,7 +19,7 @@ from typing import Any
 from actsmith.formula.catalogue import resolve
 from actsmith.formula.formula import Formula
 from actsmith.training.fit import Stopped
-from actsmith.training.problem import Metric
+from actsmith.training.problem import Metric, Split
 from actsmith.trials.pool import Here, Pool
 from actsmith.trials.runner import Once, Place, Runner
 from actsmith.trials.store import Store
@@ -40,6 +40,7 @@ class SumRunner:
     name, metric, context = "sum", Metric("score", "higher"), "c"
     rates: tuple[float, ...] = (0.5,)
     usual, descends = "relu", False
+    judge: Split = "validation"
 
     def remember(self, once: Once) -> None:
         """Nothing is measured."""
