@@ -24,7 +24,8 @@ BOARD = {
     "trainings", "plan", "looks", "skipped", "command",
 }  # fmt: skip
 ROW = {
-    "name", "formula", "parameters", "kind", "origin", "same_as", "validation", "confirmed", "score", "low", "high", "difference",
+    "name", "formula", "parameters", "kind", "origin", "same_as", "validation", "confirmed", "score", "low", "high",
+    "difference",
     "difference_low", "difference_high", "p", "verdict", "seeds", "learning_rate", "learning_rate_at_edge",
     "step_seconds", "diverged", "reason", "learned", "entropy", "universality",
 }  # fmt: skip

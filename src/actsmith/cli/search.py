@@ -111,7 +111,11 @@ def run(request: argparse.Namespace) -> None:
 
     with Progress() as progress:
         if request.resume is not None:
-            result = resume(request.resume, budget=request.budget, workers=request.workers, progress=progress)
+            _nothing_else(request)
+            result = resume(
+                request.resume, budget=request.budget, workers=request.workers, trial_timeout=request.trial_timeout,
+                progress=progress,
+            )  # fmt: skip
         else:
             result = search(
                 request.task or "digits",
@@ -132,6 +136,27 @@ def run(request: argparse.Namespace) -> None:
     return None
 
 
+def _nothing_else(request: argparse.Namespace) -> None:
+    """What is resumed is as it was asked for; anything else on the line would be left aside in silence.
+
+    Raises:
+        ActsmithError: there is something.
+    """
+    from actsmith.errors import ActsmithError
+
+    parser = argparse.ArgumentParser()
+    options(parser)
+    usual = vars(parser.parse_args([]))
+    own = ("resume", "budget", "workers", "trial_timeout", "json")
+    more = [n for n, value in vars(request).items() if n in usual and n not in own and value != usual[n]]
+    if more:
+        names = ", ".join(n if n in ("task", "train") else f"--{n.replace('_', '-')}" for n in more)
+        raise ActsmithError(
+            f"--resume: got {names} beside it; expected --budget, --workers, --trial-timeout or --json: the rest is as "
+            "the run was asked for. Begin another search for anything else"
+        )
+
+
 def _render(folder: Path) -> None:
     """The page and its pictures; without the packages that draw, a word and no harm."""
     import sys
@@ -148,16 +173,18 @@ def _render(folder: Path) -> None:
 def _print(result: Any) -> None:
     shown = []
     for row in result.rows:
-        test = gain = ""
+        test = gain = fresh = ""
         if row["score"] is not None:
+            fresh = "diverged" if row["confirmed"] is None else f"{row['confirmed']:.4g}"
             test = f"{row['score']:.4g} ({row['low']:.4g} to {row['high']:.4g})"
         if row["difference"] is not None:
             gain = f"{row['difference']:+.4g} ({row['difference_low']:+.4g} to {row['difference_high']:+.4g})"
         validation = "diverged" if row["validation"] is None else f"{row['validation']:.4g}"
         entropy = "undefined" if row["entropy"] is None else f"{row['entropy']:+.3f}"
         step = f"{1e3 * row['step_seconds']:.2f} ms"
-        shown.append([row["name"], validation, test, gain, entropy, row["universality"], step])
-    headings = ["activation", "validation", "test, 95 %", f"minus {result.start}, paired", "entropy", "class", "step"]
+        shown.append([row["name"], validation, fresh, test, gain, entropy, row["universality"], step])
+    judged, minus = f"{result.judge}, 95 %", f"minus {result.start}, paired"
+    headings = ["activation", "tuned", "validation", judged, minus, "entropy", "class", "step"]
     print_table(headings, shown)
     if result.skipped:
         print(f"\nLeft out by the budget: {', '.join(result.skipped)}.")

@@ -25,6 +25,7 @@ class SearchResult:
         front: names that no other beats in validation score and time per step both.
         dropped: candidates that were not trained, with the reason.
         skipped: names of activations that the budget left out; resume trains them.
+        judge: the split that confirmed: "test", or "validation" for a loop of your own without a test.
     """
 
     folder: Path
@@ -36,13 +37,16 @@ class SearchResult:
     front: tuple[str, ...]
     dropped: tuple[Dropped, ...] = field(repr=False)
     skipped: tuple[str, ...]
+    judge: str = "test"
 
     def table(self) -> str:
         """The leaderboard as text, the conclusion below it."""
-        lines = [f"{'activation':32}  validation  test        95 % interval         minus {self.start} (paired)"]
+        head = f"{'activation':32}  tuned       validation"
+        lines = [f"{head}  {self.judge:10}  95 % interval         minus {self.start} (paired)"]
         for r in self.rows:
             line = f"{r['name']:32}  {_number(r['validation'])}"
             if r["score"] is not None:
+                line += f"    {_number(r['confirmed'])}"
                 line += f"    {_number(r['score'])}    [{_number(r['low'])}, {_number(r['high'])}]"
             if r["difference"] is not None:
                 line += f"  {r['difference']:+.4f} [{r['difference_low']:+.4f}, {r['difference_high']:+.4f}]"

@@ -38,8 +38,8 @@ __all__ = ["KNOWN", "SearchResult", "resume", "search"]
 KNOWN = ("relu", "leaky_relu", "prelu", "elu", "celu", "gelu", "silu", "mish", "crrelu", "mrepu")
 CANDIDATES = 8
 """Derived corrections that are trained, beside the shape from training; the others stay in candidates.json."""
-FINISHING = 8.0
-"""Seconds of a budget that are kept for the conclusion, at most a tenth of it."""
+FINISHING = 10.0
+"""Seconds of a budget that are kept for the conclusion and for what hangs at the deadline, at most a seventh of it."""
 
 
 def search(
@@ -124,16 +124,17 @@ def _searched(runner: Runner, asked: dict[str, Any], began: float) -> SearchResu
         "seeds": asked["seeds"], "rates": list(rates), "candidates": asked["candidates"],
     }  # fmt: skip
     limit: float | None = asked["budget"]
+    finishing = FINISHING if limit is None else min(FINISHING, limit / 7)
     with session(
         runner, folder_for("search", f"{runner.name}-{first.formula.name}", asked["out"]), config,
         resume=asked["resume"], workers=asked["workers"], timeout=asked["trial_timeout"],
-        deadline=None if limit is None else began + limit - min(FINISHING, 0.1 * limit),
+        deadline=None if limit is None else began + limit - finishing, grace=finishing,
         progress=asked["progress"] or silent,
     ) as run:  # fmt: skip
         _keep(asked, run.folder)
         stages = Stages(
             run, first=first, arms=arms, same=same, rates=rates, seeds=asked["seeds"], budget=limit,
-            workers=asked["workers"],
+            workers=asked["workers"], resumed=asked["resume"],
         )  # fmt: skip
         return stages.all(asked["candidates"])
 
@@ -154,15 +155,21 @@ def _check(
 
 
 def resume(
-    folder: str | Path, *, budget: float | str | None = None, workers: int = 1, progress: Progress | None = None
+    folder: str | Path,
+    *,
+    budget: float | str | None = None,
+    workers: int = 1,
+    trial_timeout: float | str | None = None,
+    progress: Progress | None = None,
 ) -> SearchResult:
     """Go on with a search as it was asked for; one that was given functions as objects is called again with
     `resume=True` and `out` instead.
 
     Args:
         folder: of the run.
-        budget: for what is left; without one, as before.
+        budget: for what is left; without one, as before. A run that was not decided gets more seeds with it.
         workers, progress: as `search` takes them.
+        trial_timeout: as `search` takes it; without one, as before.
 
     Raises:
         ActsmithError: there is no such run, or only the script that began it can go on with it.
@@ -181,7 +188,8 @@ def resume(
         asked["start"] = Formula.from_dict(asked["start"])
     if asked["test"] is not None:
         asked["test"] = named_object(asked["test"], "search: test")
-    own = {"budget": budget if budget is not None else asked.pop("budget"), "workers": workers, "progress": progress}
+    given = {"budget": budget, "trial_timeout": trial_timeout}
+    own = {"workers": workers, "progress": progress, **{n: v for n, v in given.items() if v is not None}}
     return search(**{**asked, **formulas, **own}, out=path, resume=True)
 
 
