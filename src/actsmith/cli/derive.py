@@ -52,7 +52,10 @@ def run(request: argparse.Namespace) -> None:
         smooth = row["smoothed_entropy_change"]
         change = row["entropy_change"]
         head = "entropy without a rate, see below" if math.isnan(change) else f"entropy {change:+.3g} nats"
-        print(f"  {head}" + ("" if smooth is None else f", smoothed {smooth:+.3g} nats"))
+        print(f"  to first order:  {head}" + ("" if smooth is None else f", smoothed {smooth:+.3g} nats"))
+        true, smooth = row["entropy_change_true"], row["smoothed_entropy_change_true"]
+        head = "entropy not resolved" if true is None else f"entropy {true:+.3g} nats"
+        print(f"  truly:           {head}" + ("" if smooth is None else f", smoothed {smooth:+.3g} nats"))
     print(f"\n{record['note']}")
     return None
 

@@ -1,9 +1,13 @@
 """EAFO, entropy-based activation function optimisation (arXiv:2405.12954), and the worst activation.
 
-On a monotone branch with inverse y, and q(z) = p(y(z)) |y'(z)| the output's density, the entropy falls fastest along
+On a monotone branch with inverse y, s = sgn(y') and q(z) = p(y(z)) |y'(z)| the output's density, the entropy falls
+fastest along
 
-    eta(z) = -[ p'(y) y' + p(y) y''/y' ] = -q'(z)/y'(z)          the correction of the inverse
-    d(x)   = f'(x) eta(f(x)) = -p'(x) + p(x) f''(x)/f'(x)        what it does to f: f_new = f - step d, to first order
+    eta(z) = -q'(z)/y'(z) = -s [ p'(y) y' + p(y) y''/y' ]         the correction of the inverse
+    d(x)   = f'(x) eta(f(x)) = s [ -p'(x) + p(x) f''(x)/f'(x) ]   what it does to f: f_new = f - step d, to first order
+
+The paper's form has no s, which is right where f rises; where it falls the sign turns, so that the correction of f(-x)
+is the mirror image of f's.
 
 d needs no inverse. Where f folds, no branch has an edge-free density, and the correction is the steepest descent of the
 smoothed entropy in span(psi_0 .. psi_4) instead (`actsmith.theory.descent`). Under a law without a closed density
@@ -39,19 +43,19 @@ from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula, Param
 from actsmith.formula.inverse import solve_inverse
 from actsmith.formula.parse import X, parameter_symbol
-from actsmith.formula.pieces import Piece
+from actsmith.formula.pieces import Piece, sample_point
 from actsmith.formula.primitives import sigmoid, standardise, where
 from actsmith.formula.tidy import tidy
 from actsmith.theory import numeric
 from actsmith.theory.descent import Keep, entropy_flow, projected_ascent
 from actsmith.theory.distribution import cdf_expression
 from actsmith.theory.distribution import exact as exact_rational
-from actsmith.theory.entropy import DEFAULT_TAU, output_moments
+from actsmith.theory.entropy import DEFAULT_TAU, entropy, output_moments
 from actsmith.theory.law import Law
 from actsmith.theory.laws import resolve_law
 from actsmith.theory.output import branches_of
 from actsmith.theory.quadrature import Estimate
-from actsmith.theory.rate import EntropyRates, entropy_rates
+from actsmith.theory.rate import EntropyRates, entropy_rates, moved_entropy
 from actsmith.theory.smoothed import smoothed_output
 
 __all__ = ["Correction", "Sign", "correction", "improve", "worst_activation"]
@@ -222,6 +226,7 @@ class Correction:
                 "eps": eps,
                 "entropy_change": eps * side.value,
                 "smoothed_entropy_change": None if smooth is None else eps * smooth,
+                **_true_changes(self, formula, eps),
             }
         return {
             "formula": self.f.text,
@@ -253,6 +258,25 @@ class Correction:
         verdict = f"a positive eps (the sign that arXiv:2405.12954 publishes) {up} it, a negative one {down} it"
         which = ", which is the direction of the theory" if down == "lowers" else ""
         return f"{change} the output entropy changes by {sizes}: {verdict}{which}. Eps is learnable: training decides."
+
+
+def _true_changes(found: Correction, changed: Formula, eps: float) -> dict[str, float | None]:
+    """What the finite step does, beside the first-order changes: of the entropy where f is not flat, given that part,
+    and of the smoothed entropy; None where it is not resolved."""
+    f, law = found.f, found.law
+    exact: dict[str, float | None] = {"entropy_change_true": None, "smoothed_entropy_change_true": None}
+    try:
+        after, before = moved_entropy(f, Formula(found.psi), law, eps), moved_entropy(f, Formula(found.psi), law, 0.0)
+        exact["entropy_change_true"] = after.value - before.value
+    except ActsmithError:
+        pass
+    try:
+        levels = entropy(f, law).smoothed, entropy(changed, law).smoothed
+        if levels[0] is not None and levels[1] is not None:
+            exact["smoothed_entropy_change_true"] = levels[1] - levels[0]
+    except ActsmithError:
+        pass
+    return exact
 
 
 def _effect(rate: Estimate, sign: int) -> str:
@@ -309,27 +333,40 @@ def correction(f: FormulaLike, law: Law | str = "normal") -> Correction:
         return Correction(f, law, pieces, psi, sp.S.One, "projected")
     density = law.density(X)
     if density is None:
-        bends = [None if piece.is_constant else _bend(piece) for piece in f.pieces]
+        bends = [None if piece.is_constant else (_bend(piece), _slope_sign(piece, law)) for piece in f.pieces]
         psi = numeric.direction_spline(f, law, bends)
         pieces = tuple(BranchCorrection(*piece.bounds, None, None) for piece in f.pieces)
         return Correction(f, law, pieces, psi, sp.S.One, "tabulated")
-    pieces = tuple(_piece_correction(piece, standardise(density)) for piece in f.pieces)
+    pieces = tuple(_piece_correction(piece, standardise(density), law) for piece in f.pieces)
     psi, scale = _shape(f, _join(pieces), law)
     return Correction(f, law, pieces, psi, scale)
 
 
-def _piece_correction(piece: Piece, density: sp.Expr) -> BranchCorrection:
+def _slope_sign(piece: Piece, law: Law) -> int:
+    """1 on a rising piece, -1 on a falling one: by its values at two points where the law has its mass."""
+    low, high = piece.bounds
+    x = law.quantile(np.linspace(0.001, 0.999, 999))
+    inside = x[(low < x) & (x < high)]
+    if inside.size < 2:
+        middle = float(sample_point(piece))
+        inside = middle + 1e-3 * min(1.0, max(high - middle, 1e-300), max(middle - low, 1e-300)) * np.array([-1.0, 1.0])
+    values = Formula(piece.expr)(inside)
+    return -1 if values[-1] < values[0] else 1
+
+
+def _piece_correction(piece: Piece, density: sp.Expr, law: Law) -> BranchCorrection:
     low, high = piece.bounds
     if piece.is_constant:
         return BranchCorrection(low, high, None, None)
     bend = _bend(piece)
-    direction = -density.diff(X) + density * bend
+    side = _slope_sign(piece, law)
+    direction = side * (-density.diff(X) + density * bend)
     inverse = solve_inverse(piece, Z)
     eta = None
     if inverse is not None:
         slope = inverse.diff(Z)
         at = density.subs(X, inverse)
-        eta = -(density.diff(X).subs(X, inverse) * slope + at * slope.diff(Z) / slope)
+        eta = -side * (density.diff(X).subs(X, inverse) * slope + at * slope.diff(Z) / slope)
         if eta.count_ops() < SIMPLIFIED:
             eta = sp.simplify(eta)
     return BranchCorrection(low, high, eta, direction)
@@ -386,11 +423,13 @@ def _shape(f: Formula, direction: sp.Expr, law: Law) -> tuple[sp.Expr, sp.Expr]:
 
 
 def _constant_factor(direction: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
-    """(c, rest) with direction = c * rest, through the branches of `where` when they share c."""
+    """(c, rest) with direction = c * rest, through the branches of `where` when they share c up to its sign."""
     if isinstance(direction, where):
         condition, *branches = direction.args
         (c, first), (d, second) = (_constant_factor(branch) for branch in branches)
-        return (c, where(condition, first, second)) if c == d else (sp.S.One, direction)
+        if c not in (d, -d):
+            return sp.S.One, direction
+        return c, where(condition, first, second if c == d else -second)
     coefficient, rest = sp.factor_terms(direction).as_independent(X, as_Add=False)
     return coefficient, rest
 

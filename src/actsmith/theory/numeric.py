@@ -42,9 +42,9 @@ def cdf_spline(law: Law, low: float, high: float) -> sp.Expr:
     return expression
 
 
-def direction_spline(f: Formula, law: Law, bends: Sequence[sp.Expr | None]) -> sp.Expr:
-    """d = -p' + p f''/f' on knots, scaled to the height of x exp(-x^2/2), with f''/f' from `bends`, one for each smooth
-    piece of f; a flat piece (None) continues its neighbour, the right one first.
+def direction_spline(f: Formula, law: Law, bends: Sequence[tuple[sp.Expr, int] | None]) -> sp.Expr:
+    """d = s (-p' + p f''/f') on knots, scaled to the height of x exp(-x^2/2), with f''/f' and s = sgn f' from `bends`,
+    one for each smooth piece of f; a flat piece (None) continues its neighbour, the right one first.
 
     Raises:
         FormulaError: d vanishes: the output density is flat.
@@ -54,13 +54,14 @@ def direction_spline(f: Formula, law: Law, bends: Sequence[sp.Expr | None]) -> s
     knots = np.linspace(ends[0] - margin, ends[1] + margin, DIRECTION_KNOTS)
     known = [i for i, bend in enumerate(bends) if bend is not None]
     p = law.pdf(knots)
-    values = -p * law.score(knots)
+    own = -p * law.score(knots)
+    values = own.copy()
     for i, piece in enumerate(f.pieces):
         low, high = piece.bounds
         inside = (low <= knots) & (knots < high)
-        bend = bends[min((abs(j - i), -j, j) for j in known)[2]]
-        if inside.any() and bend != 0:
-            values[inside] += p[inside] * Formula(bend)(knots[inside])
+        bend, side = bends[min((abs(j - i), -j, j) for j in known)[2]] or (sp.S.Zero, 1)
+        if inside.any():
+            values[inside] = side * (own[inside] + (p[inside] * Formula(bend)(knots[inside]) if bend != 0 else 0.0))
     if not np.abs(values).max() > 1e-12 * p.max():
         raise FormulaError(
             f"correction: the entropy of {f.name} under {law} is stationary; there is nothing to correct"

@@ -213,6 +213,18 @@ def _difference_quotient(f: Formula, psi: Formula, law: Law) -> Estimate:
     return Estimate(best.value / mass, best.error / mass)
 
 
+def moved_entropy(f: Formula, psi: Formula, law: Law, eps: float) -> Estimate:
+    """H(f + eps psi) where f is not flat and given that part, with flat pieces left flat, up to a constant of f alone.
+
+    Raises:
+        NumericsError: it is not resolved.
+    """
+    shape = _still_where_flat(f, psi)
+    moved = Formula(f.bound + sp.Rational(f"{eps:.12g}") * shape, name=f"{f.name}{eps:+g}*psi")
+    found, mass = mixed_entropy(moved, law), _moving_mass(f, law)
+    return Estimate(found.value / mass, found.error / mass)
+
+
 def _quotient(level: Callable[[float], Estimate], h: float) -> Estimate:
     """H'(0) from H at -2h, -h, h and 2h."""
     a, b, c, d = (level(j * h) for j in (-2, -1, 1, 2))
