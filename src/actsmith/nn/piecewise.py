@@ -9,7 +9,7 @@ Each is the other's derivative, with D c the coefficients of p':
     deposit:  x gets g gather(x, D Gbar),        g gets gather(x, Gbar)
 
 so every order is exact where the pieces join smoothly. On the CPU a generated kernel does a gather, and another one
-both gradients of it in one pass; elsewhere, and for what transforms or traces, plain torch.
+both gradients of it in one pass; elsewhere, and for what transforms or traces, plain torch, which torch differentiates.
 
 | symbol | meaning                | shape      |
 |--------|------------------------|------------|
@@ -53,28 +53,33 @@ def piecewise(x: Tensor, coefficients: Tensor, grid: Grid) -> Tensor:
         x: float32 or float64, any shape.
         coefficients: c of the same dtype; row r is in powers of x - (low + max(r - 1, 0) step).
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or observed():
         return _gather(x, coefficients, grid)
     result: Tensor = _Gather.apply(x, coefficients, grid)
     return result
 
 
+def _deposited(x: Tensor, g: Tensor, grid: Grid) -> Tensor:
+    """deposit(x, g), differentiable to any order in both."""
+    result: Tensor = _deposit(x, g, grid) if observed() else _Deposit.apply(x, g, grid)
+    return result
+
+
 def _place(x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     """The row and the offset of every x."""
-    row = ((torch.nan_to_num(x) - grid.low) / grid.step).floor().clamp(-1, grid.cells - 2) + 1
+    row = ((torch.nan_to_num(x.detach()) - grid.low) / grid.step).floor().clamp(-1, grid.cells - 2) + 1
     return row.long(), x - (grid.low + (row - 1).clamp(min=0) * grid.step)
 
 
 def _gather(x: Tensor, c: Tensor, grid: Grid) -> Tensor:
-    row, d = _place(x.detach(), grid)
-    d = x - (x.detach() - d)
+    row, d = _place(x, grid)
     at = c[row]
     return at[..., 0] + d * (at[..., 1] + d * (at[..., 2] + d * at[..., 3]))
 
 
 def _deposit(x: Tensor, g: Tensor, grid: Grid) -> Tensor:
     row, d = _place(x, grid)
-    d = d.where(g != 0, 0)  # 0 times the offset of an infinite x
+    d = d.where((g != 0) | d.isfinite(), 0)  # 0 times the offset of an infinite x
     powers = torch.stack([g, g * d, g * d * d, g * d * d * d], -1)
     return powers.new_zeros(grid.cells, 4).index_add(0, row.reshape(-1), powers.reshape(-1, 4))
 
@@ -85,18 +90,12 @@ def _derived(c: Tensor) -> Tensor:
 
 
 class _Gather(Function):
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(x: Tensor, c: Tensor, grid: Grid) -> Tensor:
+    def forward(ctx: Any, x: Tensor, c: Tensor, grid: Grid) -> Tensor:
+        ctx.grid = grid
+        ctx.save_for_backward(x, c)
         kernel = _kernel(x, c)
         return _gather(x, c, grid) if kernel is None else kernel.gather(x, c, grid)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, c, ctx.grid = inputs
-        ctx.save_for_backward(x, c)
-        ctx.save_for_forward(x, c)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
@@ -104,34 +103,22 @@ class _Gather(Function):
         kernel = None if torch.is_grad_enabled() else _kernel(x, c, g)
         if kernel is not None:
             return *kernel.gradients(x, g, c, ctx.grid), None
-        slope = g * _Gather.apply(x, _derived(c), ctx.grid) if ctx.needs_input_grad[0] else None
-        return slope, _Deposit.apply(x, g, ctx.grid) if ctx.needs_input_grad[1] else None, None
-
-    @staticmethod
-    def jvp(ctx: Any, x_dot: Tensor | None, c_dot: Tensor | None, _: None) -> Any:
-        x, c = ctx.saved_tensors
-        along_x = None if x_dot is None else x_dot * _Gather.apply(x, _derived(c), ctx.grid)
-        along_c = None if c_dot is None else _Gather.apply(x, c_dot, ctx.grid)
-        return along_c if along_x is None else along_x if along_c is None else along_x + along_c
+        slope = g * piecewise(x, _derived(c), ctx.grid) if ctx.needs_input_grad[0] else None
+        return slope, _deposited(x, g, ctx.grid) if ctx.needs_input_grad[1] else None, None
 
 
 class _Deposit(Function):
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(x: Tensor, g: Tensor, grid: Grid) -> Tensor:
-        return _deposit(x, g, grid)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, g, ctx.grid = inputs
+    def forward(ctx: Any, x: Tensor, g: Tensor, grid: Grid) -> Tensor:
+        ctx.grid = grid
         ctx.save_for_backward(x, g)
+        return _deposit(x, g, grid)
 
     @staticmethod
     def backward(ctx: Any, c: Tensor) -> Any:
         x, g = ctx.saved_tensors
-        slope = g * _Gather.apply(x, _derived(c), ctx.grid) if ctx.needs_input_grad[0] else None
-        return slope, _Gather.apply(x, c, ctx.grid) if ctx.needs_input_grad[1] else None, None
+        slope = g * piecewise(x, _derived(c), ctx.grid) if ctx.needs_input_grad[0] else None
+        return slope, piecewise(x, c, ctx.grid) if ctx.needs_input_grad[1] else None, None
 
 
 class _Kernel:
