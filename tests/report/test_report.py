@@ -119,6 +119,21 @@ def test_a_search_that_ended_early_has_a_page_too(folder):
     assert [p.name for p in render(folder)] == ["leaderboard.md", "scores.svg", "shapes.svg"]
 
 
+def test_a_board_without_rows_has_its_page(folder):
+    (folder / "leaderboard.json").write_text(json.dumps(BOARD | {"rows": [], "front": []}))
+    (folder / "probe.json").unlink()
+    assert [p.name for p in render(folder)] == ["leaderboard.md"]
+
+
+def test_every_look_is_told(folder):
+    assert "times" not in leaderboard_markdown(folder)
+    (folder / "leaderboard.json").write_text(json.dumps(BOARD | {"looks": [3, 5]}))
+    text = leaderboard_markdown(folder)
+    assert "Holm-corrected, times 2 for the looks at 3, 5 seeds." in text
+    (folder / "leaderboard.json").write_text(json.dumps(BOARD | {"plan": PLAN | {"rates": False}}))
+    assert "is tried at the script's own rate with 2 seeds" in leaderboard_markdown(folder)
+
+
 def test_a_folder_of_the_release_before_is_named(folder):
     (folder / "leaderboard.json").write_text(json.dumps({"task": "digits", "start": "relu", "rows": []}))
     with pytest.raises(ActsmithError, match=r"version 0\.1"):

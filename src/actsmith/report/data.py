@@ -51,6 +51,7 @@ class Row:
     same_as: tuple[str, ...] = ()
     diverged: int = 0
     learning_rate_at_edge: bool = False
+    confirmed: float | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class RunData:
         judge: the split whose scores confirm: "test", or "validation" for a user's own loop without a test.
         rows: best first; the confirmed ones have a score on that split.
         config, plan: what was asked for, what the budget bought.
+        looks: numbers of seeds at which scores were judged.
         dropped: (name, origin, reason) of candidates that were not trained.
         curves: of the start and the best others.
         densities: of the pre-activations.
@@ -110,6 +112,7 @@ class RunData:
     dropped: tuple[tuple[str, str, str], ...]
     curves: tuple[Curve, ...]
     densities: tuple[Density, ...]
+    looks: tuple[int, ...] = ()
 
     @property
     def focus(self) -> tuple[Row, ...]:
@@ -146,10 +149,11 @@ def read_run(folder: str | Path) -> RunData:
     # A search whose budget ended early has neither.
     candidates = _json(path, "candidates.json") if (path / "candidates.json").is_file() else {"dropped": []}
     probe = _json(path, "probe.json") if (path / "probe.json").is_file() else {"layers": {}}
-    drawn = {"rows", "front", "kind", "skipped"}
-    own = {name: value for name, value in board.items() if name not in drawn}
+    drawn = {"rows", "front", "looks"}
+    own = {n: value for n, value in board.items() if n in RunData.__dataclass_fields__ and n not in drawn}
     return RunData(
-        **own,
+        **{"judge": "test", **own},
+        looks=tuple(board.get("looks", ())),
         rows=rows,
         front=tuple(board["front"]),
         config=_json(path, "config.json"),

@@ -36,7 +36,8 @@ def _confirmed(data: RunData) -> str:
     if not data.confirmed:
         return f"No activation was confirmed on the {data.judge} split."
     unit = "decades" if data.log else data.metric
-    head = ["activation", f"{data.judge} {data.metric}", "95 % interval", f"better than {data.start} by ({unit})",
+    gained = f"better than {data.start} by ({unit})"
+    head = ["activation", f"validation {data.metric}", f"{data.judge} {data.metric}", "95 % interval", gained,
             "95 % interval", "p (Holm)", "verdict"]  # fmt: skip
     rows = []
     for r in data.confirmed:
@@ -45,7 +46,8 @@ def _confirmed(data: RunData) -> str:
         if r.difference is not None:
             gain = [f"{r.difference:+.4g}", f"{r.difference_low:+.4g} to {r.difference_high:+.4g}"]
         p = "" if r.p is None else f"{r.p:.2g}"
-        rows.append([f"`{_cell(r.name)}`", *score, *gain, p, r.verdict if r.name != data.start else "the start"])
+        fresh = "" if r.confirmed is None else f"{r.confirmed:.4g}"
+        rows.append([f"`{_cell(r.name)}`", fresh, *score, *gain, p, r.verdict if r.name != data.start else "the start"])
     return _markdown([head, *[[c or "" for c in row] for row in rows]])
 
 
@@ -93,16 +95,23 @@ def _formulas(data: RunData) -> str:
 
 def _method(data: RunData) -> str:
     plan, rates = data.plan, ", ".join(f"{rate:g}" for rate in data.config["rates"])
+    tuned = (
+        f"has its learning rate tuned over {rates}" if plan.get("rates", True) else "is tried at the script's own rate"
+    )
+    seeds, looks = max((r.seeds for r in data.rows), default=0), ""
+    if len(data.looks) > 1:
+        looks = f", times {len(data.looks)} for the looks at {', '.join(map(str, data.looks))} seeds"
     tested = data.judge == "test"
     scored = "scored on the test split, which nothing else reads" if tested else "scored on the validation split again"
     part = "" if plan["examples"] == 1 else f" Every training saw {plan['examples']:.0%} of the training examples."
     return (
-        f"## How\n\n{data.trainings} trainings. Every activation, the known ones too, has its learning rate tuned "
-        f"over {rates} with {len(plan['tuning_seeds'])} seeds on the validation split (a star marks a rate at the end "
+        f"## How\n\n{data.trainings} trainings. Every activation, the known ones too, {tuned} "
+        f"with {len(plan['tuning_seeds'])} seeds on the validation split (a star marks a rate at the end "
         "of that grid). The best of them, the start and the best known function are then trained with "
-        f"{len(plan['seeds'])} other seeds, the same for each, and {scored}; the best is "
+        f"{seeds} other seeds, the same for each, and {scored}; the best is "
         f"chosen by validation scores.{part} Equal seeds mean equal initial draws and equal batches; the "
-        "differences are paired by seed and their p-values Holm-corrected. J_0.1 is the smoothed entropy of the output "
+        f"differences are paired by seed and their p-values Holm-corrected{looks}. J_0.1 is the smoothed "
+        "entropy of the output "
         "under N(0, 1) at the starting parameters; alone it orders nothing. No other network of its score and its time "
         f"per step is better in both than {_names(list(data.front))}. Again: `{data.command}`."
     )
