@@ -36,7 +36,7 @@ def test_copies_and_files(name: str, tmp_path: Path) -> None:
 def test_the_state_is_the_learnable_parameters(name: str) -> None:
     act = Activation(name)
     assert list(act.state_dict()) == [n for n, p in acts.get_activation(name).params.items() if p.learn]
-    assert all(p.shape == () and p.dtype == torch.float32 for p in act.parameters())
+    assert all(p.shape == (1,) and p.dtype == torch.float32 for p in act.parameters())
     model = nn.Sequential(nn.Linear(2, 2), act)
     assert set(model.state_dict()) == {"0.weight", "0.bias", *(f"1.{n}" for n in act.state_dict())}
 

@@ -70,7 +70,7 @@ def test_losses_and_gradients_are_those_of_each_net(kind, form):
             assert losses[i].item() == pytest.approx(loss.item(), rel=1e-12)
             held = dict(stack.module.named_parameters())
             for name, p in model.named_parameters():
-                torch.testing.assert_close(held[name].grad[i], p.grad, rtol=1e-9, atol=1e-12)
+                torch.testing.assert_close(held[name].grad[i].view_as(p), p.grad, rtol=1e-9, atol=1e-12)
             for name, b in model.named_buffers():
                 torch.testing.assert_close(dict(stack.module.named_buffers())[name][i], b)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from actsmith.errors import ActsmithError
 from actsmith.formula.catalogue import FormulaLike, get_activation, resolve
 from actsmith.formula.formula import Formula, Param
 from actsmith.nn.family import compute_dtype, family
+from actsmith.nn.leaf import recorded
 
 __all__ = ["Activation", "CRReLU", "MRePU", "RePU"]
 
@@ -37,20 +38,25 @@ class Activation(nn.Module):
     Where x^2 overflows (|x| > 1.8e19 in float32, float16's whole range is safe), formulas with exp(-x^2) or a root of
     1 + x^2 can be NaN, their gradients above all.
 
-    Learnable parameters are of torch's default dtype where that is float32 or float64, else float32.
+    Learnable parameters are of torch's default dtype where that is float32 or float64, else float32. Each is a vector,
+    also where it is one number: FSDP shards no scalars. State dictionaries with scalars (of earlier versions) load.
+
+    `torch.fx.symbolic_trace` and what is built on it see one call of this module, as of torch's own activations.
 
     A learnable parameter with a range (`Param.low`, `Param.high`) is used clamped to it; its gradient passes through
     the clamp, so training can bring it back inside.
 
     Args:
         formula: a Formula, a catalogue name, or formula text.
-        share: one set of learnable parameters for the "layer" (shape ()), for each "channel" (shape (C,)), or for the
-            whole "model": there, `like` makes every further module, and all hold the same `nn.Parameter`s. Tied so,
+        share: one set of learnable parameters for the "layer" (shape (1,)), for each "channel" (shape (C,)), or for
+            the whole "model": there, `like` makes every further module, and all hold the same `nn.Parameter`s. Tied so,
             they stay tied through `copy.deepcopy` and `pickle` of the model that holds them, count once in
             `model.parameters()`, and appear under each module's name in `state_dict`, as tied weights do in torch.
         channels: C, for share="channel".
         channel_dim: the channels' dimension of the input: 1 for (N, C, ...), -1 for (..., C).
         params: values of the formula's parameters, in the place of those that it has; formula text needs them all.
+        inplace: taken, since libraries pass it to every activation, and not followed: no input is written into.
+        device, dtype: of the learnable parameters.
 
     Raises:
         FormulaError: no such formula, or a value for a parameter that it does not have.
@@ -72,6 +78,10 @@ class Activation(nn.Module):
         channels: int | None = None,
         channel_dim: int = 1,
         params: Mapping[str, float | Param] | None = None,
+        *,
+        inplace: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self._family = family(resolve(formula, **(params or {})))
@@ -84,7 +94,7 @@ class Activation(nn.Module):
                 raise ActsmithError(
                     f"activation: a learnable parameter cannot be named {name!r} in a module; rename it"
                 )
-            self.register_parameter(name, nn.Parameter(torch.empty(shape, dtype=_parameter_dtype())))
+            self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=_wide(dtype))))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -96,6 +106,9 @@ class Activation(nn.Module):
     def formula(self) -> Formula:
         """The formula with the parameters' present values (inside their ranges, in the fewest decimals that name them).
 
+        On meta, where there are no values, it is the formula that the module started with. Of a sharded parameter the
+        value is gathered, so that all processes must ask.
+
         Raises:
             ActsmithError: share="channel", where every channel has a formula of its own.
         """
@@ -106,8 +119,9 @@ class Activation(nn.Module):
             )
         params = dict(start.params)
         for name in self._family.learnable:
-            p = params[name]
-            params[name] = replace(p, value=min(max(_decimal(self._parameter(name)), p.low), p.high))
+            p, own = params[name], self._parameter(name)
+            if not own.is_meta:
+                params[name] = replace(p, value=min(max(_decimal(own), p.low), p.high))
         return start if params == start.params else Formula(start.expr, params, start.name)
 
     def like(self) -> Self:
@@ -118,9 +132,12 @@ class Activation(nn.Module):
             setattr(other, name, self._parameter(name))
         return other.train(self.training)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """f(x): shape, dtype and device of x."""
+    def forward(self, input: Tensor, inplace: bool = False) -> Tensor:
+        """f(input): shape, dtype and device of the input, which `inplace` does not change."""
+        x = input
         if not isinstance(x, Tensor) or not x.is_floating_point():
+            if (proxy := recorded(self, x)) is not None:
+                return proxy
             got = f"a tensor of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
             raise ActsmithError(f"activation {self._family.formula.name}: got {got}; expected a floating-point tensor")
         return self._family(x, [self._value(name, x) for name in self._family.learnable])
@@ -137,7 +154,7 @@ class Activation(nn.Module):
             low, high = self._family.ranges[name]
             theta = theta + (theta.clamp(low, high) - theta).detach()
         if self.share != "channel":
-            return theta
+            return theta if x.ndim else theta.reshape(())
         dim = self.channel_dim
         if not -x.ndim <= dim < x.ndim or x.shape[dim] != self.channels:
             raise ActsmithError(
@@ -145,6 +162,13 @@ class Activation(nn.Module):
                 f"expected {self.channels} channels in dimension {dim}"
             )
         return theta.reshape(theta.shape[0], *[1] * (x.ndim - 1 - dim % x.ndim))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        for name in self._family.learnable:
+            found = state_dict.get(prefix + name)
+            if isinstance(found, Tensor) and found.ndim == 0 and self._parameter(name).shape == (1,):
+                state_dict[prefix + name] = found.reshape(1)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def extra_repr(self) -> str:
         formula = self._family.formula
@@ -156,19 +180,34 @@ class Activation(nn.Module):
         return ", ".join(parts)
 
 
-def CRReLU(eps: float = 0.01) -> Activation:
-    """max(0, x) + eps x exp(-x^2/2), eps learnable. Sun et al., arXiv:2405.12954."""
-    return Activation(get_activation("crrelu", eps=eps))
+class CRReLU(Activation):
+    """max(0, x) + eps x exp(-x^2/2), eps learnable. Sun et al., arXiv:2405.12954.
+
+    >>> CRReLU(eps=0.05).formula.params["eps"].value
+    0.05
+    """
+
+    def __init__(self, eps: float = 0.01, inplace: bool = False, **options: Any) -> None:
+        super().__init__(get_activation("crrelu", **_given(eps=eps)), inplace=inplace, **options)
 
 
-def RePU(p: float = 2) -> Activation:
+class RePU(Activation):
     """max(0, x)^p. Kim, Kang, arXiv:2408.02697."""
-    return Activation(get_activation("repu", p=p))
+
+    def __init__(self, p: float = 2, inplace: bool = False, **options: Any) -> None:
+        super().__init__(get_activation("repu", **_given(p=p)), inplace=inplace, **options)
 
 
-def MRePU(p: float = 2) -> Activation:
+class MRePU(Activation):
     """x max(0, 1 + x)^p. Kim, Kang, arXiv:2408.02697."""
-    return Activation(get_activation("mrepu", p=p))
+
+    def __init__(self, p: float = 2, inplace: bool = False, **options: Any) -> None:
+        super().__init__(get_activation("mrepu", **_given(p=p)), inplace=inplace, **options)
+
+
+def _given(**params: float) -> dict[str, float]:
+    """The parameters but for a truth value, which is `inplace` where a library gives it by position (timm's VGG)."""
+    return {name: value for name, value in params.items() if not isinstance(value, bool)}
 
 
 def _parameter_shape(share: str, channels: int | None) -> tuple[int, ...]:
@@ -180,22 +219,24 @@ def _parameter_shape(share: str, channels: int | None) -> tuple[int, ...]:
         return (channels,)
     if channels is not None:
         raise ActsmithError(f"activation: channels={channels} goes with share='channel', got share={share!r}")
-    return ()
+    return (1,)
 
 
-def _parameter_dtype() -> torch.dtype:
-    default = torch.get_default_dtype()
-    return torch.float32 if default.itemsize < 4 else default
+def _wide(dtype: torch.dtype | None) -> torch.dtype:
+    dtype = dtype or torch.get_default_dtype()
+    return torch.float32 if dtype.itemsize < 4 else dtype
 
 
 def _printed(name: str, parameter: Tensor) -> str:
-    """The name, and of one number the value: "?" on meta, where there is none."""
+    """The name, and of one number the value: "?" where there is none (meta), or not in this process (sharded)."""
     if parameter.numel() != 1:
         return name
-    return f"{name}={'?' if parameter.is_meta else format(_decimal(parameter), 'g')}"
+    known = not parameter.is_meta and not hasattr(parameter, "full_tensor")
+    return f"{name}={format(_decimal(parameter), 'g') if known else '?'}"
 
 
 def _decimal(parameter: Tensor) -> float:
     """The value as the shortest decimal that its dtype tells apart: 0.01, not 0.009999999776482582."""
-    value = parameter.detach().to(compute_dtype(parameter)).cpu().numpy()
-    return float(str(np.asarray(value)[()]))
+    whole: Tensor = getattr(parameter, "full_tensor", lambda: parameter)()
+    value = whole.detach().to(compute_dtype(whole)).cpu().numpy()
+    return float(str(np.asarray(value).reshape(())[()]))

@@ -73,7 +73,7 @@ class Stack(nn.Module):
         """Take the values of the models, one a net."""
         values = [_named(model) for model in models]
         for name, held in _named(self.module).items():
-            held.copy_(torch.stack([value[name].to(held.device) for value in values]))
+            held.copy_(torch.stack([value[name].to(held.device) for value in values]).view_as(held))
 
     @torch.no_grad()
     def write(self, models: Sequence[nn.Module]) -> None:
