@@ -26,7 +26,7 @@ from actsmith.formula import primitives as pr
 from actsmith.formula.primitives import constant_value
 from actsmith.formula.spline import spline, spline_numpy, spline_torch
 
-__all__ = ["Instruction", "Program", "lower", "lower_log_abs", "numpy_ops", "torch_ops"]
+__all__ = ["Instruction", "Program", "lower", "lower_log_abs", "numpy_ops", "parameter_settings", "torch_ops"]
 
 Ops = Mapping[str, Callable[..., Any]]
 
@@ -83,8 +83,8 @@ class Program:
 
 
 _FUNCTION_OPS: dict[Any, str] = {
-    pr.relu: "relu", pr.step: "step", pr.sign: "sign", pr.absolute: "abs", pr.where: "where", pr.maximum: "max",
-    pr.minimum: "min", pr.sigmoid: "sigmoid", pr.softplus: "softplus", pr.normal_cdf: "normal_cdf",
+    pr.relu: "relu", pr.step: "step", pr.sign: "sign", pr.absolute: "abs", pr.floor: "floor",
+    pr.where: "where", pr.maximum: "max", pr.minimum: "min", pr.sigmoid: "sigmoid", pr.softplus: "softplus", pr.normal_cdf: "normal_cdf",
     pr.normal_pdf: "normal_pdf", pr.tanh: "tanh", pr.sech: "sech", pr.expm1: "expm1", pr.log1p: "log1p",
     sp.exp: "exp", sp.log: "log", sp.sin: "sin", sp.cos: "cos", sp.sinh: "sinh", sp.cosh: "cosh", sp.atan: "atan",
     sp.asinh: "asinh", sp.erf: "erf", sp.erfc: "erfc",
@@ -321,6 +321,16 @@ def lower(expressions: Sequence[sp.Expr], inputs: Sequence[sp.Symbol], probe: Ma
         hazards |= found
 
 
+def parameter_settings(symbols: Sequence[sp.Symbol], probe: Mapping[sp.Symbol, float]) -> list[list[float]]:
+    """Values of the parameters to try a program with: those given, then each of them varied alone."""
+    start = [probe[s] for s in symbols]
+    varied = []
+    for i, value in enumerate(start):
+        size = max(abs(value), 0.1)
+        varied += [[*start[:i], v, *start[i + 1 :]] for v in (10 * size, size / 10, -size, -10 * size)]
+    return [start, *varied]
+
+
 def _vanishing_times_infinite(builder: _Builder, program: Program, arguments: list[Any]) -> set[sp.Expr]:
     everything = Program(program.inputs, program.instructions, tuple(range(len(program.instructions) + len(arguments))))
     with np.errstate(all="ignore"):
@@ -361,6 +371,7 @@ def numpy_ops() -> Ops:
     return {
         "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": np.divide,
         "pow": np.power, "sqrt": np.sqrt, "relu": lambda u: np.maximum(u, 0), "sign": np.sign, "abs": np.abs,
+        "floor": np.floor,
         "step": lambda u: (u > 0).astype(np.result_type(u)), "where": lambda c, a, b: np.where(c > 0, a, b),
         "max": np.maximum, "min": np.minimum, "sigmoid": special.expit, "softplus": softplus,
         "normal_cdf": special.ndtr, "normal_pdf": lambda u: np.exp(-0.5 * u * u) * (1 / math.sqrt(2 * math.pi)),
@@ -414,6 +425,7 @@ def torch_ops() -> Ops:
     return {
         "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b,
         "pow": power, "sqrt": torch.sqrt, "relu": torch.relu, "sign": torch.sign, "abs": torch.abs,
+        "floor": torch.floor,
         "step": lambda u: (u > 0).to(u.dtype), "where": where, "max": extremum(torch.maximum, "min"),
         "min": extremum(torch.minimum, "max"), "sigmoid": torch.sigmoid, "softplus": softplus,
         "normal_cdf": lambda u: 0.5 * torch.erfc(u * -math.sqrt(0.5)),

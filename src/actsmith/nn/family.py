@@ -21,6 +21,8 @@ from actsmith.formula.formula import Formula
 from actsmith.formula.lower import lower, torch_ops
 from actsmith.formula.parse import X, parameter_symbol
 from actsmith.nn.fused import Fused
+from actsmith.nn.inlined import Inlined
+from actsmith.nn.levels import transforming
 from actsmith.nn.nodes import ELEMENTWISE, Derived, Order, Result, Spec, gradients, raised, value_spec
 
 __all__ = ["Family", "Node", "compute_dtype", "family"]
@@ -45,6 +47,7 @@ class Family:
         self._nodes: dict[Spec, Node] = {}
         self.value = self.node(value_spec(len(self.learnable)))
         self.first, self.first_sources = self.value.gradient((True,), (True,) * len(self.symbols))
+        self.inlined = Inlined(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return family, (self.formula,)
@@ -69,9 +72,20 @@ class Family:
     def __call__(self, x: Tensor, theta: Sequence[Tensor]) -> Tensor:
         """f(x, theta), differentiable to any order in both."""
         if torch.compiler.is_compiling():
+            return self._traced(x, theta)
+        return self.value.fused.call((x, *theta))[0]
+
+    def _traced(self, x: Tensor, theta: Sequence[Tensor]) -> Tensor:
+        """In the graph of torch.compile or torch.export."""
+        transformed = transforming()
+        if not transformed and not torch.compiler.is_exporting():
             result: Tensor = _Traced.apply(self.value, self.first, x, *theta)
             return result
-        return self.value.fused.call((x, *theta))[0]
+        learns = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *theta))
+        if not transformed and not learns:
+            return self.value.evaluate((x, *theta))[0]
+        wide = compute_dtype(x)
+        return self.inlined(x.to(wide), [t.to(wide) for t in theta]).to(x.dtype)
 
 
 class Node:

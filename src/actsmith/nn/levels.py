@@ -7,12 +7,14 @@ What is private to torch in it stands in this file.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 from torch._C import _functorch as functorch
 
-__all__ = ["Rule", "below", "front", "innermost_vmap"]
+__all__ = ["Rule", "below", "front", "innermost_vmap", "run_by_dynamo", "transforming"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 Rule = Callable[[int, Sequence[int | None], Sequence[Tensor]], Sequence[Tensor]]
 """(size of the batch, batch dimension of each tensor, tensors) -> results with the batch in dimension 0."""
@@ -24,6 +26,21 @@ def innermost_vmap() -> Any:
     """The innermost transform of torch.func, if it is vmap; else None."""
     top = functorch.peek_interpreter_stack()
     return top if top is not None and top.key() == _VMAP else None
+
+
+def run_by_dynamo(function: F) -> F:
+    """Dynamo runs the function while it traces, takes what it returns for a constant, and does not look inside.
+
+    torch.compiler.assume_constant_result without its import of Dynamo, which takes a second.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
+@run_by_dynamo
+def transforming() -> bool:
+    """Whether a transform of torch.func is active. Dynamo enters the transforms that it traces."""
+    return functorch.peek_interpreter_stack() is not None
 
 
 def below(
