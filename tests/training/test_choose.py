@@ -86,7 +86,7 @@ def test_large_networks_are_compared_in_a_smaller_stack(runtime):
             return super().batched(nets)
 
     counts = []
-    choose(blobs(), [Counts(0.06, 0.0) for _ in range(16)], RECIPE, runtime)
+    choose(blobs(), [Counts(0.052, 0.0) for _ in range(16)], RECIPE, runtime)
     assert counts == [4]
 
 

@@ -1,7 +1,10 @@
 """The training loop: torch's own AdamW, divergence, L-BFGS, hooks, what the caller keeps, what is refused."""
 
+import copy
+import gc
 import json
 import random
+import weakref
 from contextlib import contextmanager
 
 import numpy as np
@@ -14,6 +17,7 @@ from actsmith.errors import ActsmithError
 from actsmith.nn.hook import Hook
 from actsmith.training import runtime as runtime_module
 from actsmith.training.fit import fit
+from actsmith.training.nets import SCALE, Alone, _Scaled
 from actsmith.training.problem import Classification
 from actsmith.training.recipe import Recipe, warm_cosine
 from actsmith.training.runtime import Runtime
@@ -378,3 +382,66 @@ def test_budgets_that_train_nothing(change):
 def test_a_shorter_recipe_keeps_one_epoch():
     assert Recipe(10, 8, lbfgs=4).shortened(0.25) == Recipe(2, 8, lbfgs=1)
     assert Recipe(10, 8).shortened(0.01).epochs == 1
+
+
+def test_nothing_that_was_trained_is_held(runtime):
+    problem = blobs()
+    model = perceptron(problem, 0)
+    trained(runtime, [model], problem)
+    held = weakref.ref(model)
+    del model
+    gc.collect()
+    assert held() is None
+
+
+@pytest.mark.parametrize("mode", ["alone", "vmap"])
+def test_scores_are_computed_in_the_precision_of_the_training(mode):
+    class Watching(nn.Linear):
+        def forward(self, x):
+            if not self.training:
+                seen.add(torch.is_autocast_enabled("cpu"))
+            return super().forward(x)
+
+    seen = set()
+    with precision("bf16") as mixed:
+        problem = blobs()
+        trained(mixed, [Watching(6, problem.outputs) for _ in range(2)], problem, mode)
+    assert seen == {True}
+
+
+def test_the_scale_of_gradients_begins_anew_with_every_training_and_is_saved():
+    def steps(scaled, count):
+        for _ in range(count):
+            weight.grad = None
+            scaled.scaler.scale((3.0 * weight).sum()).backward()
+            scaled.scaler.step(scaled.adam)
+            scaled.scaler.update()
+        return scaled.scaler.get_scale(), weight.item()
+
+    scaler, weight = torch.amp.GradScaler("cpu", growth_interval=2), nn.Parameter(torch.zeros(1))
+    adam = torch.optim.AdamW([weight], lr=0.1)
+    _Scaled(adam, scaler)
+    assert steps(_Scaled(adam, scaler), 3)[0] == 2 * SCALE
+    again = _Scaled(adam, scaler)
+    assert scaler.get_scale() == SCALE
+    saved, held = copy.deepcopy(again.state_dict()), weight.detach().clone()
+    whole = steps(again, 5)
+    weight.data.copy_(held)
+    again.load_state_dict(saved)
+    assert steps(again, 5) == whole
+    assert whole[0] == 4 * SCALE
+
+
+def test_float16_trains_without_a_scale_on_the_cpu():
+    problem = blobs()
+    with precision("fp16") as scaled:
+        (found,) = trained(scaled, [perceptron(problem, 0)], problem, recipe=Recipe(3, 16, clip=1.0))
+        state = Alone(perceptron(problem, 0), 1e-2, Recipe(1, 16), scaled).optimiser.state_dict()
+    assert found.loss[-1] < found.loss[0]
+    assert state["scaler"] is None
+
+
+@pytest.mark.parametrize("asked", [{"device": "gpu"}, {"precision": "float16"}])
+def test_a_runtime_that_there_is_not(asked):
+    with pytest.raises(ActsmithError, match="expected 'auto' or 'cpu', and 'no' or 'bf16' or 'fp16'"):
+        Runtime.create(**asked)

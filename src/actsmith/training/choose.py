@@ -172,5 +172,5 @@ class _Steps:
             self.runtime.backward(losses.sum())
             self.nets.step(1.0, self.clip)
             if device.type != "cpu":
-                torch.get_device_module(device).synchronize(device)
+                torch.accelerator.synchronize()
             return (time.perf_counter() - began) / self.count

@@ -352,7 +352,7 @@ class _Loop:
 
         step: Callable[[Callable[[], Tensor]], Tensor] = optimiser.step
         while state.lbfgs < self.recipe.lbfgs and torch.isfinite(state.loss[-1]).all():
-            state.loss.append(step(closure).double().reshape(1).cpu())
+            state.loss.append(step(closure).cpu().double().reshape(1))
             state.lbfgs += 1
             stopped = self.stopped()
             if stopped or (self.checkpoint is not None and self.checkpoint.due()):
@@ -386,6 +386,7 @@ class _Loop:
         if self.hook is not None:
             self.hook.load_state_dict(saved["hook"])
         self.state = _State(**saved["state"])
+        self.state.running = [loss.to(self.device) for loss in self.state.running]
 
 
 def _subset(size: int, share: float) -> Tensor:
@@ -397,7 +398,7 @@ def _subset(size: int, share: float) -> Tensor:
 def learned(model: nn.Module) -> dict[str, list[float]]:
     """Module path and parameter name -> values of the activations' learned parameters."""
     return {
-        f"{path}.{name}" if path else name: p.detach().double().flatten().tolist()
+        f"{path}.{name}" if path else name: p.detach().cpu().double().flatten().tolist()
         for path, module in model.named_modules()
         if isinstance(module, Activation)
         for name, p in module.named_parameters(recurse=False)

@@ -19,6 +19,8 @@ __all__ = ["Alone", "SideBySide"]
 T = TypeVar("T")
 _WRAPPED = ("forward", "_original_forward")
 """What Accelerate leaves on a module that it unwrapped."""
+SCALE = 2.0**16
+"""Of float16's gradients at the start, as in torch.amp.GradScaler."""
 
 
 class Alone:
@@ -26,7 +28,7 @@ class Alone:
 
     Attributes:
         module: the network itself; `model` is what Accelerate made of it.
-        optimiser: holds the state of AdamW; torch's own where gradients are scaled.
+        optimiser: holds the state of AdamW: ours, or torch's own where gradients are scaled.
     """
 
     def __init__(self, model: nn.Module, rate: float, recipe: Recipe, runtime: Runtime) -> None:
@@ -42,7 +44,8 @@ class Alone:
                 for decay, size in ((True, recipe.weight_decay), (False, 0.0))
             ]
             adam = torch.optim.AdamW([g for g in groups if g["params"]], lr=rate, fused=True)
-            self.model, self.optimiser = runtime.accelerator.prepare(model, adam)
+            self.model, adam = runtime.accelerator.prepare(model, adam)
+            self.optimiser = _Scaled(adam, runtime.accelerator.scaler)
         else:
             self.model = runtime.accelerator.prepare(model)
             self.optimiser = AdamW(self.module, self.rates, recipe.weight_decay, decays)
@@ -61,12 +64,12 @@ class Alone:
                 self.optimiser.clip(clip)
             self.optimiser.step(factor)
             return
-        for group in self.optimiser.param_groups:
+        for group in self.optimiser.adam.param_groups:
             group["lr"] = self.rates[0] * factor
         if clip is not None:
             self.runtime.accelerator.clip_grad_norm_(self.model.parameters(), clip)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
+        self.optimiser.adam.step()
+        self.optimiser.adam.zero_grad()
 
     def release(self) -> None:
         """Nothing more for AdamW to do."""
@@ -87,9 +90,27 @@ class Alone:
         self.module.eval()
         unwrapped = self.runtime.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         assert unwrapped is self.module
+        self.runtime.forget()
         for name in _WRAPPED:
             vars(self.module).pop(name, None)
         vars(self.module).update(self.own)
+
+
+class _Scaled:
+    """torch's AdamW, and the scale of the gradients, which begins anew with every training; the CPU has none."""
+
+    def __init__(self, adam: Any, scaler: Any) -> None:
+        self.adam, self.scaler = adam, scaler
+        if scaler is not None:
+            scaler.load_state_dict(scaler.state_dict() | {"scale": SCALE, "_growth_tracker": 0})
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"adam": self.adam.state_dict(), "scaler": None if self.scaler is None else self.scaler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.adam.load_state_dict(state["adam"])
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state["scaler"])
 
 
 class SideBySide:
@@ -119,7 +140,8 @@ class SideBySide:
 
     def gathered(self, function: Callable[[nn.Module], T]) -> list[T]:
         """What the function says of each net, in evaluation mode."""
-        return [function(self.stack.net(i).eval()) for i in range(self.stack.nets)]
+        with self.runtime.accelerator.autocast():  # as the forward that Accelerate gives to one network
+            return [function(self.stack.net(i).eval()) for i in range(self.stack.nets)]
 
     def finish(self) -> None:
         """Write the values back into the models."""

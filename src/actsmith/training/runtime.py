@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
-from actsmith.errors import require
+from actsmith.errors import ActsmithError, require
 
 __all__ = [
     "Device",
@@ -52,8 +52,13 @@ class Runtime:
         earlier ones, which are not to be used any more.
 
         Raises:
-            ActsmithError: accelerate is missing.
+            ActsmithError: accelerate is missing, no such kind of device or precision.
         """
+        if device not in get_args(Device) or precision not in get_args(Precision):
+            raise ActsmithError(
+                f"training: got device={device!r}, precision={precision!r}; expected {_either(Device)}, and "
+                f"{_either(Precision)}"
+            )
         accelerate = require("accelerate", "search", "training")
         state = require("accelerate.state", "search", "training")
         if state.AcceleratorState._shared_state:
@@ -96,6 +101,12 @@ class Runtime:
         else:
             torch.autograd.backward(loss)
 
+    def forget(self) -> None:
+        """Let go of what Accelerate prepared, all of which it keeps otherwise; `free_memory` would collect garbage
+        besides, for a third of a second."""
+        self.accelerator._models.clear()
+        self.accelerator._optimizers.clear()
+
     def mean(self, value: torch.Tensor) -> torch.Tensor:
         """Over the processes."""
         if self.world == 1:
@@ -106,6 +117,10 @@ class Runtime:
     def anywhere(self, said: bool) -> bool:
         """Whether any process says so."""
         return said if self.world == 1 else bool(self.mean(torch.tensor(float(said), device=self.device)) > 0)
+
+
+def _either(kinds: Any) -> str:
+    return " or ".join(repr(kind) for kind in get_args(kinds))
 
 
 @contextmanager
@@ -158,13 +173,20 @@ def generators_kept(device: torch.device) -> Iterator[None]:
 
 def reset_peak(device: torch.device) -> None:
     """Forget what earlier trainings held at most."""
-    if device.type != "cpu":
-        torch.get_device_module(device).reset_peak_memory_stats(device)
+    if (counting := _counting(device)) is not None:
+        counting.reset_peak_memory_stats(device)
 
 
 def peak_bytes(device: torch.device) -> int | None:
     """What the allocator held at most since then; None where there is none that counts."""
-    return None if device.type == "cpu" else int(torch.get_device_module(device).max_memory_allocated(device))
+    counting = _counting(device)
+    return None if counting is None else int(counting.max_memory_allocated(device))
+
+
+def _counting(device: torch.device) -> Any:
+    """The module whose allocator remembers its peak; None for the CPU and MPS."""
+    module = None if device.type == "cpu" else torch.get_device_module(device)
+    return module if hasattr(module, "max_memory_allocated") else None
 
 
 def mixed(*numbers: int) -> int:
