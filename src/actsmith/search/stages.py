@@ -66,6 +66,7 @@ class Stages:
         self.first, self.arms, self.same = first, list(arms), same
         self.rates, self.budget, self.workers, self.resumed = rates, budget, workers, resumed
         self.seeds = self.folder.once("seeds", lambda: seeds)
+        self.spent, self.trained = 0.0, 0  # seconds and trainings of this process
 
     def all(self, most: int) -> SearchResult:
         self.plan = self._planned()
@@ -151,7 +152,11 @@ class Stages:
     def _train(
         self, rounds: Sequence[Sequence[Trial]], stage: str, message: str, deadline: float | None = None
     ) -> None:
+        began, before = time.time(), len(self.session.history)
         self.session.train(rounds, stage, message, self._leader, deadline)
+        if stage in ("explore", "confirm"):  # before that, workers start and whatever is first warms up
+            self.spent += time.time() - began
+            self.trained += len(self.session.history) - before
 
     def _late(self) -> bool:
         """Whether what is left is for the confirmation."""
@@ -159,9 +164,10 @@ class Stages:
         return until is not None and time.time() >= until
 
     def _seconds(self) -> float:
-        """Of a training, as it turned out so far."""
+        """Of a training, as it turned out so far, what comes between two of them included."""
         spent = [o.seconds for o in self.session.history.values() if o.reason is None]
-        return median(spent) if spent else self.plan.cost or 0.0
+        own = median(spent) if spent else self.plan.cost or 0.0
+        return max(own, self.spent * self.workers / self.trained) if self.trained else own
 
     def _exploring_until(self, seeds: int | None = None) -> float | None:
         """What is left after this is kept for the confirmation, with so many seeds or those of the plan; None where

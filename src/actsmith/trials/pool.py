@@ -34,6 +34,8 @@ from actsmith.trials.worker import UNGUARDED, attempt, end_group, leave_if_impor
 __all__ = ["Here", "Pool", "Processes", "leave_if_importing"]
 
 FAULTS = ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT")
+LEAVING = 1.0
+"""Seconds that idle workers have to end by themselves: what they did is kept already, and a budget waits for them."""
 LOOK = 1.0
 """Seconds after which workers are looked at, whether one said something or not."""
 
@@ -289,7 +291,7 @@ class Processes(_Closing):
         """See `Pool`. Idle workers have a moment to end by themselves."""
         for worker in self._workers:
             worker.pipe.close()
-        until = time.monotonic() + 5.0
+        until = time.monotonic() + LEAVING
         for worker in self._workers:
             if worker.job is None and worker.ready:
                 worker.process.join(max(until - time.monotonic(), 0.0))
