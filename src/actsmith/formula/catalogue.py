@@ -6,15 +6,19 @@ x (1 + tanh u)/2. Where that differs from the form in the paper, a comment says 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from actsmith.errors import FormulaError
 from actsmith.formula.formula import Formula, Param
+from actsmith.formula.functions import known_name
+from actsmith.formula.parse import parse
+from actsmith.formula.primitives import constant_value
 from actsmith.names import did_you_mean
 
-__all__ = ["CATALOGUE", "Entry", "FormulaLike", "get_activation", "resolve"]
+__all__ = ["ALIASES", "CATALOGUE", "Entry", "FormulaLike", "get_activation", "is_name", "number", "resolve"]
 
 FormulaLike = Formula | str
 """What stands wherever a formula is taken: a Formula, a catalogue name, or formula text."""
@@ -169,44 +173,121 @@ _declare("crrelu", "relu(x) + eps*x*exp(-x**2/2)", "Sun et al., arXiv:2405.12954
          "correction-regularised ReLU: ReLU improved by its entropy", eps=Param(0.01, learn=True))
 # fmt: on
 
+ALIASES: dict[str, Entry] = {
+    **{name: CATALOGUE[known] for name, known in {
+        "relu2": "relu_squared", "squared_relu": "relu_squared", "sqrrelu": "relu_squared", "linear": "identity",
+        "id": "identity", "none": "identity", "logistic": "sigmoid", "hard_silu": "hardswish", "lrelu": "leaky_relu",
+        "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu_approx": "gelu_tanh", "gelu_quick":
+        "quick_gelu", "atan": "arctan", "sine": "sin", "siren": "sin", "rbf": "gaussian", "gauss": "gaussian",
+        "squared_repu": "repu", "growing_cosine_unit": "gcu", "tanh_exp": "tanhexp", "log_sigmoid": "logsigmoid",
+    }.items()},
+    "rrelu": Entry("rrelu", "where(x, x, slope*x)", "Xu et al., arXiv:1505.00853",
+                   {"slope": Param(11 / 48, low=0.0, high=1.0)}, "leaky_relu with a random slope: its mean, as tested"),
+    "tanhshrink": Entry("tanhshrink", "x - tanh(x)", "PyTorch", {}, "identity less tanh"),
+    "threshold": Entry("threshold", "where(x - threshold, x, value)", "PyTorch",
+                       {"threshold": Param(0.0), "value": Param(0.0)}, "a constant below the threshold"),
+}  # fmt: skip
+"""Name that others use -> Entry; no part of the catalogue's table."""
+
+
+def _entry(name: str) -> Entry | None:
+    """By its name or an alias, in any case, with _ or - or neither."""
+    known = known_name(name.strip())
+    return CATALOGUE.get(known or "") or ALIASES.get(known or "")
+
 
 @cache
 def _build(name: str) -> Formula:
-    entry = CATALOGUE[name]
+    entry = CATALOGUE.get(name) or ALIASES[name]
     return Formula(entry.text, entry.params, name)
 
 
 def get_activation(name: str, /, **params: float | Param) -> Formula:
-    """The catalogue's activation `name`, in upper or lower case, with other parameter values where given.
+    """The catalogue's activation `name`, in any case, or one of its aliases, with other parameter values where given.
 
     >>> get_activation("crrelu", eps=0.05).params["eps"].value
     0.05
+    >>> get_activation("LeakyReLU").name
+    'leaky_relu'
 
     Raises:
         FormulaError: no such name (the message lists near matches), no such parameter, or a value out of range.
     """
-    entry = CATALOGUE.get(name) or CATALOGUE.get(name.lower())
+    entry = CATALOGUE.get(name) or _entry(name)
     if entry is None:
-        hint = did_you_mean(name, CATALOGUE) or "`actsmith list` shows all"
-        raise FormulaError(f"no activation named {name!r} in the catalogue; {hint}")
+        text = f"write {name}(x) for the function; " if known_name(name) else ""
+        hint = did_you_mean(name, [*CATALOGUE, *ALIASES]) or "`actsmith list` shows all"
+        raise FormulaError(f"no activation named {name!r} in the catalogue; {text}{hint}")
     return entry.formula(**params)
 
 
 get = get_activation  # until experiments/ and search/ call it by its name
 
+_WITH_VALUES = re.compile(r"\s*([A-Za-z][\w-]*)\s*:(.*)", re.DOTALL)
+_NAME = re.compile(r"\s*[A-Za-z_](?:[\w-]*\w)?\s*")
+
 
 def resolve(formula: FormulaLike, /, **params: float | Param) -> Formula:
-    """A Formula from whatever stands for one: a Formula, a catalogue name, or formula text, with these values of its
-    parameters.
+    """A Formula from whatever stands for one: a Formula, a catalogue name, a name with values (mrepu:3, or
+    pelu:a=2,b=1/2), or formula text, with these values of its parameters.
 
     Raises:
         FormulaError: no such name, no such parameter, or a text that is no formula.
 
     >>> resolve(get_activation("crrelu"), eps=0.5).params["eps"].value
     0.5
+    >>> resolve("mrepu:3").params["p"].value
+    3.0
     """
     if isinstance(formula, Formula):
         return formula.at(**params) if params else formula
-    if formula.isidentifier() and formula not in ("x", "pi", "e"):
-        return get_activation(formula, **params)
+    if not isinstance(formula, str):
+        raise FormulaError(f"formula: expected a Formula, a name or text, got {type(formula).__name__}")
+    if is_name(formula):
+        return get_activation(formula.strip(), **params)
+    match = _WITH_VALUES.fullmatch(formula)
+    if match is not None and (entry := _entry(match[1])) is not None:
+        values: dict[str, float | Param] = dict(_values(entry, match[2]))
+        return entry.formula(**(values | params))
     return Formula(formula, params)
+
+
+def is_name(text: str) -> bool:
+    """Whether the text is one name, of the catalogue or not, rather than a formula."""
+    if text.strip().lower() in ("x", "pi", "e") or not _NAME.fullmatch(text):
+        return False
+    return "-" not in text or _entry(text) is not None
+
+
+def _values(entry: Entry, text: str) -> dict[str, float]:
+    """The parameters after the colon, in the order of the declaration or by name."""
+    values: dict[str, float] = {}
+    names = list(entry.params)
+    for i, part in enumerate(text.split(",")):
+        name, sign, value = part.rpartition("=")
+        if not sign:
+            if i >= len(names):
+                known = ", ".join(names) or "none"
+                raise FormulaError(f"{entry.name}:{text}: got {i + 1} values or more; its parameters are {known}")
+            name = names[i]
+        values[name.strip()] = number(value, f"{entry.name}:{text}")
+    return values
+
+
+def number(text: str, where: str) -> float:
+    """The value of a text without x: 0.5, 1/2, sqrt(2/pi), -1e-3.
+
+    Raises:
+        FormulaError: it is none.
+
+    >>> number("1/2", "--param a")
+    0.5
+    """
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    expression = parse(text)
+    if expression.free_symbols:
+        raise FormulaError(f"{where}: expected a number such as 0.5 or 1/2, got {text!r}")
+    return constant_value(expression)

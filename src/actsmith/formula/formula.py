@@ -21,7 +21,7 @@ import sympy as sp
 from actsmith.errors import FormulaError
 from actsmith.formula import pieces as _pieces
 from actsmith.formula.lower import Program, lower, lower_log_abs, torch_ops
-from actsmith.formula.parse import CONSTANTS, X, parameter_symbol, parse
+from actsmith.formula.parse import CONSTANTS, MAX_POWER, X, parameter_symbol, parse
 from actsmith.formula.primitives import FUNCTIONS, standardise
 from actsmith.formula.size import MAX_DERIVATIVE_SIZE, derivative_size
 from actsmith.formula.spline import Table, register, spline, tables_of
@@ -238,7 +238,8 @@ class Formula:
         """The formula that `to_dict` described."""
         for table in data.get("tables", {}).values():
             register(Table(table["low"], table["high"], tuple(table["values"])))
-        return cls(data["formula"], {n: Param(**p) for n, p in data["params"].items()}, data["name"])
+        params = {n: Param(**p) for n, p in data["params"].items()}
+        return cls(parse(data["formula"], params, saved=True), params, data["name"])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Formula):
@@ -257,9 +258,15 @@ class Formula:
 
 
 def _from_sympy(expression: Any) -> sp.Expr:
-    if not isinstance(expression, sp.Expr | int | float):
+    if not isinstance(expression, sp.Expr | int | float) or isinstance(expression, bool):
         raise FormulaError(f"formula: expected text or a SymPy expression, got {type(expression).__name__}")
     expression = sp.sympify(expression)
-    # SymPy symbols of one name and different assumptions differ; ours are all real.
-    renames = {s: parameter_symbol(s.name) for s in expression.free_symbols if not s.is_real}
-    return expression.subs(renames) if renames else expression
+    if expression.has(sp.oo, sp.zoo, sp.nan, sp.I):
+        raise FormulaError(f"formula {str(expression)[:60]!r}: expected finite real numbers alone")
+    # SymPy symbols of one name and different assumptions differ; ours are all real and nothing else.
+    renames = {s: parameter_symbol(s.name) for s in expression.free_symbols if s != parameter_symbol(s.name)}
+    expression = expression.xreplace(renames) if renames else expression
+    for power in expression.atoms(sp.Pow):
+        if power.exp.is_number and not abs(power.exp) <= MAX_POWER:
+            raise FormulaError(f"formula: a power with exponent {str(power.exp)[:40]}; at most {MAX_POWER:,} is taken")
+    return expression

@@ -84,7 +84,8 @@ class Program:
 
 _FUNCTION_OPS: dict[Any, str] = {
     pr.relu: "relu", pr.step: "step", pr.sign: "sign", pr.absolute: "abs", pr.floor: "floor",
-    pr.where: "where", pr.maximum: "max", pr.minimum: "min", pr.sigmoid: "sigmoid", pr.softplus: "softplus", pr.normal_cdf: "normal_cdf",
+    pr.where: "where", pr.maximum: "max", pr.minimum: "min",
+    pr.sigmoid: "sigmoid", pr.softplus: "softplus", pr.normal_cdf: "normal_cdf",
     pr.normal_pdf: "normal_pdf", pr.tanh: "tanh", pr.sech: "sech", pr.expm1: "expm1", pr.log1p: "log1p",
     sp.exp: "exp", sp.log: "log", sp.sin: "sin", sp.cos: "cos", sp.sinh: "sinh", sp.cosh: "cosh", sp.atan: "atan",
     sp.asinh: "asinh", sp.erf: "erf", sp.erfc: "erfc",

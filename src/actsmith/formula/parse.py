@@ -4,25 +4,49 @@ node types, names and operators listed here are turned into SymPy objects. Every
 from __future__ import annotations
 
 import ast
+import contextlib
 import math
+import re
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import Any
 
 import sympy as sp
 
 from actsmith.errors import FormulaError
-from actsmith.formula.primitives import FUNCTIONS, constant_value, where
+from actsmith.formula.conditions import branch, gather, indicator, is_condition
+from actsmith.formula.functions import (
+    KEYWORDS,
+    PREFIXES,
+    SPELLED,
+    VARIABLES,
+    argument_names,
+    entry_function,
+    function_names,
+    known_name,
+)
+from actsmith.formula.notation import needs_rewriting, rewrite
+from actsmith.formula.primitives import FUNCTIONS, constant_value
 from actsmith.formula.size import MAX_SIZE, expression_size
 from actsmith.formula.spline import spline, table
 from actsmith.names import did_you_mean
 
-MAX_LENGTH, MAX_NESTING, MAX_POWER, MAX_DIGITS, MAX_CONSTANT = 2_000, 50, 100, 40, 700
+MAX_LENGTH, MAX_NESTING, MAX_POWER, MAX_CONSTANT = 2_000, 50, 1_000, 700
 MAX_BITS = 3_000  # of an exact rational's numerator and denominator; Python prints no more than 4,300 digits
+MAX_DIGITS = 900  # of a number in a text: of as many bits
+MAX_SAVED = 40_000  # characters of a formula that was written by `to_text`
 
 X = sp.Symbol("x", real=True)
 CONSTANTS: dict[str, sp.Expr] = {"pi": sp.pi, "e": sp.E}
 
 _CHAINED = (ast.Add, ast.Sub, ast.Mult, ast.Div)
+_GROWING = ("exp", "expm1", "sinh", "cosh", "exp2", "csch", "sh", "ch")
+_HINTS = {
+    "lambda": "write what it returns alone, without lambda", "?": "write a if x > 0 else b", "[": "write ( ) for [ ]",
+    "{": "write ( ) for { }", "=": "write the right side alone; a comparison is ==, <, >", ";": "write one formula",
+    "'": "quotes stand in no formula", "!": "there is no factorial", "elif": "write a if x > 1 else b if x > 0 else c",
+    "return": "write what is returned alone", "→": "write the right side alone", "∞": "every number is finite",
+}  # fmt: skip
 
 
 def parameter_symbol(name: str) -> sp.Symbol:
@@ -30,21 +54,27 @@ def parameter_symbol(name: str) -> sp.Symbol:
     return sp.Symbol(name, real=True)
 
 
-def parse(text: str, parameters: Collection[str] = ()) -> sp.Expr:
+def parse(text: str, parameters: Collection[str] = (), *, saved: bool = False) -> sp.Expr:
     """The expression that `text` denotes, in the variable `x` and the named parameters.
+
+    Args:
+        text: what people write: Python's syntax, ^ for powers, 2x, |x|, x*(x > 0), typographic signs, LaTeX; functions
+            by their names in NumPy, PyTorch and the catalogue, in any case.
+        parameters: names that stand for numbers.
+        saved: whether `to_text` wrote it; it may then be longer.
 
     >>> parse("max(0, x) + eps*x*exp(-x**2/2)", ["eps"])
     eps*x*exp(-x**2/2) + relu(x)
+    >>> parse("2x |x|^3 + torch.sigmoid(x)(x >= 1)")
+    2*x*absolute(x)**3 + (1 - step(1 - x))*sigmoid(x)
 
     Raises:
         FormulaError: the text is not a formula; the message says where, what was expected, and how to mend it.
     """
     if not isinstance(text, str):
         raise FormulaError(f"formula: expected text, got {type(text).__name__}")
-    if len(text) > MAX_LENGTH:
-        raise FormulaError(
-            f"formula: {len(text):,} characters, at most {MAX_LENGTH:,} are read; name its parts instead"
-        )
+    if len(text) > (most := MAX_SAVED if saved else MAX_LENGTH):
+        raise FormulaError(f"formula: {len(text):,} characters, at most {most:,} are read; name its parts instead")
     if "\0" in text:
         raise FormulaError(f"formula: NUL byte at position {text.index(chr(0))}; expected printable text")
     depth = deepest = 0
@@ -54,23 +84,46 @@ def parse(text: str, parameters: Collection[str] = ()) -> sp.Expr:
     if deepest > MAX_NESTING:
         raise FormulaError(f"formula: parentheses nested {deepest} deep, at most {MAX_NESTING} are read")
     try:
-        return _Reader(text.strip(), parameters).read(_syntax_tree(text), 0)
+        tree, source = _syntax_tree(text.strip(), parameters)
+        reader = _Reader(text.strip(), source, parameters, MAX_SIZE * (10 if saved else 1))
+        result = reader.read(tree, 0)
+        return gather(result) if reader.compared else result
     except (RecursionError, MemoryError):
         raise FormulaError(
             f"formula {_short(text)}: nested too deeply, at most {MAX_NESTING} levels are read"
         ) from None
 
 
-def _syntax_tree(text: str) -> ast.expr:
+def _syntax_tree(text: str, parameters: Collection[str]) -> tuple[ast.expr, str]:
+    """The tree, and the text that it is of: as it was typed if Python reads that, else in Python's syntax."""
+
+    def fail(what: str) -> FormulaError:
+        return FormulaError(f"formula {_short(text)}: {what}")
+
+    unusual = needs_rewriting(text, ("x", "X", *CONSTANTS, *parameters))
+    tree = None if unusual else _python(text)
+    if isinstance(tree, ast.expr):
+        return tree, text
+    source = rewrite(text, parameters, fail)
+    again = _python(source) if source != text or tree is None else tree
+    if isinstance(again, ast.expr):
+        return again, source
+    error = _python(text) if source.isascii() and not text.isascii() else again
+    error = again if isinstance(error, ast.expr) else error
+    if isinstance(error, SyntaxError):
+        at = f" at position {error.offset}" if error.offset else ""
+        hint = next((f"; {mend}" for sign, mend in _HINTS.items() if sign in text), "")
+        raise fail(f"not well formed{at} ({error.msg}){hint}") from None
+    raise fail("not text that can be encoded")
+
+
+def _python(text: str) -> ast.expr | SyntaxError | UnicodeError:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python's remarks on odd but readable literals
-            return ast.parse(text.strip(), mode="eval").body
-    except SyntaxError as error:
-        at = f" at position {error.offset}" if error.offset else ""
-        raise FormulaError(f"formula {_short(text)}: not well formed{at} ({error.msg})") from None
-    except UnicodeError:
-        raise FormulaError(f"formula {_short(text)}: not text that can be encoded") from None
+            return ast.parse(text, mode="eval").body
+    except (SyntaxError, UnicodeError) as error:
+        return error
 
 
 def _short(text: str) -> str:
@@ -78,22 +131,31 @@ def _short(text: str) -> str:
 
 
 class _Reader:
-    def __init__(self, text: str, parameters: Collection[str]) -> None:
+    def __init__(self, text: str, source: str, parameters: Collection[str], size: int) -> None:
         self.text = text
+        self.source = source
         self.parameters = parameters
+        self.size = size
+        self.compared = False  # whether a comparison stands in it as a number
 
     def fail(self, node: ast.AST, what: str) -> FormulaError:
         column = getattr(node, "col_offset", 0)
-        return FormulaError(f"formula {_short(self.text)}, position {column + 1}: {what}")
+        read = "" if self.source == self.text else f", read as {_short(self.source)}"
+        return FormulaError(f"formula {_short(self.text)}{read}, position {column + 1}: {what}")
 
     def read(self, node: ast.expr, depth: int) -> sp.Expr:  # noqa: PLR0911
         if depth > MAX_NESTING:
             raise self.fail(node, f"nested more than {MAX_NESTING} levels deep")
+        if is_condition(node):
+            self.compared = True
+            return self.checked(node, indicator(node, lambda n: self.read(n, depth + 1), self.fail))
         match node:
             case ast.Constant():
                 return self.number(node)
             case ast.Name():
-                return self.name(node)
+                return self.name(node, node.id)
+            case ast.Attribute() if (name := self.dotted(node)) is not None:
+                return self.name(node, name)
             case ast.UnaryOp(op=ast.USub()):
                 return -self.read(node.operand, depth + 1)
             case ast.UnaryOp(op=ast.UAdd()):
@@ -105,13 +167,22 @@ class _Reader:
             case ast.IfExp():
                 return self.choice(node, node.test, node.body, node.orelse, depth)
         kind = type(node).__name__
-        raise self.fail(node, f"{kind} is not part of a formula; expected numbers, x, parameters, + - * / ** and calls")
+        hints = {
+            "Tuple": "; a decimal number has a point, 1.5", "Lambda": "; write what it returns alone",
+            "List": "; write ( ) for [ ]", "Dict": "; write ( ) for { }", "Set": "; write ( ) for { }",
+            "Subscript": "; write ( ) for [ ]", "NamedExpr": "; write its value where it is used",
+        }  # fmt: skip
+        raise self.fail(
+            node,
+            f"{kind} is not part of a formula; expected numbers, x, parameters, + - * / ** and calls"
+            f"{hints.get(kind, '')}",
+        )
 
     def number(self, node: ast.Constant) -> sp.Expr:
         value = node.value
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.fail(node, f"expected a real number, got {_short(repr(value))}")
-        source = ast.get_source_segment(self.text, node) or repr(value)
+        source = ast.get_source_segment(self.source, node) or repr(value)
         if isinstance(value, int):
             if len(source) > MAX_DIGITS:
                 raise self.fail(node, f"a number of {len(source)} digits; at most {MAX_DIGITS} are read")
@@ -120,21 +191,51 @@ class _Reader:
             raise self.fail(node, f"{_short(source)} is beyond the range of float64")
         return sp.Rational(repr(value))
 
-    def name(self, node: ast.Name) -> sp.Expr:
-        if node.id in self.parameters:
-            return parameter_symbol(node.id)
-        if node.id == "x":
+    def dotted(self, node: ast.expr) -> str | None:
+        """The last part of a dotted name whose first parts are modules, such as torch.nn.functional.relu."""
+        last, inner = "", node
+        while isinstance(inner, ast.Attribute):
+            last, inner = last or inner.attr, inner.value
+            if isinstance(inner, ast.Attribute) and inner.attr not in PREFIXES:
+                return None
+        if isinstance(inner, ast.Name) and inner.id in PREFIXES and inner.id not in self.parameters:
+            return last
+        return None
+
+    def name(self, node: ast.expr, name: str) -> sp.Expr:
+        if name in self.parameters:
+            return parameter_symbol(name)
+        if name in ("x", "X"):
             return X
-        if node.id in CONSTANTS:
-            return CONSTANTS[node.id]
-        if node.id in FUNCTIONS:
-            raise self.fail(node, f"{node.id} is a function; write {node.id}(x)")
-        known = _near(node.id, ["x", *CONSTANTS, *FUNCTIONS, *self.parameters])
+        if name.lower() in CONSTANTS:
+            return CONSTANTS[name.lower()]
+        if name.lower() in ("inf", "nan", "infinity"):
+            raise self.fail(node, f"{name} is no finite number; expected one, as in 1e6")
+        if known_name(name) is not None:
+            raise self.fail(node, f"{name} is a function; write {name}(x)")
+        if name in VARIABLES and not re.search(r"\bx\b", self.source):
+            mended = re.sub(rf"\b{name}\b", "x", self.source)
+            raise self.fail(
+                node, f"unknown name {name!r}; the variable is x: write {mended[:200]}, or give {name} its value, "
+                f"as in params={{{name!r}: 1.0}} or --param {name}=1.0",
+            )  # fmt: skip
+        known = _near(name, ["x", *CONSTANTS, *self.parameters, *function_names()])
         raise self.fail(
             node,
-            f"unknown name {node.id!r}{known}; give a parameter its value, as in params={{{node.id!r}: 1.0}} "
-            f"or --param {node.id}=1.0",
+            f"unknown name {name!r}{self.product_of(name) or known}; give a parameter its value, as in "
+            f"params={{{name!r}: 1.0}} or --param {name}=1.0",
         )
+
+    def product_of(self, name: str) -> str:
+        """What xsin or ax would say with the sign of the product, in the form of a hint."""
+        for i in range(1, len(name)):
+            first, rest = name[:i], name[i:]
+            if first in ("x", "pi", "e", *self.parameters):
+                if rest.isdigit():
+                    return f" (write {first}**{rest} or {rest}*{first})"
+                if rest in ("x", "pi", *self.parameters, *FUNCTIONS) or rest in SPELLED:
+                    return f" (write {first}*{rest})"
+        return ""
 
     def binary(self, node: ast.BinOp, depth: int) -> sp.Expr:
         """A chain a + b - c ... is read in a loop: a long sum is not a deep one."""
@@ -165,18 +266,25 @@ class _Reader:
         for number in (coefficient, offset):
             if number.is_Rational and max(int(number.p).bit_length(), int(number.q).bit_length()) > MAX_BITS:
                 raise self.fail(node, "an exact number of too many digits, or beyond the range of float64")
-        if expression_size(result) > MAX_SIZE:
-            raise self.fail(node, f"the formula written out has more than {MAX_SIZE:,} operations")
+        for factor in sp.Mul.make_args(result):
+            if isinstance(factor, sp.Pow) and factor.exp.is_number and not abs(factor.exp) <= MAX_POWER:
+                raise self.fail(node, f"a power with exponent {_short(str(factor.exp))}; at most {MAX_POWER:,} is read")
+        if expression_size(result) > self.size:
+            raise self.fail(node, f"the formula written out has more than {self.size:,} operations")
         return result
 
     def power(self, node: ast.BinOp, depth: int) -> sp.Expr:
-        if isinstance(node.op, ast.BitXor):
-            raise self.fail(node, "^ is not a power here; write **")
+        if isinstance(node.op, ast.Mod):
+            raise self.fail(node, "operator Mod is not known; write a - b*floor(a/b) for the remainder")
+        if isinstance(node.op, ast.FloorDiv):
+            raise self.fail(node, "operator FloorDiv is not known; write floor(a/b)")
         if not isinstance(node.op, ast.Pow):
             raise self.fail(node, f"operator {type(node.op).__name__} is not known; expected + - * / **")
-        base, exponent = self.read(node.left, depth + 1), self.read(node.right, depth + 1)
+        return self.raised(node, self.read(node.left, depth + 1), self.read(node.right, depth + 1))
+
+    def raised(self, node: ast.expr, base: sp.Expr, exponent: sp.Expr) -> sp.Expr:
         if exponent.is_number and not abs(exponent) <= MAX_POWER:
-            raise self.fail(node, f"a power with exponent {_short(str(exponent))}; at most {MAX_POWER} is read")
+            raise self.fail(node, f"a power with exponent {_short(str(exponent))}; at most {MAX_POWER:,} is read")
         if base.is_number and base.is_zero and exponent.is_negative:
             raise self.fail(node, "division by zero")
         if base.is_number and exponent.is_number and base != 0:
@@ -186,35 +294,86 @@ class _Reader:
             bits = max((int(n).bit_length() for r in base.atoms(sp.Rational) for n in (r.p, r.q)), default=0)
             if bits * max(1, abs(constant_value(exponent))) > MAX_BITS:
                 raise self.fail(node, "an exact number of too many digits")
-        result = base**exponent
-        if isinstance(result, sp.Pow) and result.exp.is_number and not abs(result.exp) <= MAX_POWER:
-            raise self.fail(node, f"a power with exponent {_short(str(result.exp))}; at most {MAX_POWER} is read")
-        return self.checked(node, result)
+        return self.checked(node, base**exponent)
 
     def call(self, node: ast.Call, depth: int) -> sp.Expr:
-        if not isinstance(node.func, ast.Name):
-            raise self.fail(node, f"only named functions can be called, got {type(node.func).__name__}")
-        name = node.func.id
-        if name == "spline":
+        written, arguments, keywords = self.called(node)
+        if written == "spline":
             return self.spline(node, depth)
-        if name not in FUNCTIONS:
-            raise self.fail(node, f"unknown function {name!r}{_near(name, FUNCTIONS)}; known: {', '.join(FUNCTIONS)}")
-        if node.keywords or any(isinstance(argument, ast.Starred) for argument in node.args):
-            raise self.fail(node, f"{name} takes plain arguments only")
-        function, least, most = FUNCTIONS[name]
-        if not least <= len(node.args) <= most:
-            wanted = str(least) if least == most else f"{least} to {most}"
-            raise self.fail(node, f"{name} takes {wanted} argument{'s' * (wanted != '1')}, got {len(node.args)}")
-        if name == "where" and isinstance(node.args[0], ast.Compare):
-            test, yes, no = node.args
+        name = known_name(written)
+        if name is None:
+            hint = self.product_of(written) or _near(written, function_names())
+            raise self.fail(node, f"unknown function {written!r}{hint}; known: {', '.join(FUNCTIONS)}")
+        if any(isinstance(argument, ast.Starred) for argument in arguments):
+            raise self.fail(node, f"{written} takes plain arguments only")
+        if name == "where" and len(arguments) == 3 and is_condition(arguments[0]):
+            test, yes, no = arguments
             return self.choice(node, test, yes, no, depth)
-        arguments = [self.read(argument, depth + 1) for argument in node.args]
-        if any(a.is_number and abs(constant_value(a)) > MAX_CONSTANT for a in arguments):
-            raise self.fail(node, f"{name} of a constant beyond {MAX_CONSTANT} in size")
-        result: sp.Expr = function(*arguments)
+        if name == "gelu" and len(given := [*arguments[1:], *(k.value for k in keywords)]) == 1:
+            name = "gelu_tanh" if isinstance(given[0], ast.Constant) and given[0].value == "tanh" else name
+            return self.applied(node, name, written, [self.read(arguments[0], depth + 1)], {})
+        values = [self.read(argument, depth + 1) for argument in arguments]
+        named = {
+            str(k.arg): self.read(k.value, depth + 1) for k in keywords
+            if k.arg not in ("inplace", "out", "dtype", "device") and not _is_none(k.value)
+        }  # fmt: skip
+        return self.applied(node, name, written, values, named)
+
+    def called(self, node: ast.Call) -> tuple[str, list[ast.expr], list[ast.keyword]]:
+        """The name that is called, and its arguments: f(u), np.f(u), u.f(), or nn.F(a)(u)."""
+        match node.func:
+            case ast.Name(id=name):
+                return name, node.args, node.keywords
+            case ast.Attribute(value=inner, attr=name):
+                dotted = self.dotted(node.func)
+                if dotted is not None:
+                    return dotted, node.args, node.keywords
+                if known_name(name) is not None:
+                    return name, [inner, *node.args], node.keywords
+                raise self.fail(node, f"only named functions can be called; {name[:40]!r} is none")
+            case ast.Call(func=module) if not node.keywords:
+                name = module.id if isinstance(module, ast.Name) else self.dotted(module) or ""
+                if known_name(name) is not None:
+                    return name, [*node.args, *node.func.args], node.func.keywords
+        raise self.fail(node, f"only named functions can be called, got {type(node.func).__name__}")
+
+    def applied(
+        self, node: ast.Call, name: str, written: str, arguments: list[sp.Expr], named: dict[str, sp.Expr]
+    ) -> sp.Expr:
+        if name in ("pow", "power", "square"):
+            arguments = [*arguments, sp.Integer(2)] if name == "square" else [*arguments, *named.values()]
+            if len(arguments) != 2:
+                raise self.fail(node, f"{written} takes {1 if name == 'square' else 2} arguments")
+            return self.raised(node, arguments[0], arguments[1])
+        if any(a.is_number and abs(constant_value(a)) > MAX_CONSTANT for a in arguments) and name in _GROWING:
+            raise self.fail(node, f"{written} of a constant beyond {MAX_CONSTANT} in size")
+        primitive = FUNCTIONS.get(name)
+        if primitive is not None and not named and primitive[1] <= len(arguments) <= primitive[2]:
+            result: sp.Expr = primitive[0](*arguments)
+        else:
+            result = self.spelled(node, name, written, arguments, named)
         if result.has(sp.zoo, sp.oo, sp.nan):
-            raise self.fail(node, f"{name} is not finite at this argument")
+            raise self.fail(node, f"{written} is not finite at this argument")
         return self.checked(node, result)
+
+    def spelled(
+        self, node: ast.Call, name: str, written: str, arguments: list[sp.Expr], named: dict[str, sp.Expr]
+    ) -> sp.Expr:
+        """A function of another library's name, or an activation of the catalogue with its parameters."""
+        function: Callable[..., Any] | None = SPELLED.get(name) or entry_function(name)
+        if (not arguments and named) or (function is None and named):
+            raise self.fail(node, f"{written} takes plain arguments only, without {next(iter(named))}=")
+        if function is not None and arguments:
+            for keywords in (named, {KEYWORDS.get(key, key): value for key, value in named.items()}):
+                with contextlib.suppress(TypeError):
+                    result: sp.Expr = function(*arguments, **keywords)
+                    return result
+        _, least, most = FUNCTIONS.get(name, (None, 1, 1))
+        if function is not None and len(takes := argument_names(name)) > most:
+            raise self.fail(node, f"{written} takes ({', '.join(takes)}), got {len(arguments)} arguments"
+                            + "".join(f", {key}=" for key in named))  # fmt: skip
+        wanted = str(least) if least == most else f"{least} to {most}"
+        raise self.fail(node, f"{written} takes {wanted} argument{'s' * (wanted != '1')}, got {len(arguments)}")
 
     def spline(self, node: ast.Call, depth: int) -> sp.Expr:
         """`spline(u, table, order)`, as saved formulas hold it; their tables come with them."""
@@ -226,20 +385,12 @@ class _Reader:
 
     def choice(self, node: ast.expr, test: ast.expr, yes: ast.expr, no: ast.expr, depth: int) -> sp.Expr:
         """`a if x > 0 else b` and `where(x > 0, a, b)`."""
-        if not (isinstance(test, ast.Compare) and len(test.ops) == 1):
-            raise self.fail(node, "a condition must be one comparison, as in `x > 0`")
-        left, right = self.read(test.left, depth + 1), self.read(test.comparators[0], depth + 1)
         first, second = self.read(yes, depth + 1), self.read(no, depth + 1)
-        match test.ops[0]:
-            case ast.Gt():
-                return where(left - right, first, second)
-            case ast.Lt():
-                return where(right - left, first, second)
-            case ast.GtE():
-                return where(right - left, second, first)
-            case ast.LtE():
-                return where(left - right, second, first)
-        raise self.fail(node, "a condition compares with >, <, >= or <=")
+        return self.checked(node, branch(test, first, second, lambda n: self.read(n, depth + 1), self.fail))
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
 
 
 def _near(name: str, known: Collection[str]) -> str:

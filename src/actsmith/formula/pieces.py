@@ -62,6 +62,7 @@ def resolve(expression: sp.Expr, sample: sp.Expr) -> sp.Expr:
         (pr.step, lambda u: sp.S.One if value(u) > 0 else sp.S.Zero),
         (pr.sign, lambda u: sp.Integer(int(np.sign(value(u))))),
         (pr.absolute, lambda u: u if value(u) > 0 else -u),
+        (pr.floor, lambda u: sp.Integer(math.floor(value(u)))),
         (pr.where, lambda c, a, b: a if value(c) > 0 else b),
         (pr.maximum, lambda a, b: a if value(a) > value(b) else b),
         (pr.minimum, lambda a, b: a if value(a) < value(b) else b),
@@ -118,6 +119,8 @@ def _critical_arguments(expression: sp.Expr) -> list[sp.Expr]:
             continue
         if isinstance(node, (pr.maximum, pr.minimum)):
             found.append(node.args[0] - node.args[1])
+        elif isinstance(node, pr.floor):
+            found.append(sp.sin(sp.pi * node.args[0]))
         elif isinstance(node, _VANISHING):
             found.append(node.args[0])
         elif isinstance(node, (pr.log1p, pr.sqrt1pm1)):

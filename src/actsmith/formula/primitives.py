@@ -8,7 +8,9 @@ Derivatives are the pointwise ones: step' = 0 away from the jump, and the theory
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,9 +20,9 @@ import sympy as sp
 from actsmith.errors import FormulaError
 
 __all__ = [
-    "FUNCTIONS", "SWITCHES", "absolute", "constant_value", "expm1", "log1p", "maximum", "minimum", "normal_cdf",
-    "normal_pdf", "relu", "sech", "sigmoid", "sign", "softplus", "sqrt1pm1", "squareplus", "squareplus_slope",
-    "standardise", "step", "tanh", "where",
+    "FUNCTIONS", "SWITCHES", "absolute", "constant_value", "expm1", "floor", "log1p", "maximum", "minimum",
+    "normal_cdf", "normal_pdf", "relu", "sech", "sigmoid", "sign", "softplus", "sqrt1pm1", "squareplus",
+    "squareplus_slope", "standardise", "step", "tanh", "where",
 ]  # fmt: skip
 
 
@@ -116,6 +118,21 @@ class absolute(Primitive):
 
     def _eval_power(self, exponent: sp.Expr) -> sp.Expr | None:
         return self.args[0] ** exponent if exponent.is_even else None
+
+
+class floor(Primitive):
+    """floor(u), the largest integer that is not above u; floor' = 0 away from the jumps."""
+
+    text, latex_name = "floor", r"\mathrm{floor}"
+
+    @classmethod
+    def eval(cls, u: sp.Expr) -> sp.Expr | None:
+        if not u.is_number:
+            return None
+        return sp.Integer(math.floor(u if u.is_Rational else constant_value(u)))
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        return sp.S.Zero
 
 
 class where(Primitive):
@@ -383,6 +400,7 @@ FUNCTIONS: dict[str, tuple[Any, int, int]] = {
     "step": (step, 1, 1),
     "sign": (sign, 1, 1),
     "abs": (absolute, 1, 1),
+    "floor": (floor, 1, 1),
     "where": (where, 3, 3),
     "max": (_nested(maximum), 2, 8),
     "min": (_nested(minimum), 2, 8),
@@ -417,24 +435,59 @@ FUNCTIONS: dict[str, tuple[Any, int, int]] = {
 
 
 def _from_piecewise(expression: sp.Piecewise) -> sp.Expr:
-    result: sp.Expr = sp.nan
-    for value, condition in reversed(expression.args):
+    """Nested `where`s; the last pair's condition is not asked where the others leave nothing else.
+
+    Raises:
+        FormulaError: no pair holds somewhere, or a condition is none that `where` can ask.
+    """
+    *pairs, (result, last) = expression.args
+    if last != True and not _covers([condition for _, condition in expression.args]):  # noqa: E712  (SymPy's own)
+        raise FormulaError("formula: a Piecewise without a value for every x; add a last pair (value, True)")
+    for value, condition in reversed(pairs):
         result = _choose(condition, value, result)
     return result
 
 
-def _choose(condition: Any, value: sp.Expr, otherwise: sp.Expr) -> sp.Expr:
-    if condition == True or otherwise is sp.nan:  # noqa: E712  (SymPy's own truth value)
-        return value
-    if isinstance(condition, sp.And):
-        for part in condition.args:
-            value = _choose(part, value, otherwise)
-        return value
-    if isinstance(condition, sp.Gt | sp.Ge):
-        return where(condition.lhs - condition.rhs, value, otherwise)
-    if isinstance(condition, sp.Lt | sp.Le):
-        return where(condition.rhs - condition.lhs, value, otherwise)
-    raise ValueError(f"a Piecewise condition must be an inequality in x, got {condition}")
+def _covers(conditions: Sequence[Any]) -> bool:
+    """Whether one of them holds at each of many points, the numbers that stand in them among these."""
+    symbols = set().union(*(c.free_symbols for c in conditions))
+    numbers = set().union(*(c.atoms(sp.Number) for c in conditions)) | {sp.S.Zero}
+    if len(symbols) > 1:  # with parameters: by the text alone
+        return sp.Not(conditions[-1]) in conditions[:-1]
+    points = sorted({n + d for n in numbers if n.is_finite for d in (-1000, -1, -sp.Rational(1, 7), 0, 1, 1000)})
+    points += [(a + b) / 2 for a, b in itertools.pairwise(points)]
+    return all(any(c.xreplace(dict.fromkeys(symbols, p)) == True for c in conditions) for p in points)  # noqa: E712
+
+
+def _choose(condition: Any, value: sp.Expr, otherwise: sp.Expr) -> sp.Expr:  # noqa: PLR0911
+    match condition:
+        case sp.And():
+            for part in condition.args:
+                value = _choose(part, value, otherwise)
+            return value
+        case sp.Or():
+            for part in condition.args:
+                otherwise = _choose(part, value, otherwise)
+            return otherwise
+        case sp.Not():
+            return _choose(condition.args[0], otherwise, value)
+        case sp.Gt():
+            return where(condition.lhs - condition.rhs, value, otherwise)
+        case sp.Lt():
+            return where(condition.rhs - condition.lhs, value, otherwise)
+        case sp.Ge():
+            return where(condition.rhs - condition.lhs, otherwise, value)
+        case sp.Le():
+            return where(condition.lhs - condition.rhs, otherwise, value)
+        case sp.Ne():
+            return where(absolute(condition.lhs - condition.rhs), value, otherwise)
+        case sp.Eq():
+            return where(absolute(condition.lhs - condition.rhs), otherwise, value)
+    if condition in (True, False):
+        return value if condition else otherwise
+    raise FormulaError(
+        f"formula: a Piecewise condition must compare expressions of x, or join such with And, Or, Not; got {condition}"
+    )
 
 
 def _stable_reciprocal(power: sp.Pow) -> sp.Expr:
@@ -477,9 +530,20 @@ def standardise(expression: sp.Expr) -> sp.Expr:
         (sp.Heaviside, lambda u, *_: step(u)),
         (sp.tanh, tanh),
         (sp.sech, sech),
+        (sp.tan, lambda u: sp.sin(u) / sp.cos(u)),
+        (sp.cot, lambda u: sp.cos(u) / sp.sin(u)),
+        (sp.sec, lambda u: 1 / sp.cos(u)),
+        (sp.csc, lambda u: 1 / sp.sin(u)),
+        (sp.coth, lambda u: 1 / tanh(u)),
+        (sp.csch, lambda u: 1 / sp.sinh(u)),
+        (sp.sinc, lambda u: sp.sin(u) / u),
+        (sp.floor, floor),
+        (sp.ceiling, lambda u: -floor(-u)),
+        (sp.frac, lambda u: u - floor(u)),
+        (sp.Mod, lambda u, v: u - v * floor(u / v)),
     )
-    for old, new in replacements:
-        if expression.has(old):
+    if expression.has(*(old for old, _ in replacements)):
+        for old, new in replacements:
             expression = expression.replace(old, new)
     if expression.has(sp.exp) or expression.has(sp.cosh) or expression.has(sp.log):
         expression = expression.replace(lambda e: isinstance(e, sp.Pow), _stable_reciprocal)

@@ -36,6 +36,7 @@ SIMD extern T m_pow(T, T) __asm__(PREFIX STRING(LIBM(pow)));
 #define LOG_2 ((T)0.69314718055994530942)
 
 INLINE T f_abs(T u) { return LIBM(__builtin_fabs)(u); }
+INLINE T f_floor(T u) { return LIBM(__builtin_floor)(u); }
 INLINE T f_sqrt(T u) { return LIBM(__builtin_sqrt)(u); }
 INLINE T f_relu(T u) { return u < 0 ? 0 : u; }
 INLINE T f_step(T u) { return u > 0 ? 1 : 0; }
