@@ -35,7 +35,7 @@ def gradient(act: nn.Module, x: Tensor, **options: Any) -> dict[str, np.ndarray]
     with EntropyDescent(model, weight=1.0, every=1, samples=x.numel(), memory=0.0, **options) as descent:
         model(x)
         descent.step()
-    return {name: p.grad.double().numpy() for name, p in act.named_parameters() if p.grad is not None}
+    return {name: p.grad.double().squeeze().numpy() for name, p in act.named_parameters() if p.grad is not None}
 
 
 def difference(entropy: Callable[[acts.Formula], float], f: acts.Formula, name: str, h: float = 1e-3) -> float:
@@ -233,7 +233,7 @@ def test_a_module_that_is_called_twice_and_one_that_never_is() -> None:
             self.twice, self.never = HermiteActivation("gelu", 2), HermiteActivation("gelu", 2)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.twice(x=3 * self.twice(x))
+            return self.twice(input=3 * self.twice(x))
 
     model = Model()
     descent = EntropyDescent(model, 1.0, every=1)

@@ -36,6 +36,7 @@ from actsmith.formula.parse import parameter_symbol
 from actsmith.nn.activation import Activation
 from actsmith.nn.family import compute_dtype
 from actsmith.nn.hermite import degrees
+from actsmith.nn.leaf import recorded
 from actsmith.theory.descent import hermite_psi
 
 __all__ = ["KANLinear", "hermite_features"]
@@ -82,6 +83,8 @@ class KANLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
+        if (proxy := recorded(self, x)) is not None:
+            return proxy
         if x.shape[-1:] != (self.in_features,):
             raise ActsmithError(
                 f"KAN layer: got an input of shape {tuple(x.shape)}; expected (..., {self.in_features})"

@@ -31,6 +31,7 @@ from actsmith.nn.compiler import CannotCompile, Library, library
 from actsmith.nn.family import compute_dtype
 from actsmith.nn.fused import observed, takes
 from actsmith.nn.kernel import THREADED_FROM, making, threads
+from actsmith.nn.leaf import recorded
 from actsmith.nn.levels import below, front, innermost_vmap
 from actsmith.nn.lookup_table import tabulate
 
@@ -82,7 +83,8 @@ class LookupActivation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """f(x): shape, dtype and device of x."""
-        return lookup(x, self.table)
+        proxy = recorded(self, x)
+        return lookup(x, self.table) if proxy is None else proxy
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Moves the table, and leaves its dtype."""

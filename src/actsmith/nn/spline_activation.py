@@ -28,6 +28,7 @@ from actsmith.formula.formula import Formula
 from actsmith.formula.parse import X
 from actsmith.formula.spline import FEWEST, MOST, Table, spline_expression
 from actsmith.nn.family import compute_dtype
+from actsmith.nn.leaf import recorded
 from actsmith.nn.piecewise import Grid, piecewise
 
 __all__ = ["SplineActivation"]
@@ -92,6 +93,8 @@ class SplineActivation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """f(x): shape, dtype and device of x."""
         if not isinstance(x, Tensor) or not x.is_floating_point():
+            if (proxy := recorded(self, x)) is not None:
+                return proxy
             got = f"a tensor of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
             raise ActsmithError(f"spline activation: got {got}; expected a floating-point tensor")
         wide = compute_dtype(x)
