@@ -6,9 +6,8 @@ swaps.attach(optimizer);  print(swaps.report());  swaps.undo()
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import index
 from typing import Any
 
@@ -16,9 +15,7 @@ import torch
 from torch import nn
 
 from actsmith.errors import ActsmithError
-from actsmith.formula.catalogue import FormulaLike
-from actsmith.formula.formula import Formula
-from actsmith.nn.activation import Activation, Share
+from actsmith.nn.activation import Share
 from actsmith.surgery.blend import Blend
 from actsmith.surgery.change import Change
 from actsmith.surgery.functional import InstanceForward
@@ -27,15 +24,12 @@ from actsmith.surgery.proof import observe_example, prove
 from actsmith.surgery.running import example_for, untouched
 from actsmith.surgery.sites import LOOKED_FOR, Site, sites, sites_of
 from actsmith.surgery.swaps import SWAPS, Swaps
+from actsmith.surgery.to import To, choose_named, maker
 from actsmith.surgery.traced import traces
 from actsmith.surgery.where import Where, choose
 from actsmith.surgery.wrapped import refuse_wrapped
 
 __all__ = ["To", "replace_"]
-
-To = FormulaLike | nn.Module | type[nn.Module] | Callable[[Site], "FormulaLike | nn.Module"]
-"""What to put in: a formula or its name, a module (copied for every site; an `Activation` by its `like`), a class of
-modules without arguments, or a function of the site that returns one of these."""
 
 
 def replace_(
@@ -61,7 +55,7 @@ def replace_(
     Args:
         model: any module; not one that is compiled, distributed or wrapped with adapters already.
         to: see `To`.
-        where: see `Where`; all sites by default.
+        where: see `Where`; all sites by default. A mapping given as `to` says where by its paths.
         example: one input of the model, a tensor, a tuple of positional arguments or a dictionary of keyword
             arguments. timm and transformers models with tokens can do without.
         gates, squashes: take sites that gate (a GLU) or squash (squeeze-and-excitation) too. A path given in full
@@ -92,12 +86,15 @@ def replace_(
         example = example_for(model, example)
         observer, before = observe_example(model, example)
     found = sites(model) if observer is None else sites_of(model, observer)
-    chosen, skipped = _possible(*choose(model, found, where, gates, squashes))
+    if isinstance(to, Mapping):
+        chosen, skipped = _possible(*choose_named(found, to))
+    else:
+        chosen, skipped = _possible(*choose(model, found, where, gates, squashes))
     _check(model, found, chosen, skipped, where)
     schedule = blend if blend is None or isinstance(blend, Blend) else Blend(index(blend))
     swaps = Swaps(model, found=found, changed=(), skipped=skipped, restore=[], blend=schedule)
     try:
-        swaps.changed = tuple(_apply(model, chosen, _maker(to, share), observer, swaps._restore))
+        swaps.changed = tuple(_apply(model, chosen, maker(to, share), observer, swaps._restore))
         if prove_it:
             assert observer is not None
             prove(model, swaps.changed, before, example, {p for p, call in observer.calls.items() if call.mutates})
@@ -139,44 +136,6 @@ def _check(
             f"{', '.join(f'{n} x {kind}' for kind, n in kinds.items())}, as in {found[0].path!r}. Left out: "
             f"{', '.join(f'{n} ({why})' for why, n in reasons.items())}"
         )
-
-
-# ---------------------------------------------------------------------------------------------------- what to put in
-
-
-def _maker(to: To, share: Share) -> Callable[[Site], nn.Module]:
-    first: list[Activation] = []
-
-    def make(site: Site) -> nn.Module:
-        new: Any = to
-        if not isinstance(new, str | Formula | nn.Module | type) and callable(new):
-            new = new(site)
-            if isinstance(new, nn.Module):
-                return new
-        if isinstance(new, nn.Module | type):
-            return _another(new)
-        if not isinstance(new, str | Formula):
-            raise ActsmithError(
-                f"replace_: to: got {type(new).__name__}; expected a formula, a name, a module, or a function of the "
-                "site that returns one"
-            )
-        if share == "model" and first and not callable(to):
-            return first[0].like()
-        if share == "channel":
-            if site.channels is None:
-                raise ActsmithError(f"replace_: share='channel': the example does not reach {site.path}, so its units "
-                                    "cannot be counted; leave it out with where=")  # fmt: skip
-            return Activation(new, "channel", site.channels, site.channel_dim)
-        first.append(Activation(new, share))
-        return first[-1]
-
-    return make
-
-
-def _another(module: nn.Module | type[nn.Module]) -> nn.Module:
-    if isinstance(module, type):
-        return module()
-    return module.like() if isinstance(module, Activation) else copy.deepcopy(module)
 
 
 def _settle(new: nn.Module, owner: nn.Module, model: nn.Module) -> nn.Module:
