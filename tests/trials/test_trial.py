@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from actsmith.formula.catalogue import resolve
@@ -26,3 +27,14 @@ def test_a_formula_is_read_once_however_many_trials_have_it(monkeypatch):
     first = Outcome.from_dict(outcome)
     monkeypatch.setattr(Formula, "from_dict", lambda *_: pytest.fail("parsed again"))
     assert Outcome.from_dict(outcome | {"seed": 3}).trial.formula is first.trial.formula
+
+
+def test_one_number_has_one_key():
+    plain = Trial("digits", resolve("gelu"), "tune", 1.0, 3)
+    for other in (
+        replace(plain, rate=1),
+        replace(plain, length=1),
+        replace(plain, seed=np.int64(3)),
+        replace(plain, rate=np.float64(1)),
+    ):
+        assert other.key == plain.key

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
 from actsmith.nn.hook import Hook
-from actsmith.training.problem import Metric, Problem, Regression, Split, digest_of, relative_error
+from actsmith.training.problem import Metric, Problem, Regression, Split, digest_of, exact, relative_error
 
 __all__ = [
     "FIRST", "OUTSIDE", "SECOND", "VALUE", "FunctionConfig", "FunctionProblem", "Pictures", "Polynomial",
@@ -252,9 +252,9 @@ class FunctionProblem(Regression):
         scores = super().score(model, split)
         found = derivatives(model, self.splits[split][0])
         for metric, mine, true in zip((FIRST, SECOND), found[1:], self.slopes[split], strict=True):
-            exact = true.to(mine.device).double()
-            error = (mine.double() - exact).square().mean().sqrt()
-            scores[metric.name] = error / exact.square().mean().sqrt()
+            slope = exact(mine)
+            given = true.to(slope)
+            scores[metric.name] = (slope - given).square().mean().sqrt() / given.square().mean().sqrt()
         return scores
 
 
@@ -311,7 +311,7 @@ class _Pictures(Hook):
         x = torch.linspace(low, high, self.config.points, dtype=torch.float64)
         found = derivatives(self.model, x.float()[:, None])
         lines = {
-            name: _rounded((line[:, 0].double() * self.problem.scale).tolist())
+            name: _rounded((exact(line[:, 0]) * self.problem.scale).tolist())
             for name, line in zip(("value", "first", "second"), found, strict=True)
         }
         return {"x": _rounded(x.tolist()), **lines}

@@ -194,7 +194,7 @@ class PhysicsInformed(Problem):
         x, t = np.meshgrid(np.linspace(-1, 1, GRID[0]), np.linspace(0, 1, GRID[1]), indexing="ij")
         exact = torch.as_tensor(self.equation.exact(x, t))
         points = torch.as_tensor(np.stack([x, t], -1)).reshape(-1, 2).to(next(model.parameters()))
-        error = _network(model, points).double().cpu().reshape(GRID) - exact
+        error = _network(model, points).cpu().double().reshape(GRID) - exact
         scores = {"relative_l2": error.norm() / exact.norm(), "max_error": error.abs().amax()}
         for time in TIMES:
             at = round(time * (GRID[1] - 1))

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from actsmith.errors import ActsmithError
+from actsmith.files import plain
 from actsmith.formula.formula import Formula
 from actsmith.nn.hook import Hook
 from actsmith.nn.start import Start
@@ -121,7 +122,12 @@ def _brief(value: Any) -> str:
 
 
 def describe(value: Any) -> Any:
-    """Plain JSON values of nested dataclasses and formulas; a dataclass says its class, and not what its repr hides."""
+    """Plain JSON values of nested dataclasses and formulas; a dataclass says its class, and not what its repr hides; a
+    function or class is its name.
+
+    Raises:
+        ActsmithError: something else, as a network or an object that is no dataclass, which does not say what it holds.
+    """
     if isinstance(value, Formula):
         return value.to_dict()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -131,4 +137,12 @@ def describe(value: Any) -> Any:
         return [describe(v) for v in value]
     if isinstance(value, dict):
         return {str(k): describe(v) for k, v in value.items()}
-    return str(value) if isinstance(value, Path) else value
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}:{value.__qualname__}"
+    found = plain(value)
+    if not isinstance(found, str | int | float | list | None):
+        raise ActsmithError(
+            f"task: got a {type(value).__name__} among its values; expected numbers, texts, formulas, functions, or "
+            "frozen dataclasses of them, by which results are told apart"
+        )
+    return found

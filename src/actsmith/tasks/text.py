@@ -26,7 +26,7 @@ from actsmith.errors import ActsmithError, require
 from actsmith.files import cache_folder
 from actsmith.formula.formula import Formula
 from actsmith.surgery.replace import replace_
-from actsmith.training.problem import Classification, Metric, Problem, Split, digest_of
+from actsmith.training.problem import Classification, Metric, Problem, Split, digest_of, exact
 
 __all__ = ["BYTES", "Logits", "NextCharacter", "NextToken", "SmallGpt2", "austen_text", "byte_pairs", "text_of"]
 
@@ -210,7 +210,7 @@ class _Blocks(Problem):
     def score(self, model: nn.Module, split: Split) -> dict[str, Tensor]:
         device = next(model.parameters()).device
         parts = torch.split(self.splits[split], _SCORED_AT_ONCE)
-        loss = sum(self.loss(model, part.to(device)).double() * len(part) for part in parts)
+        loss = sum(exact(self.loss(model, part.to(device))) * len(part) for part in parts)
         mean = torch.as_tensor(loss) / len(self.splits[split])
         return {"loss": mean, "perplexity": mean.exp()}
 

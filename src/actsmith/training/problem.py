@@ -21,7 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Arrays", "Classification", "Metric", "Problem", "Regression", "Split", "digest_of"]
+from actsmith.errors import ActsmithError
+from actsmith.training.runtime import generators_kept, seed_step
+
+__all__ = ["Arrays", "Classification", "Metric", "Problem", "Regression", "Split", "digest_of", "exact"]
 
 Split = Literal["validation", "test"]
 _CHUNK = 1024
@@ -33,12 +36,19 @@ class Metric:
 
     An error that spans decades is compared by log10: its mean is the geometric one, a difference is in decades. A
     `share` lies in [0, 1], and so does its interval.
+
+    Raises:
+        ActsmithError: neither way is better.
     """
 
     name: str
     better: Literal["higher", "lower"]
     log: bool = False
     share: bool = False
+
+    def __post_init__(self) -> None:
+        if self.better not in ("higher", "lower"):
+            raise ActsmithError(f"metric {self.name}: better: got {self.better!r}; expected 'higher' or 'lower'")
 
     @property
     def sign(self) -> int:
@@ -103,8 +113,8 @@ class Problem(ABC):
 
     def example(self, count: int, device: torch.device) -> Any:
         """The first training examples as a batch, the same at each call."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with generators_kept(device):
+            seed_step(device, 0)
             return self.batch(torch.arange(min(count, self.size)), device)
 
     def inputs_of(self, batch: Any) -> Any:
@@ -165,6 +175,11 @@ def _full(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
+def exact(x: Tensor) -> Tensor:
+    """In float64, on the CPU where the device has no such numbers."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
+
+
 def _device(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
@@ -181,11 +196,11 @@ class Classification(Arrays):
 
     def score(self, model: nn.Module, split: Split) -> dict[str, Tensor]:
         x, y = self.splits[split]
-        device = _device(model)
-        logits, y = self.outputs_of(model, x, device), y.to(device)
+        logits = exact(self.outputs_of(model, x, _device(model)))
+        y = y.to(logits.device)
         # A logit that is no number is never right.
         right = (logits.argmax(-1) == y) & torch.isfinite(logits).all(-1)
-        return {"accuracy": right.double().mean(), "loss": functional.cross_entropy(logits.double(), y)}
+        return {"accuracy": right.double().mean(), "loss": functional.cross_entropy(logits, y)}
 
 
 class Regression(Arrays):
@@ -204,6 +219,7 @@ class Regression(Arrays):
 
 def relative_error(found: Tensor, y: Tensor) -> Tensor:
     """Root mean square error of outputs (n, ...) over the deviation of the targets."""
-    true = y.to(found.device).double()
+    found = exact(found)
+    true = y.to(found)
     spread = true.sub(true.mean(0)).square().mean().sqrt()
-    return (found.double() - true).square().mean().sqrt() / spread
+    return (found - true).square().mean().sqrt() / spread

@@ -27,7 +27,7 @@ from actsmith.training.checkpoint import Checkpoint
 from actsmith.training.choose import Choice, choose
 from actsmith.training.fit import Fit, fit
 from actsmith.training.problem import Metric, Problem, Split
-from actsmith.training.runtime import Device, Precision, Runtime
+from actsmith.training.runtime import Device, Precision, Runtime, generators_kept
 from actsmith.trials.trial import Outcome, Trial, digest
 
 __all__ = ["Cost", "FitRunner", "Once", "Place", "Runner"]
@@ -152,7 +152,8 @@ class FitRunner:
     ) -> None:
         self.task, self.problem, self.runtime, self.once, self.watch = task, problem, runtime, once, watch
         self.name, self.metric, self.rates, self.usual = task.name, task.metric, task.rates, task.start
-        self.context = digest([task.to_dict(), problem.fingerprint])
+        precision = str(runtime.accelerator.mixed_precision)
+        self.context = digest([task.to_dict(), problem.fingerprint, *([precision] if precision != "no" else [])])
         self.data: Path | None = None
         self._choice: Choice | None = None
 
@@ -201,7 +202,7 @@ class FitRunner:
     def models(self, formula: Formula, seeds: Sequence[int]) -> list[nn.Module]:
         """Untrained networks; the global generator is as before."""
         models = []
-        with torch.random.fork_rng(devices=[]):
+        with generators_kept(self.runtime.device):
             for seed in seeds:
                 torch.manual_seed(seed)
                 models.append(self.task.model.build(formula, seed, self.problem))
@@ -258,7 +259,10 @@ class FitRunner:
 
     def config(self) -> dict[str, Any]:
         """See `Runner`."""
-        return {"task": self.task.to_dict(), "data": self.problem.fingerprint}
+        return {
+            "task": self.task.to_dict(), "data": self.problem.fingerprint, "device": self.runtime.device.type,
+            "precision": str(self.runtime.accelerator.mixed_precision),
+        }  # fmt: skip
 
     def cost(self) -> Cost:
         """See `Runner`: the steps and the scoring, measured once."""

@@ -51,6 +51,12 @@ class Trial:
     test: bool = False
     context: str = ""
 
+    def __post_init__(self) -> None:
+        # 1 and 1.0 are one rate, and have one key.
+        numbers = {"rate": float, "seed": int, "length": float, "examples": float}
+        for name, kind in numbers.items():
+            object.__setattr__(self, name, kind(getattr(self, name)))
+
     @cached_property
     def key(self) -> str:
         """A digest of the content: equal trials have equal keys, on any machine."""
