@@ -138,6 +138,8 @@ def rank(formulas: Sequence[FormulaLike], law: Law | str = "normal", tau: float 
     >>> [a.formula.name for a in rank(["sigmoid", "gelu", "relu"])]
     ['relu', 'gelu', 'sigmoid']
     """
+    if isinstance(formulas, str | Formula):
+        raise ActsmithError("rank: got one formula; expected a sequence of them, as in rank(['relu', 'gelu'])")
     if not formulas:
         raise ActsmithError("rank: expected at least one formula, got none")
     analyses = [analyze(f, law, tau) for f in formulas]

@@ -30,7 +30,8 @@ from actsmith.errors import NumericsError
 from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula
 from actsmith.formula.parse import X
-from actsmith.theory.kernel import moments, susceptibilities
+from actsmith.theory.arguments import number, numbers, whole
+from actsmith.theory.kernel import RELIED, moments, susceptibilities
 from actsmith.theory.quadrature import EPS
 
 __all__ = ["CorrelationMap", "DepthScales", "correlation_flow", "correlation_map", "depth_scales"]
@@ -95,16 +96,18 @@ def correlation_map(
     1.0
     """
     formula = resolve(f)
-    r = np.asarray(rho, dtype=np.float64)
-    if not (0 < K < math.inf and 0 < C_W < math.inf and 0 <= C_b < math.inf):
-        raise NumericsError(f"correlation map: got K = {K}, C_W = {C_W}, C_b = {C_b}; expected K, C_W > 0 and C_b >= 0")
+    r = numbers("rho", rho)
+    K, C_W, C_b = number("K", K, positive=True), number("C_W", C_W, positive=True), number("C_b", C_b, low=0.0)
+    if route not in ("auto", "closed", "hermite", "quadrature"):
+        raise NumericsError(f"route: got {route!r}; expected 'auto', 'closed', 'hermite' or 'quadrature'")
     if not (np.abs(r) <= 1).all():
         raise NumericsError(f"correlation map: got rho = {rho!r}; expected correlations, -1 to 1")
     m = moments(formula, float(K))
     g, perp = float(m.g), float(m.perp)
-    if not math.isfinite(g):
+    if not (math.isfinite(g) and float(m.g_error) <= RELIED * g):
         raise NumericsError(
-            f"correlation map: {formula.name} has E[f(z)^2] = {g} at K = {K:g}; expected a finite number"
+            f"correlation map: {formula.name} has E[f(z)^2] = {g} at K = {K:g}, with an error of "
+            f"{float(m.g_error):.1e}; expected a finite number that is resolved"
         )
     G, D, G_error, D_error, taken = _by_route(formula, float(K), r.reshape(-1), (g, perp), route)
     next_K = C_b + C_W * g
@@ -123,7 +126,8 @@ def correlation_flow(
     >>> correlation_flow("relu", 1.0, 0.0, 2, C_W=2.0)[1].round(6).tolist()
     [0.0, 0.31831, 0.493731]
     """
-    formula = resolve(f)
+    formula, depth = resolve(f), whole("depth", depth)
+    K0, rho0 = number("K0", K0, positive=True), number("rho0", rho0)
     K, rho = np.empty(depth + 1), np.empty(depth + 1)
     K[0], rho[0] = K0, rho0
     for layer in range(depth):

@@ -19,6 +19,7 @@ from typing import Any
 from actsmith.errors import NumericsError
 from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula
+from actsmith.theory.arguments import number, whole
 from actsmith.theory.critical_points import (
     GRID,
     CriticalPoint,
@@ -86,6 +87,9 @@ class Criticality:
         Raises:
             NumericsError: K0 is not positive, ceiling is not above 1, or C_W is missing where nothing is critical.
         """
+        K0, ceiling, limit = number("K0", K0, positive=True), number("ceiling", ceiling), whole("limit", limit)
+        C_W = None if C_W is None else number("C_W", C_W, low=0.0)
+        C_b = None if C_b is None else number("C_b", C_b, low=0.0)
         if not (0 < K0 < math.inf and ceiling > 1):
             raise NumericsError(f"safe depth: got K0 = {K0}, ceiling = {ceiling}; expected K0 > 0 and ceiling > 1")
         if C_W is None and not self.points:

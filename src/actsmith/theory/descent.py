@@ -38,6 +38,7 @@ from actsmith.errors import ActsmithError, FormulaError, NumericsError
 from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula, Param
 from actsmith.formula.parse import X, parameter_symbol
+from actsmith.theory.arguments import number, whole
 from actsmith.theory.criticality import criticality
 from actsmith.theory.entropy import DEFAULT_TAU, output_moments
 from actsmith.theory.law import Array, Law
@@ -131,7 +132,9 @@ def entropy_flow(
     f, law = resolve(f), resolve_law(law)
     if keep not in ("nothing", "critical"):
         raise ActsmithError(f"entropy_flow: keep must be 'nothing' or 'critical', got {keep!r}")
-    if steps < 0 or not step > 0 or not 3 <= order <= 12:
+    steps, order = whole("entropy_flow: steps", steps), whole("entropy_flow: order", order)
+    step, tolerance = number("entropy_flow: step", step, positive=True), number("entropy_flow: tolerance", tolerance)
+    if not 3 <= order <= 12:
         raise ActsmithError(
             f"entropy_flow: expected steps >= 0, step > 0, 3 <= order <= 12; got {steps}, {step}, {order}"
         )

@@ -47,6 +47,7 @@ from actsmith.formula.pieces import Piece, sample_point
 from actsmith.formula.primitives import sigmoid, standardise, where
 from actsmith.formula.tidy import tidy
 from actsmith.theory import numeric
+from actsmith.theory.arguments import number
 from actsmith.theory.descent import Keep, entropy_flow, projected_ascent
 from actsmith.theory.distribution import cdf_expression
 from actsmith.theory.distribution import exact as exact_rational
@@ -76,7 +77,8 @@ def worst_activation(law: Law | str = "normal", low: float = -1.0, high: float =
     Formula('sigmoid(x)', name='worst(logistic(0,1))')
     """
     law = resolve_law(law)
-    if not (isfinite(low) and isfinite(high) and low < high):
+    low, high = number("worst_activation: low", low), number("worst_activation: high", high)
+    if not low < high:
         raise ActsmithError(f"worst_activation: expected finite bounds low < high, got low={low}, high={high}")
     a, b = exact_rational(low), exact_rational(high)
     if law.density(X) is None:
@@ -206,8 +208,7 @@ class Correction:
         """
         if sign not in ("descend", "published"):
             raise ActsmithError(f"improve: sign must be 'descend' or 'published', got {sign!r}")
-        if step is not None and not (isfinite(step) and step > 0):
-            raise ActsmithError(f"improve: step must be a finite positive number, got {step!r}")
+        step = None if step is None else number("improve: step", step, positive=True)
         eps = 0.01 if step is None else float(f"{step * float(self.scale):.15g}")
         return self.formula(eps if sign == "published" else -eps)
 

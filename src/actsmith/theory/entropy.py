@@ -22,6 +22,7 @@ from actsmith.errors import FormulaError, NumericsError
 from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula
 from actsmith.theory import smoothed
+from actsmith.theory.arguments import number
 from actsmith.theory.law import Law
 from actsmith.theory.laws import resolve_law
 from actsmith.theory.output import OutputLaw, branches_of, inverse, output_law, reach
@@ -89,9 +90,7 @@ def entropy(f: FormulaLike, law: Law | str = "normal", tau: float = DEFAULT_TAU)
     >>> entropy("relu", "normal").reasons["differential"]
     'the output has an atom of mass 0.5 at 0, so H(Z) is minus infinity'
     """
-    if not (isfinite(tau) and tau > 0):
-        raise NumericsError(f"tau: got {tau}; expected a finite positive number, in standard deviations of the output")
-    return _entropy(resolve(f), resolve_law(law), float(tau))
+    return _entropy(resolve(f), resolve_law(law), number("tau", tau, positive=True))
 
 
 @lru_cache(maxsize=1024)

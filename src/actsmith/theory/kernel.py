@@ -30,8 +30,11 @@ from numpy.typing import ArrayLike, NDArray
 from actsmith.errors import NumericsError
 from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula
+from actsmith.theory import adaptive
+from actsmith.theory.arguments import number, numbers, whole
+from actsmith.theory.closed import closed_moments
 from actsmith.theory.expansion import kernel_expansion
-from actsmith.theory.quadrature import EPS, SLOWEST, nodes
+from actsmith.theory.quadrature import EPS, SLOWEST, STEEPEST, Nodes, nodes
 
 __all__ = ["Moments", "Susceptibilities", "kernel_flow", "moments", "susceptibilities"]
 
@@ -55,6 +58,14 @@ SERIES_FROM = (1e-2, 1e-3, 1e-4)
 ROWS = 32
 # exp(-u) is 1 in float64 for smaller u.
 FLAT = 1e-17
+# |v| that grows towards a point like d^-POLE or faster has no integral there; log d would need 1e300.
+POLE = 0.985
+# The number of K up to which what the quadrature leaves unresolved is integrated by halved panels: a scan has more.
+FEW = 8
+# A number of the recursion must be right to this, relatively, or there is none.
+KNOWN = 1e-6
+# What is shown with its error must be right to this, relatively.
+RELIED = 1e-3
 # f is taken to jump where its values on both sides of a kink, at most 1e-16 apart, differ by this.
 JUMP = 1e-5
 
@@ -100,7 +111,8 @@ class Susceptibilities:
 def moments(f: FormulaLike, K: ArrayLike) -> Moments:
     """g, g', E[s'^2], E[s^4] and g'' for z ~ N(0, K), with errors.
 
-    Values that overflow or diverge are inf; where f is not a number, NaN. K = 0 gives the limits from above.
+    Values that overflow or diverge are inf; where f is not a number, or the error exceeds the value, NaN. K = 0 gives
+    the limits from above.
 
     Raises:
         NumericsError: a K is negative or not finite.
@@ -109,9 +121,7 @@ def moments(f: FormulaLike, K: ArrayLike) -> Moments:
     1.5
     """
     formula = resolve(f)
-    k = np.asarray(K, dtype=np.float64)
-    if not (np.isfinite(k).all() and (k >= 0).all()):
-        raise NumericsError(f"K: got {K!r}; expected finite numbers that are not negative")
+    k = numbers("K", K, low=0.0, empty=True)
     flat = k.reshape(-1)
     value, error = expectations(formula, flat, Z2S2 + 1)
     v, e = list(value.T), list(error.T)
@@ -126,6 +136,9 @@ def moments(f: FormulaLike, K: ArrayLike) -> Moments:
             # Division by K^3 in three steps: K^3 itself underflows for K < 1e-103.
             d2g = (v[Z3SD] / flat - 3 * v[ZSD]) / (2 * flat) / flat
             d2g_error = (e[Z3SD] / flat + 3 * e[ZSD]) / (2 * flat) / flat
+    for column, bound in ((v[S2], e[S2]), (perp, perp_error), (v[S4], e[S4])):
+        # These are means of squares: one that is smaller than its error is not known at all.
+        column[np.isfinite(column) & (bound > np.abs(column)) & (flat > 0)] = np.nan
     columns = [flat, v[S2], dg, perp, v[S4], d2g, e[S2], dg_error, perp_error, e[S4], d2g_error]
     if np.any(flat == 0):
         _at_zero(formula, jumps, columns)
@@ -153,28 +166,35 @@ def _at_zero(formula: Formula, jumps: bool, columns: list[Array]) -> None:
 def susceptibilities(f: FormulaLike, K: float, C_W: float) -> Susceptibilities:
     """chi_par = C_W g'(K) and chi_perp = C_W E[s'^2] at z ~ N(0, K), with their errors.
 
+    Raises:
+        NumericsError: K or C_W is no finite number, not negative, or the moments are not resolved.
+
     >>> round(susceptibilities("relu", 1.0, 2.0).chi_par, 12)
     1.0
     """
-    m = moments(f, float(K))
-    return Susceptibilities(*(C_W * float(v) for v in (m.dg, m.perp, m.dg_error, m.perp_error)))
+    formula, k, c_w = resolve(f), number("K", K, low=0.0), number("C_W", C_W, low=0.0)
+    m = moments(formula, k)
+    par, perp, par_error, perp_error = (float(v) for v in (m.dg, m.perp, m.dg_error, m.perp_error))
+    if not (perp_error <= RELIED * abs(perp) or math.isinf(perp)) and np.isfinite(perp_error):
+        raise NumericsError(_unresolved(formula, "E[f'(z)^2]", k, perp, perp_error))
+    if math.isfinite(par) and not par_error <= RELIED * max(abs(par), min(perp, 1e300)):
+        raise NumericsError(_unresolved(formula, "E[z f f']/K", k, par, par_error))
+    return Susceptibilities(c_w * par, c_w * perp, c_w * par_error, c_w * perp_error)
 
 
 def kernel_flow(f: FormulaLike, K0: ArrayLike, depth: int, C_W: float, C_b: float = 0.0) -> Array:
     """K^(0) = K0, K^(l+1) = C_b + C_W g(K^(l)): shape (depth + 1, *K0's shape); inf once it has blown up.
 
     Raises:
-        NumericsError: K0 is negative or NaN, depth is negative, or C_W or C_b is negative or not finite.
+        NumericsError: K0 is negative or no number, depth is no whole number, C_W or C_b is negative or not finite, or
+            E[f^2] is not resolved at a K on the way.
 
     >>> kernel_flow("relu", 1.0, 3, 1.0).round(12).tolist()
     [1.0, 0.5, 0.25, 0.125]
     """
     formula = resolve(f)
-    start = np.asarray(K0, dtype=np.float64)
-    if not (start >= 0).all() or depth < 0:
-        raise NumericsError(f"kernel flow: got K0 = {K0!r}, depth = {depth}; expected neither to be negative")
-    if not (0 <= C_W < math.inf and 0 <= C_b < math.inf):
-        raise NumericsError(f"kernel flow: got C_W = {C_W}, C_b = {C_b}; expected finite numbers, not negative")
+    start, depth = numbers("K0", K0, low=0.0, infinite=True), whole("depth", depth)
+    C_W, C_b = number("C_W", C_W, low=0.0), number("C_b", C_b, low=0.0)
     g = second_moment(formula)
     flow = np.empty((depth + 1, start.size))
     for i, k in enumerate(start.reshape(-1).tolist()):
@@ -183,6 +203,13 @@ def kernel_flow(f: FormulaLike, K0: ArrayLike, depth: int, C_W: float, C_b: floa
             k = C_b + C_W * g(k) if C_W > 0 else C_b  # noqa: PLW2901
             flow[layer + 1, i] = k
     return flow.reshape(depth + 1, *start.shape)
+
+
+def _unresolved(formula: Formula, what: str, K: float, value: float, error: float) -> str:
+    return (
+        f"{what} of {formula.name[:60]} at K = {K:.6g} is not resolved: {value:.4g} with an error of {error:.1e}; "
+        "f varies too fast for the quadrature and has no closed form here"
+    )
 
 
 class SecondMoment:
@@ -195,7 +222,7 @@ class SecondMoment:
         plain = table(formula, STEPS[0])
         expansion = kernel_expansion(formula)
         self.small = None if expansion is None or not expansion.g.any() else expansion.g
-        self.plain = not plain.truncated[S2] and plain.undefined.size == 0
+        self.plain = not plain.truncated[S2] and plain.undefined.size == 0 and bool(np.isinf(plain.poles[S2]))
         self.series, self.series_below = self._small_series()
 
     def _small_series(self) -> tuple[list[float], float]:
@@ -241,7 +268,10 @@ class SecondMoment:
         return float((weight @ column[flat:reach] + below[flat]) / math.sqrt(2 * math.pi * K))
 
     def _slow(self, K: float) -> float:
-        return float(expectations(self.formula, np.array([K]), 1)[0][0, 0])
+        value, error = (float(v[0, 0]) for v in expectations(self.formula, np.array([K]), 1))
+        if math.isfinite(value) and not error <= KNOWN * value:
+            raise NumericsError(_unresolved(self.formula, "E[f(z)^2]", K, value, error))
+        return value
 
     def _step(self, decade: int) -> float | None:
         """The coarsest step that resolves s^2 on all of a decade of K; None where none does."""
@@ -275,6 +305,7 @@ class Table:
         below: sums of the columns over the nodes before each one, (n + 1, 3m).
         truncated: whether an integrand was cut off where it overflows, (m,).
         undefined: the weights where f is not a number, else 0, (n,).
+        poles: x^2/2 of the nearest pole that each integrand has no integral at, inf where it has none, (m,).
         jumps: whether f jumps at a kink.
     """
 
@@ -283,6 +314,7 @@ class Table:
     below: Array
     truncated: NDArray[np.bool_]
     undefined: Array
+    poles: Array
     jumps: bool
 
 
@@ -301,7 +333,7 @@ def _table(formula: Formula, step: float, count: int) -> Table:
 
 def _tabulate(formula: Formula, step: float, scale: float, cut: float, count: int) -> Table:
     """f, f' and the integrands at x = scale * u, u the nodes split at 0 and at the kinks over scale, up to the cut."""
-    rule = nodes((0.0, *(k / scale for k in formula.kinks)), cut=cut, step=step)
+    rule = nodes((0.0, *(k / scale for k in formula.kinks if abs(k) < cut * scale)), cut=cut, step=step)
     x = scale * rule.x
     with np.errstate(all="ignore"):
         s, d = formula.jet(x, 1)
@@ -313,12 +345,16 @@ def _tabulate(formula: Formula, step: float, scale: float, cut: float, count: in
         jumps = _jumps(s, x, rule.panel)
     nan = np.isnan(s) | np.isnan(d)
     cut_off = ~(np.abs(v) <= HUGE)
+    poles, steep = _poles(v, rule)
     v[cut_off] = 0.0
     sums = np.empty((count, 3, x.size))
     sums[:, 0], sums[:, 1], sums[:, 2] = v * rule.w, v * rule.coarse, np.abs(v) * rule.bound
-    # Where an integrand is cut off, what is lost counts SLOWEST/h times as much as a first lost node of HUGE.
-    edge = cut_off & ~(np.roll(cut_off, 1, axis=1) & np.roll(cut_off, -1, axis=1))
-    sums[:, 2] += np.where(edge, HUGE * rule.w * SLOWEST / step, 0.0)
+    for integrand, node, excess in steep:
+        sums[integrand, 2, node] += abs(v[integrand, node]) * rule.w[node] * excess
+    if cut_off.any():
+        # Where an integrand is cut off, what is lost counts SLOWEST/h times as much as a first lost node of HUGE.
+        edge = cut_off & ~(np.roll(cut_off, 1, axis=1) & np.roll(cut_off, -1, axis=1))
+        sums[:, 2] += np.where(cut_off, HUGE * rule.w, 0.0) + np.where(edge, HUGE * rule.w * SLOWEST / step, 0.0)
     columns = sums.reshape(3 * count, -1).T
     order = np.argsort(np.abs(x), kind="stable")
     columns = np.ascontiguousarray(columns[order])
@@ -328,8 +364,35 @@ def _tabulate(formula: Formula, step: float, scale: float, cut: float, count: in
         np.concatenate([np.zeros((1, columns.shape[1])), np.cumsum(columns, axis=0)]),
         (cut_off & ~nan).any(axis=1),
         np.where(nan, rule.w, 0.0)[order] if nan.any() else np.zeros(0),
+        poles,
         jumps,
     )
+
+
+def _poles(v: Array, rule: Nodes) -> tuple[Array, list[tuple[int, int, float]]]:
+    """How the integrands grow towards the ends of the panels, from two nodes near each: |v| ~ d^-a.
+
+    Returns u^2/2 of the nearest end with a >= 1 for each integrand, (m,), and for 1/2 < a < 1 the nearest node with the
+    share of its term that is lost inside it beyond what the rule's bound allows: (integrand, node, excess).
+    """
+    poles, steep = np.full(v.shape[0], np.inf), list[tuple[int, int, float]]()
+    firsts = np.flatnonzero(np.diff(rule.panel, prepend=-1))
+    lasts = np.append(firsts[1:] - 1, rule.x.size - 1)
+    inner, outer = round(6 / rule.step), round(14 / rule.step)
+    for first, last in zip(firsts, lasts, strict=True):
+        for near, sign in ((first, 1), (last, -1)):
+            if last - first <= 2 * outer or (near == lasts[-1] and sign < 0) or (near == firsts[0] and sign > 0):
+                continue  # too short a panel to tell, or the cut of the half-line
+            a, b = near + sign * inner, near + sign * outer
+            with np.errstate(all="ignore"):
+                power = np.log(np.abs(v[:, a] / v[:, b])) / (rule.step * (outer - inner))
+            for i in np.flatnonzero((power > 0.5) | ~np.isfinite(v[:, near])):
+                if power[i] < POLE:
+                    excess = max(1 / (1 - power[i]) - STEEPEST, 0.0) / rule.step
+                    steep.append((int(i), int(near), float(excess)))
+                elif power[i] >= POLE or np.isinf(v[i, near]):
+                    poles[i] = min(poles[i], rule.x[near] ** 2 / 2)
+    return poles, steep
 
 
 def _jumps(s: Array, x: Array, panel: NDArray[np.intp]) -> bool:
@@ -346,13 +409,14 @@ def expectations(formula: Formula, K: Array, count: int) -> tuple[Array, Array]:
     """The first `count` integrands' expectations at K, shape (n,), and their errors: two arrays (n, count)."""
     value, error = np.empty((K.size, count)), np.empty((K.size, count))
     inside = (K >= SMALLEST_K) & (K <= LARGEST_K)
+    doubt_outside = np.zeros(K.size)
     for i in np.flatnonzero(~inside):
         scale = math.sqrt(K[i])
         if scale == 0:
             value[i], error[i] = second_moment_at_zero(formula), 0.0
             continue
         own = _tabulate(formula, STEPS[0], scale, CUT, max(count, D2 + 1))
-        value[i], error[i], _ = (r[0] for r in _integrate(own, np.ones(1), count))
+        value[i], error[i], doubt_outside[i] = (r[0] for r in _integrate(own, np.ones(1), count))
     todo, before = np.flatnonzero(inside), np.full(K.size, np.inf)
     value[inside], error[inside] = 0.0, 0.0
     for step in STEPS:
@@ -366,8 +430,48 @@ def expectations(formula: Formula, K: Array, count: int) -> tuple[Array, Array]:
         error[todo] = np.where(converging[:, None], e, worst)
         better = converging | (doubt < before[todo])
         value[todo[better]] = v[better]
-        before[todo] = doubt
+        before[todo] = np.where(converging | (doubt < before[todo]), doubt, before[todo])
         todo = todo[converging & (doubt > RESOLVED)]
+    before[~inside] = doubt_outside[~inside]
+    _resolve_rest(formula, K, np.flatnonzero(before > RESOLVED), value, error)
+    return value, error
+
+
+def _resolve_rest(formula: Formula, K: Array, rest: NDArray[np.intp], value: Array, error: Array) -> None:
+    """Put closed forms, or for a few K halved panels, where the quadrature has not settled and they are better."""
+    if rest.size == 0:
+        return
+    count = value.shape[1]
+    found = closed_moments(formula, K[rest], count)
+    if found is None and rest.size <= FEW:
+        found = _halved(formula, K[rest], count)
+    if found is None:
+        return
+    better = (found[1] < error[rest]) & ~np.isnan(found[0]) & ~np.isinf(value[rest])
+    value[rest], error[rest] = np.where(better, found[0], value[rest]), np.where(better, found[1], error[rest])
+
+
+def _halved(formula: Formula, K: Array, count: int) -> tuple[Array, Array]:
+    """The expectations by `actsmith.theory.adaptive`, split at 0 and the kinks; NaN where f is not finite."""
+    value, error = np.full((K.size, count), np.nan), np.full((K.size, count), np.inf)
+    for i, k in enumerate(K):
+        scale = math.sqrt(k)
+        marks = np.concatenate([[0.0], np.geomspace(1e-3, CUT, 24), np.array(formula.kinks) / scale])
+        ends = np.unique(np.concatenate([marks, -marks]))
+
+        def integrand(u: Array, scale: float = scale) -> Array:
+            x = scale * u
+            with np.errstate(all="ignore"):
+                s, d = formula.jet(x, 1)
+                cross = x * s * d
+                v = np.stack([s * s, cross, d * d, s**4, x * x * cross, (x * s) ** 2][:count])
+                v *= np.exp(-u * u / 2) / math.sqrt(2 * math.pi)
+            v[:, np.abs(u) > CUT - 2] = np.nan_to_num(v[:, np.abs(u) > CUT - 2], nan=0.0, posinf=0.0, neginf=0.0)
+            return v
+
+        v, e, _ = adaptive.integrate(integrand, ends[np.abs(ends) <= CUT])
+        if np.isfinite(v).all():
+            value[i], error[i] = v, e
     return value, error
 
 
@@ -400,7 +504,8 @@ def _integrate(t: Table, K: Array, count: int) -> tuple[Array, Array, Array]:
         fine, coarse, bound = np.moveaxis(sums, 2, 0)
         difference = np.abs(fine - coarse)
         error = difference + bound
-        diverges = t.truncated[:count] & ~(bound <= 1e-6 * np.abs(fine))
+        diverges = t.truncated[:count] & ~((bound <= 1e-6 * np.abs(fine)) & np.isfinite(fine))
+        diverges |= np.exp(-t.poles[:count] / K[:, None]) > 0
         value = np.where(diverges, np.inf, fine)
         value[undefined > 0] = np.nan
         doubt = np.where(diverges, 0.0, difference / (bound / (16 * EPS) + 1e-300)).max(axis=1)

@@ -25,8 +25,9 @@ from numpy.typing import ArrayLike, NDArray
 from actsmith.errors import NumericsError
 from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula
+from actsmith.theory.arguments import number, numbers
 from actsmith.theory.critical_points import BOUNDS, C_B_ROUNDING, GRID, Scan
-from actsmith.theory.kernel import D2, S2, moments
+from actsmith.theory.kernel import D2, LARGEST_K, S2, SMALLEST_K, expectations, moments, second_moment
 
 __all__ = ["PHASES", "PhaseDiagram", "phase_diagram"]
 
@@ -36,6 +37,8 @@ PHASES = ("ordered", "chaotic", "critical", "diverging", "unsettled")
 
 # Bracketed Newton steps; each at least halves the bracket, whose ends are 6 % apart.
 STEPS = 60
+# The kernels of the table beyond the grid of the search: ten per decade.
+OUTSIDE = np.concatenate([np.geomspace(SMALLEST_K, GRID[0], 221)[:-1], np.geomspace(GRID[-1], LARGEST_K, 21)[1:]])
 # Cells solved at once.
 CELLS = 2048
 
@@ -48,7 +51,7 @@ class PhaseDiagram:
         formula: the activation.
         C_W, C_b: the grid's axes.
         K0: the kernel that every flow starts from.
-        K: fixed point; 0 where K falls to 0, inf where it diverges, NaN where it is not known.
+        K: fixed point; 0 where K falls below every float64, inf where it grows beyond, NaN where it is not known.
         chi_par, chi_perp: at the fixed point; NaN where there is none.
         label: one of `PHASES` per cell.
         line: the exact critical line chi_perp = 1 as columns K, C_W, C_b, in ascending K, (points, 3): K* is a fixed
@@ -104,8 +107,9 @@ def phase_diagram(
     [['ordered', 'critical', 'chaotic']]
     """
     formula = resolve(f)
-    x, y = (np.atleast_1d(np.asarray(v, dtype=np.float64)) for v in (C_W, C_b))
-    if x.ndim != 1 or y.ndim != 1 or not ((x > 0) & np.isfinite(x)).all() or not ((y >= 0) & np.isfinite(y)).all():
+    x, y = (np.atleast_1d(numbers(name, v, low=0.0)) for name, v in (("C_W", C_W), ("C_b", C_b)))
+    K0, tolerance = number("K0", K0, positive=True), number("tolerance", tolerance, low=0.0)
+    if x.ndim != 1 or y.ndim != 1 or not (x > 0).all():
         raise NumericsError("phase diagram: expected one-dimensional finite C_W > 0 and C_b >= 0")
     if not GRID[0] <= K0 <= GRID[-1]:
         raise NumericsError(f"phase diagram: got K0 = {K0}; expected {GRID[0]:g} to {GRID[-1]:g}")
@@ -129,17 +133,13 @@ def phase_diagram(
 
 
 def _fixed_points(scan: Scan, c_w: Array, c_b: Array, K0: float) -> Array:
-    """For each cell the first K with K' = K on the way that K0 sets out on."""
-    g, error = scan.value[:, S2], scan.error[:, S2]
-    known = np.isfinite(g) & (error <= 1e-6 * np.abs(g))
-    with np.errstate(all="ignore"):
-        drift = c_b[:, None] + c_w[:, None] * g - GRID
-        still = np.abs(drift) <= BOUNDS * (c_w[:, None] * error + 4e-16 * GRID)
-    drift = np.where(known, np.where(still, 0.0, drift), np.nan)
-    start = int(np.argmin(np.abs(np.log(GRID / K0))))
+    """For each cell the first K with K' = K on the way that K0 sets out on: on the kernels of the table, and from
+    there, where the way goes on, by two decades at a time."""
+    kernels, g, error = _second_moments(scan)
     result = np.full(c_w.size, np.nan)
     low, high = np.full(c_w.size, np.nan), np.full(c_w.size, np.nan)
-    for cell, row in enumerate(drift):
+    start = int(np.argmin(np.abs(np.log(kernels / K0))))
+    for cell, row in enumerate(_drift(kernels, g, error, c_w, c_b)):
         if row[start] == 0:
             result[cell] = K0
             continue
@@ -147,13 +147,57 @@ def _fixed_points(scan: Scan, c_w: Array, c_b: Array, K0: float) -> Array:
         path = row[start:] if upward else row[start::-1]
         turn = np.flatnonzero(~(path * np.sign(row[start]) > 0))
         if turn.size == 0:
-            result[cell] = np.inf if upward else 0.0
+            result[cell], low[cell], high[cell] = _beyond(scan.formula, upward, float(c_w[cell]), float(c_b[cell]))
+        elif path[turn[0]] == 0 and not GRID[0] <= kernels[start + turn[0] * (1 if upward else -1)] <= GRID[-1]:
+            result[cell] = np.inf if upward else 0.0  # K' is K to rounding there, as on the way to a critical 0
         elif not math.isnan(path[turn[0]]):
             ends = start + np.array([turn[0] - 1, turn[0]]) * (1 if upward else -1)
-            low[cell], high[cell] = GRID[ends.min()], GRID[ends.max()]
+            low[cell], high[cell] = kernels[ends.min()], kernels[ends.max()]
     todo = np.isfinite(low)
     result[todo] = _solve(scan.formula, c_w[todo], c_b[todo], low[todo], high[todo])
     return result
+
+
+def _second_moments(scan: Scan) -> tuple[Array, Array, Array]:
+    """K, g and its error on every kernel that the table serves."""
+    value, error = expectations(scan.formula, OUTSIDE, 3)
+    order = np.argsort(np.concatenate([GRID, OUTSIDE]))
+    columns = (GRID, OUTSIDE), (scan.value[:, S2], value[:, S2]), (scan.error[:, S2], error[:, S2])
+    kernels, g, g_error = (np.concatenate(c)[order] for c in columns)
+    return kernels, g, g_error
+
+
+def _drift(kernels: Array, g: Array, error: Array, c_w: Array, c_b: Array) -> Array:
+    """K' - K for every cell and kernel: 0 within its error, inf where g is, NaN where it is not known."""
+    known = np.isposinf(g) | (np.isfinite(g) & (error <= 1e-6 * np.abs(g)))
+    # Beside a K that is larger by far a g that is 0 or all but 0 need not be known.
+    with np.errstate(all="ignore"):
+        drift = c_b[:, None] + c_w[:, None] * g - kernels
+        still = np.abs(drift) <= BOUNDS * (c_w[:, None] * error + 4e-16 * kernels)
+        known = known | (np.isfinite(g) & (c_w[:, None] * error <= 1e-6 * np.abs(drift)))
+    return np.where(known, np.where(still, 0.0, drift), np.nan)
+
+
+def _beyond(formula: Formula, upward: bool, c_w: float, c_b: float) -> tuple[float, float, float]:
+    """(fixed point, nan, nan) or (nan, low, high), the bracket of one, beyond the kernels of the table."""
+    g = second_moment(formula)
+    before = LARGEST_K if upward else SMALLEST_K
+    for exponent in range(10, 300, 2):
+        k = 10.0 ** (exponent if upward else -exponent - 20)
+        if k == 0:
+            break
+        try:
+            drift = c_b + c_w * g(k) - k
+        except NumericsError:
+            return math.nan, math.nan, math.nan
+        if math.isnan(drift):
+            return math.nan, math.nan, math.nan
+        if abs(drift) <= 1e-14 * k:
+            break
+        if (drift > 0) != upward:
+            return math.nan, min(before, k), max(before, k)
+        before = k
+    return (math.inf if upward else 0.0), math.nan, math.nan
 
 
 def _solve(formula: Formula, c_w: Array, c_b: Array, low: Array, high: Array) -> Array:

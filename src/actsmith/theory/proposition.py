@@ -7,12 +7,12 @@ sup |g(f(x)) - x| = C eps^2 + O(eps^3),   C = sup |x (1 - x^2) exp(-x^2)|,  at x
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, isfinite, sqrt
+from math import exp, sqrt
 
 import numpy as np
 from scipy import optimize
 
-from actsmith.errors import ActsmithError
+from actsmith.theory.arguments import number
 from actsmith.theory.law import Array
 
 __all__ = ["InverseError", "inverse_error"]
@@ -48,8 +48,7 @@ def inverse_error(eps: float) -> InverseError:
     >>> round(inverse_error(0.01).sup / 0.01**2, 3)
     0.293
     """
-    if not isfinite(eps):
-        raise ActsmithError(f"inverse_error: eps must be a finite number, got {eps}")
+    eps = number("inverse_error: eps", eps)
 
     def gap(x: Array) -> Array:
         # g(f(x)) - x = eps (x e(x) - f e(f)), e(x) = exp(-x^2/2), without the cancellation of f - x

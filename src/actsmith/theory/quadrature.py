@@ -258,7 +258,8 @@ def _shortest(end: float, length: float) -> float:
 
 def _half_line(end: float, cut: float, h: float) -> tuple[Array, NDArray[np.intp]]:
     """Distances d = exp(k h) from the end up to the cut, and k."""
-    k = np.arange(ceil(_shortest(end, cut) / h), floor(log(cut) / h) + 1)
+    last = floor(log(cut) / h)
+    k = np.arange(min(ceil(_shortest(end, cut) / h), last), last + 1)
     return np.exp(k * h), k
 
 

@@ -14,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actsmith.formula.catalogue import FormulaLike
+from actsmith.theory.arguments import number, whole
 from actsmith.theory.kernel import Moments, kernel_flow, moments
 
 __all__ = ["ntk_flow", "vertex_flow"]
 
 Array = NDArray[np.float64]
+
+RATES = ("lambda_W", "lambda_b", "theta0")
 
 
 def ntk_flow(
@@ -40,6 +43,8 @@ def ntk_flow(
     >>> ntk_flow("relu", 1.0, 3, 2.0).round(9).tolist()
     [0.0, 0.5, 1.0, 1.5]
     """
+    K0, depth = number("K0", K0, low=0.0, infinite=True), whole("depth", depth)
+    lambda_W, lambda_b, theta0 = (number(n, v) for n, v in zip(RATES, (lambda_W, lambda_b, theta0), strict=True))
     flow = kernel_flow(f, K0, depth, C_W, C_b)
     m = _along(f, flow)
     theta = np.full(depth + 1, np.inf)
@@ -59,6 +64,7 @@ def vertex_flow(f: FormulaLike, K0: float, depth: int, C_W: float, C_b: float = 
     >>> vertex_flow("relu", 1.0, 3, 2.0).round(9).tolist()
     [0.0, 5.0, 10.0, 15.0]
     """
+    K0, depth = number("K0", K0, low=0.0, infinite=True), whole("depth", depth)
     flow = kernel_flow(f, K0, depth, C_W, C_b)
     m = _along(f, flow)
     vertex = np.full(depth + 1, np.inf)
@@ -74,4 +80,5 @@ def _along(f: FormulaLike, flow: Array) -> Moments:
     """The moments at K^(0) .. K^(depth - 1), as far as those are finite."""
     before = flow[:-1]
     finite = np.isfinite(before)
-    return moments(f, before if finite.all() else before[: int(np.argmin(finite))])
+    known = before if finite.all() else before[: int(np.argmin(finite))]
+    return moments(f, known) if known.size else Moments(*[np.zeros(0)] * 11)

@@ -19,7 +19,7 @@ from math import isfinite, pi, sqrt
 
 import numpy as np
 
-from actsmith.errors import FormulaError
+from actsmith.errors import ActsmithError, FormulaError
 from actsmith.formula.catalogue import CATALOGUE, resolve
 from actsmith.formula.formula import Formula
 from actsmith.formula.lower import Program, lower
@@ -68,6 +68,8 @@ def screen(formulas: Sequence[str | Formula], law: Law | str = "normal") -> list
     >>> [s.text for s in screen(["sigmoid(x)", "relu(x)", "gelu(x)", "1/0"])]
     ['relu(x)', 'gelu(x)', 'sigmoid(x)', '1/0']
     """
+    if isinstance(formulas, str | Formula):
+        raise ActsmithError("screen: got one formula; expected a sequence of them, as in screen(['relu', 'x*tanh(x)'])")
     law = resolve_law(law)
     found = [_screen(f, law) for f in formulas]
     return sorted(found, key=lambda s: (s.smoothed is None, s.smoothed or 0.0, s.text))
