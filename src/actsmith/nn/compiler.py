@@ -2,18 +2,24 @@
 
 A library's name is a digest of its source, the flags, the compiler's version, the C library's and the processor's
 features: a cache that moves to another machine, or meets another compiler, is not used but added to. It is written
-under another name and renamed, so that processes that compile the same at once do not disturb each other.
+under another name and renamed, so that processes that compile the same at once do not disturb each other. At its end
+stands the digest of the rest: what a full disk, a crash or a copy has damaged is not loaded but made again.
 """
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import hashlib
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import tempfile
+import time
+import weakref
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -25,7 +31,15 @@ __all__ = ["CannotCompile", "Library", "library"]
 # Exact: infinities, NaN, signed zeros, subnormals and the order of operations stay as they are written. What is given
 # up is errno, and the floating-point exception flags, which a masked branch would set. Products and sums may fuse.
 FLAGS = ("-O2", "-std=gnu11", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-w")
+# Two mappings of memory for each library, not five: a process may have 65,530 of them (vm.max_map_count).
+LINKED = ("-Wl,-z,noseparate-code", "-Wl,-z,norelro", "-s") if platform.system() == "Linux" else ()
 SECONDS = 60
+
+LARGEST = 256 << 20
+"""Bytes that the libraries of a folder may take; a library takes about 20,000."""
+
+_MARK = b"actsmith kernel\0"
+_UNFINISHED = ".new-"
 
 
 class CannotCompile(Exception):  # noqa: N818  (a finding, not a fault)
@@ -35,7 +49,9 @@ class CannotCompile(Exception):  # noqa: N818  (a finding, not a fault)
 class Library:
     """A loaded library: its `run`, called with the interpreter's lock held (`short`) and with it released (`long`).
 
-    `fresh` says that it was compiled just now, not found in the cache.
+    `fresh` says that it was compiled just now, not found in the cache. The library is unloaded with the last reference
+    to this object: a search that goes through thousands of formulas keeps no mappings of those that it has dropped. A
+    child process leaves its parent's libraries as they are.
     """
 
     def __init__(self, path: Path, fresh: bool, argument_types: list[type]) -> None:
@@ -49,46 +65,162 @@ class Library:
         for function in (self.short, self.long):
             function.argtypes = argument_types
             function.restype = ctypes.c_int
+        for opened in (holding, releasing):  # dlopen counts: two openings, two closings
+            weakref.finalize(self, _ctypes.dlclose, opened._handle).atexit = False
 
 
 def library(source: str, argument_types: list[type]) -> Library:
-    """The library of a source, from the cache or compiled.
+    """The library of a source, from the cache or compiled; a damaged or foreign file is made again.
 
     Raises:
-        CannotCompile: no compiler, it refuses, the folder cannot be used, or the library cannot be loaded.
+        CannotCompile: no compiler, it refuses, no folder can be used, or the library cannot be loaded.
     """
     compiler, version, flags = _compiler()
     described = "\0".join([source, " ".join(flags), version, *platform.libc_ver(), _processor()])
     name = hashlib.sha256(described.encode()).hexdigest()[:32]
+    folders, reasons = _folders()
+    for folder in folders:
+        path = folder / f"{name}.so"
+        if _whole(path):
+            try:
+                found = Library(path, False, argument_types)
+            except CannotCompile:  # made again below, and if that cannot be loaded, in the next folder
+                continue
+            with suppress(OSError):
+                os.utime(path)  # used last now: see `_evict`
+            return found
+    for folder in folders:
+        path = folder / f"{name}.so"
+        try:
+            _compile(compiler, flags, source, path)
+            return Library(path, True, argument_types)
+        except _CannotUse as error:
+            reasons.append(str(error))
+        except CannotCompile as error:
+            if not path.exists():
+                raise
+            reasons.append(str(error))
+    raise CannotCompile("; ".join(reasons))
+
+
+class _CannotUse(CannotCompile):
+    """This folder cannot be written."""
+
+
+def _folders() -> tuple[list[Path], list[str]]:
+    """Where libraries may lie, the cache first, and why other places are out of the question.
+
+    A home on a file system that executes nothing (noexec), a full or a read-only one, has a folder of the same kind
+    beside the temporary files.
+    """
+    found, reasons = [], []
+    for make in (lambda: cache_folder("kernels"), _temporary_folder):
+        try:
+            folder = make()
+            executes = not os.statvfs(folder).f_flag & getattr(os, "ST_NOEXEC", 0)
+        except (ActsmithError, OSError) as error:
+            reasons.append(str(error))
+            continue
+        if executes:
+            found.append(folder)
+        else:
+            reasons.append(f"{folder} is on a file system that executes nothing (noexec)")
+    return found, reasons
+
+
+def _temporary_folder() -> Path:
+    """The user's own folder for kernels beside the temporary files, which no one else can write.
+
+    Raises:
+        OSError: there is none, or it is somebody else's.
+    """
+    folder = Path(tempfile.gettempdir()) / f"actsmith-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) != 0o700:
+        raise PermissionError(f"{folder} is not a folder of this user's alone")
+    return folder
+
+
+def _seal(name: str, content: bytes) -> bytes:
+    """What stands after a library's own bytes, where the loader does not look: their digest, bound to the name."""
+    return _MARK + hashlib.sha256(name.encode() + content).digest()
+
+
+def _whole(path: Path) -> bool:
+    """Whether the file is there, this user's own, and what was once written under this name."""
     try:
-        folder = cache_folder("kernels")
-    except ActsmithError as error:
-        raise CannotCompile(str(error)) from None
-    path = folder / f"{name}.so"
-    if path.is_file() and path.stat().st_uid == os.getuid():
-        return Library(path, False, argument_types)
-    _compile(compiler, flags, source, path)
-    return Library(path, True, argument_types)
+        if path.lstat().st_uid != os.getuid() or not path.is_file():
+            return False
+        content = path.read_bytes()
+    except OSError:
+        return False
+    size = len(_seal("", b""))
+    return len(content) > size and content[-size:] == _seal(path.name, content[:-size])
 
 
 def _compile(compiler: str, flags: tuple[str, ...], source: str, path: Path) -> None:
+    """Compile to `path`, whole or not at all.
+
+    Raises:
+        _CannotUse: the folder cannot be written.
+        CannotCompile: the compiler fails.
+    """
     try:
-        handle, temporary = tempfile.mkstemp(suffix=".so", prefix=".new-", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(suffix=".so", prefix=_UNFINISHED, dir=path.parent)
+        os.close(handle)
     except OSError as error:
-        raise CannotCompile(f"the cache folder {path.parent} cannot be written: {error}") from None
-    os.close(handle)
+        raise _CannotUse(f"the cache folder {path.parent} cannot be written: {error}") from None
     try:
         command = [compiler, *flags[:-2], "-x", "c", "-", "-o", temporary, *flags[-2:]]
         done = subprocess.run(command, input=source, capture_output=True, text=True, timeout=SECONDS, check=False)
         if done.returncode != 0:
             raise CannotCompile(f"{compiler} failed: {' '.join(done.stderr.split())[:300]}")
-        os.replace(temporary, path)
+        _finish(Path(temporary), path)
     except subprocess.TimeoutExpired:
         raise CannotCompile(f"{compiler} took longer than {SECONDS} s") from None
     except OSError as error:
         raise CannotCompile(f"{compiler} cannot be run: {error}") from None
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def _finish(temporary: Path, path: Path) -> None:
+    """Seal a new library and put it in its place.
+
+    Raises:
+        _CannotUse: there is no room.
+    """
+    try:
+        with temporary.open("ab") as file:
+            file.write(_seal(path.name, temporary.read_bytes()))
+        os.replace(temporary, path)
+        _evict(path.parent)
+    except OSError as error:
+        raise _CannotUse(f"the cache folder {path.parent} cannot be written: {error}") from None
+
+
+def _evict(folder: Path) -> None:
+    """Remove what is left of broken-off compilations and, beyond LARGEST bytes, the libraries used longest ago.
+
+    A process that has loaded a library keeps it: its file goes when the last one does.
+    """
+    kept: list[tuple[float, int, Path]] = []
+    for entry in os.scandir(folder):
+        with suppress(OSError):  # another process was faster
+            status = entry.stat(follow_symlinks=False)
+            if entry.name.startswith(_UNFINISHED):
+                if status.st_mtime < time.time() - 2 * SECONDS:
+                    os.unlink(entry.path)
+            elif entry.name.endswith(".so"):
+                kept.append((status.st_mtime, status.st_size, Path(entry.path)))
+    total = sum(size for _, size, _ in kept)
+    if total > LARGEST:
+        for _, size, path in sorted(kept):
+            path.unlink(missing_ok=True)
+            total -= size
+            if total <= 0.75 * LARGEST:
+                break
 
 
 @cache
@@ -114,7 +246,7 @@ def _compiler() -> tuple[str, str, tuple[str, ...]]:
     threads = ["-fopenmp"] if platform.system() == "Linux" else ["-Wno-unknown-pragmas"]
     defines = ["-DVECTOR_LIBM"] if vector_libm else []
     linked = ["-lmvec", "-lm"] if vector_libm else ["-lm", "-lm"]
-    return path, done.stdout, (*FLAGS, *target, *threads, *defines, *linked)
+    return path, done.stdout, (*FLAGS, *LINKED, *target, *threads, *defines, *linked)
 
 
 @cache

@@ -91,10 +91,8 @@ class Inlined:
         values = self.program.run(at, _OPS)
         total: Any = values[0]
         for value, factors, scale in zip(values[1:], self.factors[1:], self.scales[1:], strict=True):
-            if len(factors) > 1:
-                value = value if isinstance(value, Tensor) else torch.full_like(x, value)
-                value = torch.where(torch.isfinite(value), value, 0.0)
-            term: Any = value * scale
+            hidden = len(factors) > 1 and isinstance(value, Tensor)
+            term: Any = scale * (torch.where(torch.isfinite(value), value, 0.0) if hidden else value)
             for i in factors:
                 term = zeros[i] * term
             total = total + torch.where(torch.isfinite(term), term, 0.0)  # 0 times a derivative that is not finite

@@ -69,6 +69,7 @@ class Kernel:
     """
 
     def __init__(self, loaded: Library, dtype: torch.dtype) -> None:
+        self.library = loaded  # unloaded with it
         self.short = loaded.short
         self.long = loaded.long
         self.wide = torch.float64 if dtype == torch.float64 else torch.float32
