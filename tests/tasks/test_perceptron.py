@@ -8,6 +8,8 @@ from torch import nn
 
 from actsmith.errors import ActsmithError
 from actsmith.formula.catalogue import get_activation
+from actsmith.formula.formula import Formula, Param
+from actsmith.nn.activation import Activation
 from actsmith.nn.start import start_of
 from actsmith.tasks.flat import FlatImages
 from actsmith.tasks.perceptron import Mlp, Norm
@@ -94,3 +96,19 @@ def test_it_is_an_ordinary_module(digits):
     assert {name for name, _ in Stack([network], "own").module.named_parameters()} == {
         name for name, _ in network.named_parameters()
     }
+
+
+def test_the_batched_form_has_the_activations_that_were_put_in(digits):
+    def network(value, seed):
+        made = Mlp(8, 2).build(get_activation("crrelu"), seed, digits)
+        for i in range(2):
+            made.activations[i] = Activation(Formula("relu(x) + eps*x", {"eps": Param(value)}, "leak"))
+        return made
+
+    networks = [network(0.3, seed) for seed in range(2)]
+    x = digits.train[0][:8].view(2, 4, -1)
+    both = Stack(networks, "own").module(x)
+    for i, one in enumerate(networks):
+        torch.testing.assert_close(both[i], one(x[i]), rtol=1e-5, atol=1e-5)
+    with pytest.raises(ActsmithError, match="different structure or activations"):
+        Stack([network(0.3, 0), network(0.4, 0)], "own")

@@ -163,6 +163,8 @@ def test_models_of_different_structure_are_refused():
     problem = blobs()
     with pytest.raises(ActsmithError, match="2 models of different structure"):
         Stack([perceptron(problem, 0), perceptron(problem, 0, width=9)])
+    with pytest.raises(ActsmithError, match="different structure or activations"):
+        Stack([perceptron(problem, 0, "relu"), perceptron(problem, 1, "gelu")])
     with pytest.raises(ActsmithError, match="no form of its own"):
         Stack([nn.Linear(2, 1)], "own")
     assert can_batch(perceptron(problem, 0))

@@ -103,6 +103,11 @@ class Activation(nn.Module):
             nn.init.constant_(self._parameter(name), self._family.formula.params[name].value)
 
     @property
+    def initial(self) -> Formula:
+        """The formula with the values that its parameters started with."""
+        return self._family.formula
+
+    @property
     def formula(self) -> Formula:
         """The formula with the parameters' present values (inside their ranges, in the fewest decimals that name them).
 

@@ -92,7 +92,7 @@ class Perceptron(nn.Module):
         self, config: Mlp, formula: Formula, features: int, outputs: int, *, start: Start, square: float = 1.0
     ) -> None:
         super().__init__()
-        self.config, self.formula, self.start, self.width = config, formula, start, config.width
+        self.config, self.start, self.width = config, start, config.width
         self.fans = [features, *[config.width] * config.depth, outputs]
         self.scale: Tensor
         self.register_buffer("scale", torch.tensor(start.input_scale(square)))
@@ -142,7 +142,7 @@ class _Perceptrons(nn.Module):
         self.register_buffer("scale", torch.empty(nets))
         self.layers = nn.ModuleList(_Linears(nets, a, b) for a, b in pairwise(one.fans))
         self.norms = nn.ModuleList(_BATCHED[config.norm](nets, config.width) for _ in range(config.depth))
-        self.activations = nn.ModuleList(_of_nets(f, one.formula, nets) for f in one.activations)
+        self.activations = nn.ModuleList(_of_nets(f, nets) for f in one.activations)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -154,13 +154,12 @@ class _Perceptrons(nn.Module):
         return out.transpose(1, 2)
 
 
-def _of_nets(module: nn.Module, usual: Formula, nets: int) -> nn.Module:
+def _of_nets(module: nn.Module, nets: int) -> nn.Module:
     """One layer's activations, of all nets: exchanged for another, or for a table of each net's own, as the one is."""
     if isinstance(module, LookupActivation):
         return _Tables(module, nets)
     assert isinstance(module, Activation)
-    formula = usual if module.formula.expr == usual.expr else module.formula
-    return Activation(formula, share="channel", channels=nets, channel_dim=0)
+    return Activation(module.initial, share="channel", channels=nets, channel_dim=0)
 
 
 class _Tables(nn.Module):

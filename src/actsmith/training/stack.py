@@ -26,6 +26,7 @@ from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from actsmith.errors import ActsmithError
+from actsmith.nn.activation import Activation
 from actsmith.training.problem import Problem
 
 __all__ = ["Form", "Stack", "can_batch", "joined", "split", "with_autograd"]
@@ -50,14 +51,16 @@ class Stack(nn.Module):
         module: holds the parameters and buffers under the names of one net, each (nets, ...).
 
     Raises:
-        ActsmithError: models of different structure, or none of its own form.
+        ActsmithError: models of different structure or activations, or none of its own form.
     """
 
     def __init__(self, models: Sequence[nn.Module], form: Form = "vmap") -> None:
         super().__init__()
-        shapes = [{name: (v.shape, v.dtype) for name, v in _named(model).items()} for model in models]
-        if not models or any(shape != shapes[0] for shape in shapes):
-            raise ActsmithError(f"stack: got {len(models)} models of different structure; expected one or more, alike")
+        kinds = [_structure(model) for model in models]
+        if not models or any(kind != kinds[0] for kind in kinds):
+            raise ActsmithError(
+                f"stack: got {len(models)} models of different structure or activations; expected one or more, alike"
+            )
         if form == "own" and not can_batch(models[0]):
             raise ActsmithError(f"stack: {type(models[0]).__name__} has no form of its own; expected form='vmap'")
         self.nets, self.form = len(models), form
@@ -271,6 +274,17 @@ def with_autograd(
     if call is None or call.index is None:
         return function(model, *tensors)
     return _Lowered.apply(call, function, call.index, *tensors)  # type: ignore[no-any-return]
+
+
+def _structure(model: nn.Module) -> dict[str, Any]:
+    """Of every tensor its form, of every activation its formula without the values of what is learned."""
+    found: dict[str, Any] = {name: (v.shape, v.dtype) for name, v in _named(model).items()}
+    for path, module in model.named_modules():
+        if isinstance(module, Activation):
+            formula = module.initial
+            params = [(name, p.low, p.high, None if p.learn else p.value) for name, p in formula.params.items()]
+            found[path] = (formula.expr, params)
+    return found
 
 
 def _named(model: nn.Module, detach: bool = True) -> dict[str, Tensor]:
