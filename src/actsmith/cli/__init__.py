@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
+from io import TextIOWrapper
 from pkgutil import iter_modules
 from typing import Any, NoReturn, Protocol, cast
 
@@ -61,7 +62,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = did_you_mean(word, verbs()) or f"expected {', '.join(verbs())}."
         print(f"actsmith: there is no verb {word!r}; {hint} See `actsmith --help`.", file=sys.stderr)
         return 2
-    return _run(parser().parse_args(given))
+    _any_text_prints()
+    return _run(parser().parse_args([word, *map(_value, given[1:])]))
+
+
+def _value(argument: str) -> str:
+    """A formula with a leading minus, -softplus(-x), as a value: every option but -h begins with two dashes, and what
+    begins with a space is none to argparse."""
+    single = argument.startswith("-") and not argument.startswith("--") and argument not in ("-h", "-")
+    return f" {argument}" if single else argument
+
+
+def _any_text_prints() -> None:
+    """A terminal without Unicode shows ? for what it cannot show."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and not (stream.encoding or "").lower().startswith("utf"):
+            stream.reconfigure(errors="replace")
 
 
 def _run(request: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from actsmith.errors import ActsmithError
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "formula_of",
     "formula_options",
+    "formulas_of",
     "json_option",
     "law_option",
     "print_json",
@@ -24,8 +25,8 @@ __all__ = [
 ]
 
 FORMULAS = """\
-FORMULA is a name from `actsmith list` or text in x, such as "max(0, x) + eps*x*exp(-x**2/2)"; give its parameters
-with --param eps=0.01."""
+FORMULA is a name from `actsmith list`, one with values, such as mrepu:3, or text in x, such as
+"max(0, x) + eps*x*exp(-x^2/2)"; give its parameters with --param eps=0.01."""
 LAWS = """\
 LAW is normal, normal:MEAN,STD, laplace, logistic, student:DF, uniform:LOW,HIGH, or a .npy file of samples."""
 WIDE = 160  # columns of a table that is not printed on a terminal
@@ -53,38 +54,70 @@ def formula_of(text: str, request: argparse.Namespace, *, several: bool = False)
     """The formula that the request names, with --param and --learn applied.
 
     Args:
-        text: a catalogue name or formula text.
+        text: a catalogue name, a name with values (mrepu:3), or formula text.
         request: has `param` and `learn`.
-        several: whether it is one of several, and takes of the parameters those that it has.
+        several: whether it is one of several, and takes of the parameters those that it has; `formulas_of` reads them
+            all and sees that each parameter is of one.
 
     Raises:
         ActsmithError: no such formula, a parameter that it does not have, or --param without a number.
     """
     from dataclasses import replace
 
-    from actsmith.formula.catalogue import resolve
+    from actsmith.formula.catalogue import is_name, resolve
     from actsmith.formula.formula import Formula, Param
+    from actsmith.formula.parse import parse
 
     given = _parameters(request.param)
-    if text.isidentifier() and text not in ("x", "pi", "e"):  # a name
+    named = is_name(text) or ":" in text
+    if named:
         formula = resolve(text)
-        formula = resolve(formula, **{n: v for n, v in given.items() if n in formula.params or not several})
+        known = set(formula.params)
     else:
-        formula = Formula(text, {name: Param(value) for name, value in given.items()})
+        known = {str(symbol) for symbol in parse(text, given).free_symbols} if several else set(given)
+    own = {n: v for n, v in given.items() if n in known or not several}
+    formula = resolve(formula, **own) if named else Formula(text, {n: Param(v) for n, v in own.items()})
+    if not several:
+        _check_names(request.learn, formula.params, "--learn")
     learned = {name: replace(p, learn=p.learn or name in request.learn) for name, p in formula.params.items()}
     return Formula(formula.expr, learned, formula.name)
 
 
+def formulas_of(texts: Sequence[str], request: argparse.Namespace) -> list[Formula]:
+    """The formulas of a request of several, each with those of the parameters that it has.
+
+    Raises:
+        ActsmithError: as `formula_of`, and for a --param or --learn that none of them has.
+    """
+    if len(texts) == 1:
+        return [formula_of(texts[0], request)]
+    formulas = [formula_of(text, request, several=True) for text in texts]
+    known = list(dict.fromkeys(name for formula in formulas for name in formula.params))
+    _check_names(_parameters(request.param), known, "--param")
+    _check_names(request.learn, known, "--learn")
+    return formulas
+
+
+def _check_names(names: Collection[str], known: Collection[str], option: str) -> None:
+    from actsmith.names import did_you_mean
+
+    for name in names:
+        if name not in known:
+            hint = (
+                did_you_mean(name, known) or f"expected one of: {', '.join(known) or 'none'}"
+            )
+            raise ActsmithError(f"{option}: no parameter {name!r}; {hint}")
+
+
 def _parameters(pairs: Sequence[str]) -> dict[str, float]:
-    given = {}
+    from actsmith.formula.catalogue import number
+
+    given: dict[str, float] = {}
     for pair in pairs:
         name, separator, value = pair.partition("=")
-        try:
-            given[name] = float(value)
-        except ValueError:
-            separator = ""
-        if not separator:
+        if not separator or not value.strip():
             raise ActsmithError(f"--param: expected NAME=VALUE with a number, got {pair!r}")
+        given[name.strip()] = number(value, f"--param {name}")
     return given
 
 

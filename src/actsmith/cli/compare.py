@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 
-from actsmith.cli.common import formula_of, formula_options, json_option, print_json
+from actsmith.cli.common import formula_options, formulas_of, json_option, print_json
 from actsmith.cli.search import job, job_options
 
 NAME = "compare"
@@ -38,7 +38,7 @@ def run(request: argparse.Namespace) -> None:
 
     texts = list(request.formulas)
     train = texts.pop(0) if LOOP.fullmatch(request.task) and LOOP.fullmatch(texts[0]) else None
-    formulas = [formula_of(text, request, several=True) for text in texts]
+    formulas = formulas_of(texts, request)
     with Progress() as progress:
         found = compare(
             request.task, formulas, train, out=request.out, resume=request.resume, progress=progress,

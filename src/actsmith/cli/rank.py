@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from actsmith.cli.common import formula_of, formula_options, json_option, law_option, print_json, print_table
+from actsmith.cli.common import formula_options, formulas_of, json_option, law_option, print_json, print_table
 
 NAME = "rank"
 HELP = "Formulas in the order of their smoothed, scale-free output entropy, lowest first."
@@ -29,7 +29,7 @@ def run(request: argparse.Namespace) -> None:
     from actsmith.theory.analysis import rank
 
     texts = request.formulas or list(CATALOGUE)
-    analyses = rank([formula_of(text, request, several=len(texts) > 1) for text in texts], request.law)
+    analyses = rank(formulas_of(texts, request), request.law)
     rows = [
         {
             "name": a.formula.name,

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from actsmith.cli.common import formula_of, formula_options, json_option, print_json, print_table
+from actsmith.cli.common import formula_options, formulas_of, json_option, print_json, print_table
 
 NAME = "search"
 HELP = "The main job: a better activation for a task, or for your own network and training loop."
@@ -117,11 +117,13 @@ def run(request: argparse.Namespace) -> None:
                 progress=progress,
             )  # fmt: skip
         else:
+            start = [] if request.start is None else [request.start]
+            formulas = formulas_of([*start, *request.candidate], request)
             result = search(
                 request.task or "digits",
                 request.train,
-                start=None if request.start is None else formula_of(request.start, request),
-                extra=[formula_of(text, request, several=True) for text in request.candidate],
+                start=formulas[0] if start else None,
+                extra=formulas[len(start) :],
                 candidates=request.candidates,
                 budget=request.budget,
                 out=request.out,
