@@ -272,12 +272,42 @@ def test_tied_weights_are_drawn_once_and_both_biases():
     assert not any(r.drawn for r in critical_init_(model))
 
 
-def test_a_head_tied_to_an_embedding_is_noted():
+def test_a_head_tied_to_an_embedding_is_left_alone():
     model = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 9))
     model[3].weight = model[0].weight
+    before = model[0].weight.clone()
     report = reported(critical_init_(model))
-    assert "0 has the same weight" in report["3"].note
-    assert "same weight" not in report["1"].note
+    assert report["3"].note == "left alone: 0 has the same weight"
+    assert not report["3"].drawn
+    assert torch.equal(before, model[0].weight)
+    assert report["1"].drawn
+
+
+@pytest.mark.parametrize("orthogonal", [False, True])
+def test_the_turned_linear_of_gpt2(orthogonal):
+    conv1d = pytest.importorskip("transformers.pytorch_utils").Conv1D
+    model = nn.Sequential(conv1d(300, 100), nn.ReLU(), conv1d(100, 300), nn.ReLU(), nn.Linear(100, 2))
+    report = critical_init_(model, orthogonal=orthogonal, generator=torch.Generator().manual_seed(0))
+    assert [(r.C_W, r.fan_in) for r in report] == [(2.0, 100), (2.0, 300), (pytest.approx(2.0), 100)]
+    for layer, inputs in ((model[0], 100), (model[2], 300)):
+        assert layer.weight.shape[0] == inputs
+        assert float(layer.weight.detach().var() * inputs) == pytest.approx(2.0, rel=0.03)
+    if orthogonal:  # 100 outputs of 300 inputs: orthonormal columns of (in, out)
+        torch.testing.assert_close(model[2].weight.T @ model[2].weight, 2 * torch.eye(100), rtol=0, atol=1e-5)
+
+
+def test_gpt2_keeps_its_tied_embedding():
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(
+        vocab_size=50, n_positions=32, n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0
+    )
+    model = transformers.GPT2LMHeadModel(config)
+    before = model.transformer.wte.weight.clone()
+    example = {"input_ids": torch.arange(8).reshape(1, 8)}
+    report = reported(critical_init_(model, example=example, strict=False, residual=True))
+    assert torch.equal(before, model.transformer.wte.weight)
+    assert report["transformer.h.0.mlp.c_fc"].drawn
+    assert report["transformer.h.0.mlp.c_proj"].fan_in == 64
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from math import sqrt
 import torch
 from torch import Tensor, nn
 
-from actsmith.nn.following import TRANSPOSED
+from actsmith.nn.following import TRANSPOSED, is_turned
 
 __all__ = ["draw_bias", "draw_weight", "fan_in"]
 
@@ -17,7 +17,7 @@ def fan_in(module: nn.Module) -> int:
     weight = module.weight
     assert isinstance(weight, Tensor)
     unknown = isinstance(weight, nn.parameter.UninitializedParameter) or isinstance(module, TRANSPOSED)
-    return 0 if unknown else weight.numel() // max(len(weight), 1)
+    return 0 if unknown else weight.numel() // max(weight.shape[1] if is_turned(module) else len(weight), 1)
 
 
 @torch.no_grad()
@@ -26,6 +26,7 @@ def draw_weight(module: nn.Module, C_W: float, orthogonal: bool, generator: torc
     weight = module.weight
     assert isinstance(weight, Tensor)
     inputs = fan_in(module)
+    weight = weight.T if is_turned(module) else weight  # a view: rows are outputs from here on
     if weight.numel() and orthogonal:
         # torch's has orthonormal rows (variance 1/fan_in) or, where there are more rows than that, columns (1/rows).
         wide = torch.empty(len(weight), inputs, dtype=torch.float32 if weight.itemsize < 4 else weight.dtype)

@@ -25,11 +25,10 @@ from actsmith.formula.parse import X
 from actsmith.nn.activation import Activation
 from actsmith.nn.known import formula_of_call, formula_of_module, is_known
 
-__all__ = ["LAYERS", "TRANSPOSED", "Following", "activations_that_follow"]
+__all__ = ["TRANSPOSED", "Following", "activations_that_follow", "is_layer", "is_turned"]
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_FOUND = (*LAYERS, *TRANSPOSED)
 
 _NORM_FUNCTIONS = {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm"}
 _MOVES = {
@@ -84,6 +83,16 @@ class Following:
     feeds: bool = False
 
 
+def is_turned(module: object) -> bool:
+    """Whether it is transformers' Conv1D (GPT-2), a Linear whose weight is (in, out)."""
+    return any(k.__name__ == "Conv1D" and k.__module__ == "transformers.pytorch_utils" for k in type(module).__mro__)
+
+
+def is_layer(module: object, transposed: bool = False) -> bool:
+    """Whether it is a Linear or Conv layer, or a transposed convolution where these count."""
+    return isinstance(module, (*_LAYERS, *TRANSPOSED) if transposed else _LAYERS) or is_turned(module)
+
+
 def activations_that_follow(model: nn.Module, example: Any = None) -> tuple[list[Following], str]:
     """Every Linear, Conv and ConvTranspose layer of `model`, in its order, with what follows; and how that was found.
 
@@ -94,7 +103,7 @@ def activations_that_follow(model: nn.Module, example: Any = None) -> tuple[list
     Raises:
         ActsmithError: torch.fx cannot trace the model and there is no example.
     """
-    found = {path: Following(path, m) for path, m in model.named_modules() if isinstance(m, _FOUND)}
+    found = {path: Following(path, m) for path, m in model.named_modules() if is_layer(m, transposed=True)}
     attributes = set(vars(model))
     try:
         graph = _Tracer().trace(model)
@@ -119,7 +128,8 @@ def activations_that_follow(model: nn.Module, example: Any = None) -> tuple[list
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        leaf = isinstance(m, (*_FOUND, Activation, *_MOVING_MODULES)) or _is_norm(m) or is_known(m)
+        leaf = isinstance(m, (Activation, *_MOVING_MODULES)) or is_layer(m, transposed=True)
+        leaf = leaf or _is_norm(m) or is_known(m)
         return leaf or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
@@ -146,7 +156,7 @@ def _follow(model: nn.Module, graph: fx.Graph, found: dict[str, Following]) -> N
     for node in graph.nodes:
         before[node] = {node}.union(*(before[n] for n in node.all_input_nodes))
     blocks = _normalised_blocks(graph, modules, before)
-    layers = [n for n in graph.nodes if n.op == "call_module" and isinstance(modules.get(str(n.target)), _FOUND)]
+    layers = [n for n in graph.nodes if n.op == "call_module" and is_layer(modules.get(str(n.target)), transposed=True)]
     for node in layers:
         following = found[names[id(modules[str(node.target)])]]
         following.reached = True
@@ -394,7 +404,7 @@ def _watch(model: nn.Module, example: Any, found: dict[str, Following]) -> None:
 def _entering(watcher: _Watcher, path: str, module: nn.Module) -> Any:
     def hook(_: nn.Module, args: Any) -> None:
         watcher.active.append(path)
-        if isinstance(module, _FOUND) and not watcher.silent:
+        if is_layer(module, transposed=True) and not watcher.silent:
             watcher.found[path].after_norm = next((watcher.normed[a] for a in args[:1] if a in watcher.normed), "")
             for other in watcher.layers_of(args):
                 watcher.found[other].feeds = True
@@ -410,7 +420,7 @@ def _leaving(watcher: _Watcher, path: str, module: nn.Module) -> Any:
     def hook(_: nn.Module, __: Any, result: Any) -> None:
         watcher.active.pop()
         watcher.silent -= is_known(module)
-        if isinstance(module, _FOUND):
+        if is_layer(module, transposed=True):
             watcher.found[path].reached = True
             watcher.waiting.add(path)
             watcher.mark(result, {path})

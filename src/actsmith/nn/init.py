@@ -22,7 +22,7 @@ from actsmith.errors import ActsmithError
 from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula
 from actsmith.nn.draw import draw_bias, draw_weight
-from actsmith.nn.following import LAYERS, TRANSPOSED, Following, activations_that_follow
+from actsmith.nn.following import Following, activations_that_follow, is_layer
 from actsmith.nn.init_plan import Step, Wanted, other_owners, plan_layers
 from actsmith.nn.init_report import InitReport, LayerInit
 from actsmith.nn.start import Start, second_moment_at, start_of
@@ -54,8 +54,9 @@ def critical_init_(
     what it reads at infinite width: logits of variance 1. Another layer that no activation follows is drawn for the
     activation before it, or with C_W = 1, C_b = 0 where there is none. Left alone, as the report says of each, are
     layers inside residual blocks that hold a normalisation (which sets the scale there, and the sum the depth), frozen
-    layers, LoRA adapters, computed weights and transposed convolutions. Two layers that share a weight get that of the
-    first. Parallel branches count as one after the other, in the model's order.
+    layers, LoRA adapters, computed weights, weights that a module of another kind has too (a tied embedding) and
+    transposed convolutions. Two layers that share a weight get that of the first. transformers' Conv1D is a Linear.
+    Parallel branches count as one after the other, in the model's order.
 
     Critical also asks for inputs of the right size: `input_scale` of the report. Multiplying the inputs is what
     Actsmith's experiments do. Adam's steps do not know the scale of a weight, so that a small scale inside the weights
@@ -123,8 +124,7 @@ def _found(model: nn.Module, example: Any, known: bool) -> tuple[list[Following]
     except ActsmithError:
         if not known:
             raise
-        kinds = (*LAYERS, *TRANSPOSED)
-        layers = [(p, m) for p, m in model.named_modules() if isinstance(m, kinds)]
+        layers = [(p, m) for p, m in model.named_modules() if is_layer(m, transposed=True)]
         found = [Following(p, m, reached=True, feeds=m is not layers[-1][1]) for p, m in layers]
     return found, "given" if known else how
 
@@ -227,7 +227,7 @@ def _into_weights(report: InitReport, steps: Sequence[Step]) -> InitReport:
     assert report.start is not None
     step = next(s for s in steps if s.plan.path == report.first)
     sharing = [s.plan.path for s in steps if s.following.module.weight is step.following.module.weight]
-    if len(sharing) > 1 or "has the same weight" in step.plan.note:
+    if len(sharing) > 1:
         raise ActsmithError(
             f"critical_init_: layer {report.first!r}: its weight is shared, so that it cannot hold the input scale; "
             "take inputs='report'"

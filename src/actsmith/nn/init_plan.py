@@ -10,7 +10,7 @@ from torch import nn
 from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
 from actsmith.nn.draw import fan_in
-from actsmith.nn.following import LAYERS, TRANSPOSED, Following
+from actsmith.nn.following import TRANSPOSED, Following, is_layer
 from actsmith.nn.init_report import LayerInit
 from actsmith.nn.start import start_of
 from actsmith.theory.criticality import criticality
@@ -119,7 +119,7 @@ def _why_not_drawn(module: nn.Module) -> str:
 
 def other_owners(model: nn.Module) -> dict[int, str]:
     """id of a parameter -> path of a module that holds it and is no Linear or Conv layer."""
-    holders = [(path, m) for path, m in model.named_modules() if not isinstance(m, LAYERS)]
+    holders = [(path, m) for path, m in model.named_modules() if not is_layer(m)]
     return {id(p): path or "(itself)" for path, m in holders for p in m.parameters(recurse=False)}
 
 
@@ -127,11 +127,12 @@ def _shared(plan: LayerInit, first: LayerInit, owner: str | None) -> LayerInit:
     """The plan of a layer whose weight an earlier layer has (`first`, itself if there is none), or another module."""
     if not plan.drawn:
         return plan
-    if not first.drawn:
-        note = f"left alone: its weight is tied to {first.path}, which is"
-        return replace(plan, C_W=None, C_b=None, drawn=False, note=note)
-    note = plan.note if first is plan else f"tied to {first.path}: its weight is drawn there"
-    return replace(plan, C_W=first.C_W, note=note + (f"; {owner} has the same weight, now drawn anew" if owner else ""))
+    if owner or not first.drawn:
+        note = f"{owner} has the same weight" if owner else f"its weight is tied to {first.path}, which is"
+        return replace(plan, C_W=None, C_b=None, drawn=False, note=f"left alone: {note}")
+    return replace(
+        plan, C_W=first.C_W, note=plan.note if first is plan else f"tied to {first.path}: its weight is drawn there"
+    )
 
 
 def _critical(following: Following, formula: Formula | None, before: Formula | None, strict: bool) -> LayerInit | str:
