@@ -84,6 +84,10 @@ def test_what_was_not_tried_is_said():
     assert "no other activation than relu was tried" in said.sentence
     said = conclude([], "relu", POLICY, 3, go_on="`go on`", lost=True)
     assert "every activation that was tried diverged or failed, relu too" in said.sentence
+    found = confirmed(_history(-0.03), POLICY, START, [OTHER])
+    said = conclude(found, "relu", POLICY, 20, go_on="`go on`", skipped=7)
+    assert said.kind == "nothing better"
+    assert said.sentence.endswith("The budget left out 7 activations: `go on`.")
     part = replace(POLICY, examples=0.25)
     history = History(Outcome(replace(o.trial, examples=0.25), o.validation, o.test) for o in _history(0.03).values())
     said = conclude(confirmed(history, part, START, [OTHER]), "relu", part, 20, go_on="`go on`")

@@ -116,6 +116,7 @@ def conclude(
     known: str | None = None,
     tried: bool = True,
     lost: bool = False,
+    skipped: int = 0,
 ) -> Conclusion:
     """The sentence at the end.
 
@@ -128,6 +129,7 @@ def conclude(
         known: name of the best known function among the finalists, where it is another one.
         tried: whether anything was tuned beside the start.
         lost: whether nothing that was tuned has a score.
+        skipped: how many activations the budget left out.
     """
     counted = f"{trainings} training{'s' if trainings != 1 else ''}"
     if not found:
@@ -142,6 +144,7 @@ def conclude(
     if policy.examples < 1:
         closing = f" Every training saw {policy.examples:.1%} of the training examples, for the budget's sake.{closing}"
     best = max(found, key=lambda c: (c.validation, c.name == start))
+    untried = f" The budget left out {skipped} activation{'s' if skipped != 1 else ''}: {go_on}." if skipped else ""
     if best.name == start or best.verdict in ("worse", "same"):
         others = len(found) - 1
         sentence = f"Nothing better than {start} was found in {counted}; keep {start}."
@@ -150,7 +153,7 @@ def conclude(
             sentence += f"{'s' if others != 1 else ''} on the validation split. Keep {start}."
         elif best.name != start:
             sentence += f" {best.name} leads on the validation split and is {best.verdict} {where}{_by(best, metric)}."
-        return Conclusion(sentence + closing, "nothing better", best.name, start)
+        return Conclusion(sentence + untried + closing, "nothing better", best.name, start)
     if best.verdict == "better":
         sentence = f"{best.name} is better than {start}{_by(best, metric)}, {len(best.seeds)} fresh paired seeds."
         other = next((c for c in found if c.name == known and c.name != best.name), None)
@@ -174,6 +177,7 @@ def _by(one: Confirmed, metric: Metric) -> str:
         return ", of which a network diverged" if one.verdict == "better" else ""
     d = one.difference
     unit = f"decades of {metric.name}" if metric.log else metric.name.replace("_", " ")
+    unit += " (positive is better)" if metric.better == "lower" else ""
     p = "" if one.p is None else f", p = {one.p:.2g}"
     return f" by {d.mean:+.4g} {unit} [{d.low:+.4g}, {d.high:+.4g}]{p}"
 

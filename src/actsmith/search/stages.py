@@ -354,7 +354,7 @@ class Stages:
         table = rows(history, policy, [self.first, *arms], found, self.same)
         conclusion = conclude(
             found, start.name, policy, len(history), go_on=f"`{command}{more}`", known=best_known, tried=len(table) > 1,
-            lost=bool(table) and all(row["validation"] is None for row in table),
+            lost=bool(table) and all(row["validation"] is None for row in table), skipped=len(skipped),
         )  # fmt: skip
         best = next(a.formula for a in (self.first, *arms) if a.formula.name == conclusion.recommended)
         metric = self.runner.metric
