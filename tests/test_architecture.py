@@ -183,6 +183,46 @@ def test_a_circle_through_a_function_would_be_found(tmp_path: Path, monkeypatch:
     assert not circle({name: imported_modules(name) for name in ("actsmith.first", "actsmith.second")})
 
 
+NETS = {"nets", "stacked", "Single", "Stack", "SideBySide", "vmap"}
+"""Names by which code says that several networks are computed at once."""
+OF_ONE = {"loss": ["self", "model", "batch"], "score": ["self", "model", "split"], "batch": ["self", "order", "device"]}
+"""What the methods of a problem take."""
+
+
+def names_of_nets(tree: ast.Module) -> set[str]:
+    """Those of `NETS` that a file of a problem or a model uses outside of a model's own batched form: its methods
+    `batched`, and the private classes and functions of such a file, which they are made of."""
+    batched = {n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == "batched"}
+    private = [n for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef) and n.name.startswith("_")]
+    spared = {inner for node in (*batched, *(private if batched else ())) for inner in ast.walk(node)}
+    found = set()
+    for node in ast.walk(tree):
+        if node not in spared:
+            found |= {getattr(node, field, None) for field in ("id", "attr", "arg", "name")}
+    return found & NETS
+
+
+@pytest.mark.parametrize("module", [m for m in modules() if layer(m) == "tasks"])
+def test_problems_and_models_speak_of_one_network(module: str) -> None:
+    tree = syntax(modules()[module])
+    assert not names_of_nets(tree), f"{module}: how many networks train at once is the engine's business"
+    for made in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        methods = {n.name: [a.arg for a in n.args.args] for n in made.body if isinstance(n, ast.FunctionDef)}
+        if {"loss", "score"} & set(methods):
+            for name, arguments in OF_ONE.items():
+                assert methods.get(name, arguments) == arguments, f"{module}: {made.name}.{name}"
+
+
+def test_a_problem_of_many_networks_would_be_found() -> None:
+    assert names_of_nets(ast.parse("def loss(model, batch):\n    return model(batch).expand(nets, -1)")) == {"nets"}
+    assert names_of_nets(ast.parse("from actsmith.training.stack import Stack\nclass P:\n    stacked = True")) == {
+        "Stack", "stacked"
+    }  # fmt: skip
+    form = "class Model:\n    def batched(self, nets):\n        return _Models(nets)\nclass _Models:\n    nets = 1\n"
+    assert names_of_nets(ast.parse(form)) == set()
+    assert names_of_nets(ast.parse(form + "class Other:\n    nets = 1\n")) == {"nets"}
+
+
 def test_the_papers_are_read_by_nobody_but_the_surface() -> None:
     for module in modules():
         if layer(module) not in (None, "papers", "report", "app", "cli"):

@@ -165,8 +165,8 @@ def _activations(model: nn.Module) -> list[tuple[str, Activation]]:
 
 def _laws(module: Activation, z: Tensor) -> Tensor:
     """Outputs as (G, n): a law for each net of a stack, else one for the layer."""
-    stacked = module.share == "channel" and module.channel_dim == 0
-    return z.reshape(len(z) if stacked else 1, -1)
+    several = module.share == "channel" and module.channel_dim == 0
+    return z.reshape(len(z) if several else 1, -1)
 
 
 def _entropy(z: Tensor) -> list[float | None]:
