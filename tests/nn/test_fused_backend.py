@@ -80,7 +80,7 @@ def test_a_failing_compiler(tmp_path: Path) -> None:
 
 
 def test_a_compiler_that_writes_nonsense(tmp_path: Path) -> None:
-    done = python(USE, XDG_CACHE_HOME=str(tmp_path), CC=script(tmp_path, "exit 0\n"))
+    done = python(USE, XDG_CACHE_HOME=str(tmp_path), TMPDIR=str(tmp_path), CC=script(tmp_path, "exit 0\n"))
     assert done.stdout.startswith("1 "), done.stdout + done.stderr
     assert "cannot be loaded" in done.stdout
 
@@ -88,9 +88,15 @@ def test_a_compiler_that_writes_nonsense(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("", encoding="utf-8")
-    done = python(USE, XDG_CACHE_HOME=str(blocked))
+    done = python(USE, XDG_CACHE_HOME=str(blocked), TMPDIR=str(tmp_path))  # another one serves
+    assert done.stdout.strip() == "0", done.stderr
+    assert list(tmp_path.glob("actsmith-*/*.so"))
+    (folder,) = tmp_path.glob("actsmith-*")
+    folder.chmod(0o777)  # others could put something there
+    done = python(USE, XDG_CACHE_HOME=str(blocked), TMPDIR=str(tmp_path))
     assert done.stdout.startswith("1 "), done.stdout + done.stderr
     assert "cannot be used" in done.stdout
+    assert "not a folder of this user's alone" in done.stdout
 
 
 def test_compiled_refuses_where_auto_warns(tmp_path: Path) -> None:

@@ -87,18 +87,19 @@ def library(source: str, argument_types: list[type]) -> Library:
             except CannotCompile:  # made again below, and if that cannot be loaded, in the next folder
                 continue
             with suppress(OSError):
-                os.utime(path)  # used last now: see `_evict`
+                os.utime(path, (time.time(), path.stat().st_mtime))  # used last now: see `_evict`
             return found
     for folder in folders:
         path = folder / f"{name}.so"
         try:
             _compile(compiler, flags, source, path)
-            return Library(path, True, argument_types)
         except _CannotUse as error:
             reasons.append(str(error))
+            continue
+        try:
+            return Library(path, True, argument_types)
         except CannotCompile as error:
-            if not path.exists():
-                raise
+            path.unlink(missing_ok=True)
             reasons.append(str(error))
     raise CannotCompile("; ".join(reasons))
 
@@ -213,7 +214,7 @@ def _evict(folder: Path) -> None:
                 if status.st_mtime < time.time() - 2 * SECONDS:
                     os.unlink(entry.path)
             elif entry.name.endswith(".so"):
-                kept.append((status.st_mtime, status.st_size, Path(entry.path)))
+                kept.append((status.st_atime, status.st_size, Path(entry.path)))
     total = sum(size for _, size, _ in kept)
     if total > LARGEST:
         for _, size, path in sorted(kept):
