@@ -35,5 +35,9 @@ def run(request: argparse.Namespace) -> None:
     if request.json:
         return print_json(record)
     print(f"The worst activation from {request.low:g} to {request.high:g} under {request.law}:  f(x) = {f.text}")
-    print(f"  output entropy {value.differential:.12g} nats; the bound log(high - low) is {record['bound']:.12g}")
+    known = f"{value.differential:.12g} nats" if value.differential is not None else "undefined"
+    reason = value.reasons.get("differential", "")
+    print(
+        f"  output entropy {known}; the bound log(high - low) is {record['bound']:.12g}{f'; {reason}' * bool(reason)}"
+    )
     return None

@@ -8,11 +8,13 @@ A constant changes no entropy: where only psi - psi(0) leaves a critical point, 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula, Param
@@ -26,7 +28,7 @@ from actsmith.theory.laws import Empirical, Law, Normal
 __all__ = ["Candidate", "Dropped", "Step", "derive", "filter_candidates", "laws_to_try"]
 
 SAME = 1e-6
-"""Two formulas are one where they differ by less than this share of their size on a grid."""
+"""Two formulas are one where they differ by less than this share of their size on each grid."""
 FAR = np.concatenate([-np.geomspace(1e3, 1e-4, 400), [0.0], np.geomspace(1e-4, 1e3, 400)])
 BULK = np.linspace(-6, 6, 601)
 COMPONENTS = 2
@@ -140,7 +142,8 @@ def _candidate(start: Formula, psi: Any, label: str, law: Law, step: Step) -> Ca
 
 
 def _corrected(start: Formula, psi: Any, step: Step, name: str) -> Formula:
-    symbol = next(s for s in ("eps", "eps1", "eps2") if s not in start.params)
+    names = itertools.chain(["eps"], (f"eps{i}" for i in itertools.count(1)))
+    symbol = next(name for name in names if name not in start.params)
     params = {**start.params, symbol: Param(step.eps, learn=step.learn)}
     return Formula(start.expr + parameter_symbol(symbol) * psi, params, name)
 
@@ -179,11 +182,36 @@ def _fault(candidate: Candidate, others: Sequence[Candidate]) -> str | None:
 
 
 def same_function(a: Formula, b: Formula) -> bool:
-    """Whether a and b are one activation: the same canonically, or on a grid with the same freedom to learn."""
+    """Whether a and b are one activation: the same canonically, or the same on grids near and far, at the values that
+    their parameters start from and, where some are learned, at others."""
     if a == b:
         return True
-    if [p.learn for p in a.params.values() if p.learn] != [p.learn for p in b.params.values() if p.learn]:
+    learned = [[name for name, p in f.params.items() if p.learn] for f in (a, b)]
+    if len(learned[0]) != len(learned[1]) or not all(_agree(a, b, x) for x in (BULK, FAR)):
         return False
-    first, second = np.asarray(a(BULK)), np.asarray(b(BULK))
-    scale = max(float(np.max(np.abs(first))), float(np.max(np.abs(second))))
-    return bool(np.max(np.abs(first - second)) <= SAME * scale)
+    if not learned[0]:
+        return True
+    try:
+        first, second = (f.at(**{n: _elsewhere(f.params[n], i) for i, n in enumerate(names)})
+                         for f, names in ((a, learned[0]), (b, learned[1])))  # fmt: skip
+    except ActsmithError:  # one may be where the other may not
+        return False
+    return _agree(first, second, BULK)
+
+
+def _elsewhere(parameter: Param, i: int) -> float:
+    """Another value in the parameter's range, in the i-th of several another step."""
+    value, step = parameter.value, 0.25 + 0.1 * i
+    moved = value + step
+    if moved > parameter.high:
+        moved = (max(parameter.low, value - 1) + value) / 2
+    return moved
+
+
+def _agree(a: Formula, b: Formula, x: NDArray[np.float64]) -> bool:
+    first, second = np.asarray(a(x)), np.asarray(b(x))
+    finite = np.isfinite(first)
+    if not np.array_equal(finite, np.isfinite(second)):
+        return False
+    scale = max(float(np.max(np.abs(v[finite]), initial=0.0)) for v in (first, second))
+    return bool(np.max(np.abs(first - second)[finite], initial=0.0) <= SAME * scale)

@@ -71,7 +71,7 @@ def load_batches(model: nn.Module, data: Path | None, batch: int = 64, seed: int
     if data is not None:
         try:
             array = np.load(data, allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise ActsmithError(f"--data: {str(data)!r} cannot be read as .npy ({error})") from None
         whole = bool(np.issubdtype(array.dtype, np.integer))
         x = torch.from_numpy(array.astype(np.int64 if whole else np.float32))

@@ -479,7 +479,7 @@ def _from_file(path: Path) -> Law:
         samples = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise LawError(f"law {str(path)!r}: no such file; expected a .npy file of samples") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise LawError(f"law {str(path)!r}: not a readable .npy array of numbers ({error})") from None
     return Empirical(samples)
 
