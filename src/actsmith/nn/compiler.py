@@ -87,7 +87,7 @@ def library(source: str, argument_types: list[type]) -> Library:
             except CannotCompile:  # made again below, and if that cannot be loaded, in the next folder
                 continue
             with suppress(OSError):
-                os.utime(path, (time.time(), path.stat().st_mtime))  # used last now: see `_evict`
+                os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))  # used last now: see `_evict`
             return found
     for folder in folders:
         path = folder / f"{name}.so"
