@@ -159,7 +159,9 @@ def pictures(tmp_path_factory):
 
 
 def test_a_timm_model_on_ones_own_images(pictures):
+    before = torch.get_rng_state()
     task = find_task("timm:test_resnet", pictures)
+    assert torch.equal(torch.get_rng_state(), before)
     assert (task.name, task.start, task.model.where, task.model.sized) == ("timm:test_resnet", "relu", "relu", False)
     assert task.problem.size == 32  # small images are enlarged to what the network reduces them by
     problem = task.problem.load(pictures)
@@ -222,7 +224,9 @@ def book(tmp_path_factory):
     ("name", "config", "start", "gates"), [("gpt2", SMALL, "gelu_tanh", False), ("llama", LLAMA, "silu", True)]
 )
 def test_a_language_model_from_its_configuration(book, name, config, start, gates):
+    before = torch.get_rng_state()
     task = find_task(f"hf:{name}", train_file=book, config=config)
+    assert torch.equal(torch.get_rng_state(), before)
     assert (task.start, task.model.gates, task.problem.vocabulary) == (start, gates, 256)
     problem = task.problem.load(None)
     torch.manual_seed(0)

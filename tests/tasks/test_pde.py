@@ -144,7 +144,7 @@ def test_the_solution_judges_and_nothing_else(monkeypatch):
 def test_points():
     config = Pinn("burgers", interior=64, border=16)
     problem, again, other = config.load(None), config.load(None), replace(config, seed=1).load(None)
-    for points in (problem.train, problem.held_out):
+    for points in (problem.train, *problem.splits.values()):
         x, t = points.interior.double().unbind(-1)
         for values, low, high in ((x, -1, 1), (t, 0, 1)):
             strata = ((values - low) / (high - low) * 64).floor().long()
@@ -157,7 +157,8 @@ def test_points():
         assert not points.given[16:].any()
     assert torch.equal(problem.train.interior, again.train.interior)
     assert not torch.equal(problem.train.interior, other.train.interior)
-    assert not torch.equal(problem.train.interior, problem.held_out.interior)
+    drawn = [problem.train, problem.splits["validation"], problem.splits["test"]]
+    assert len({tuple(points.interior.flatten().tolist()) for points in drawn}) == 3
 
 
 def test_adam_then_lbfgs_learns_the_heat_equation():

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from actsmith.errors import ActsmithError
 from actsmith.names import did_you_mean, named_object
 from actsmith.tasks.decoder import Decoder
@@ -28,6 +30,7 @@ from actsmith.tasks.task import Task
 from actsmith.tasks.text import BYTES, NextToken
 from actsmith.tasks.vision import Cnn, ResNet, Vit
 from actsmith.training.recipe import Recipe
+from actsmith.training.runtime import generators_kept
 
 __all__ = ["find_task", "task_names"]
 
@@ -77,11 +80,12 @@ def find_task(
     if data is not None and not Path(data).expanduser().is_dir():
         raise ActsmithError(f"task {task}: no folder {str(data)!r}; give the folder that holds the data (--data)")
     kind, _, name = task.partition(":")
-    if kind == "timm":
-        _refuse(task, given, ("config",))
-        return timm_task(name, data, config or {})
-    if kind == "hf":
-        return hf_task(name, data, train_file=train_file, config=config or {}, tokenizer=tokenizer)
+    if kind in ("timm", "hf"):
+        with generators_kept(torch.device("cpu")):  # a network is drawn to be looked at
+            if kind == "hf":
+                return hf_task(name, data, train_file=train_file, config=config or {}, tokenizer=tokenizer)
+            _refuse(task, given, ("config",))
+            return timm_task(name, data, config or {})
     _refuse(task, given, ("train_file",) if task == "austen" else ())
     if name:
         return _own(task)

@@ -120,7 +120,7 @@ class Pinn:
     Attributes:
         equation: its name.
         interior, border: collocation points inside; on each of start, left wall and right wall. As many others are
-            held out.
+            held out for each of the other splits.
         seed: of the points, a Latin hypercube.
     """
 
@@ -142,9 +142,9 @@ class Pinn:
 
 
 class PhysicsInformed(Problem):
-    """Scores `loss` at held-out points; on the test split the distance to the exact solution too, over the whole grid
-    (`relative_l2`, `max_error`) and at `TIMES` (`relative_l2_at_0.5`), and `curvature`, the root mean square of u_xx
-    at the held-out points.
+    """Scores `loss` at held-out points, others for each split; on the test split the distance to the exact solution too,
+    over the whole grid (`relative_l2`, `max_error`) and at `TIMES` (`relative_l2_at_0.5`), and `curvature`, the root mean
+    square of u_xx at the held-out points.
     """
 
     metric = LOSS
@@ -154,13 +154,16 @@ class PhysicsInformed(Problem):
 
     def __init__(self, equation: Equation, config: Pinn) -> None:
         self.equation, self.size = equation, config.interior
-        self.train, self.held_out = (_Points.drawn(equation, config, split) for split in (0, 1))
+        self.train, validation, test = (_Points.drawn(equation, config, split) for split in range(3))
+        self.splits = {"validation": validation, "test": test}
         self.named = repr(config)
 
     @property
     def fingerprint(self) -> str:
         """Of the equation and all points."""
-        return digest_of(self.named, *(t for p in (self.train, self.held_out) for t in (p.interior, p.edge, p.given)))
+        return digest_of(
+            self.named, *(t for p in (self.train, *self.splits.values()) for t in (p.interior, p.edge, p.given))
+        )
 
     def batch(self, order: Tensor, device: torch.device) -> Tensor:
         return self.train.interior[order].to(device)
@@ -179,9 +182,10 @@ class PhysicsInformed(Problem):
 
     def score(self, model: nn.Module, split: Split) -> dict[str, Tensor]:
         parameter = next(model.parameters())
-        points = self.held_out.interior.to(parameter)
+        held_out = self.splits[split]
+        points = held_out.interior.to(parameter)
         with torch.enable_grad():
-            loss, found = self.physics(model, points, self.held_out)
+            loss, found = self.physics(model, points, held_out)
         scores = {"loss": loss.detach()}
         if split == "test":
             scores |= self.errors(model)
