@@ -490,33 +490,6 @@ def _choose(condition: Any, value: sp.Expr, otherwise: sp.Expr) -> sp.Expr:  # n
     )
 
 
-def _stable_reciprocal(power: sp.Pow) -> sp.Expr:
-    """(c + c exp(u))^-n -> (sigmoid(-u)/c)^n and cosh(u)^-n -> sech(u)^n, which cannot overflow."""
-    base, exponent = power.args
-    if isinstance(base, sp.cosh) and exponent.is_negative:
-        return sech(base.args[0]) ** (-exponent)
-    if not (isinstance(base, sp.Add) and len(base.args) == 2 and exponent.is_negative):
-        return power
-    for constant, term in (base.args, base.args[::-1]):
-        if constant.is_positive and constant.is_number:
-            ratio = term / constant
-            if isinstance(ratio, sp.exp):
-                return (sigmoid(-ratio.args[0]) / constant) ** (-exponent)
-    return power
-
-
-def _stable_log(function: sp.log) -> sp.Expr:
-    """log(1 + exp(u)) -> softplus(u); log(cosh(u)) -> |u| + softplus(-2|u|) - log 2 in the smooth form."""
-    argument = function.args[0]
-    if isinstance(argument, sp.cosh):
-        u = argument.args[0]
-        return softplus(2 * u) - u - sp.log(2)
-    if isinstance(argument, sp.Add) and len(argument.args) == 2 and argument.args[0] == 1:
-        term = argument.args[1]
-        return softplus(term.args[0]) if isinstance(term, sp.exp) else log1p(term)
-    return function
-
-
 def standardise(expression: sp.Expr) -> sp.Expr:
     """The same function in this module's primitives: SymPy's Max, Abs, Piecewise, tanh ... replaced, and the common
     overflowing forms 1/(1 + exp(-u)) and log(1 + exp(u)) turned into sigmoid and softplus."""
@@ -545,7 +518,6 @@ def standardise(expression: sp.Expr) -> sp.Expr:
     if expression.has(*(old for old, _ in replacements)):
         for old, new in replacements:
             expression = expression.replace(old, new)
-    if expression.has(sp.exp) or expression.has(sp.cosh) or expression.has(sp.log):
-        expression = expression.replace(lambda e: isinstance(e, sp.Pow), _stable_reciprocal)
-        expression = expression.replace(lambda e: isinstance(e, sp.log), _stable_log)
-    return expression
+    from actsmith.formula.stable import stable  # in terms of these primitives
+
+    return stable(expression)

@@ -1,0 +1,131 @@
+"""The forms that neither overflow nor cancel, of what people write out in exponentials.
+
+1/(c + k exp(u)) -> sigmoid(-u - log(k/c))/c        1/(exp(u) + exp(-u)) -> sech(u)/2
+exp(k u) sigmoid(-u)^n -> sigmoid(u)^k sigmoid(-u)^(n - k)                 x exp(x)/(1 + exp(x)) is x sigmoid(x)
+(exp(u) - 1)/(exp(u) + 1) -> tanh(u/2)              (exp(u) - exp(-u))/(exp(u) + exp(-u)) -> tanh(u)
+log(k exp(a) + m exp(b)) -> log k + a + softplus(b - a + log(m/k))         log(sigmoid(u)) -> -softplus(-u)
+"""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from actsmith.formula.primitives import expm1, log1p, sech, sigmoid, softplus, tanh
+
+__all__ = ["stable"]
+
+
+def stable(expression: sp.Expr) -> sp.Expr:
+    """The same function in forms that neither overflow nor cancel, from the inside to the outside."""
+    if expression.has(sp.exp, sp.cosh, sp.sinh, sp.log, expm1, log1p):
+        for kind, rewrite in ((sp.Pow, _reciprocal), (sp.Mul, _product), ((sp.log, log1p), _logarithm)):
+            expression = expression.replace(lambda e, kind=kind: isinstance(e, kind), rewrite)
+    return expression
+
+
+def _exponential(e: sp.Expr) -> tuple[sp.Expr, sp.Expr] | None:
+    """(k, u) with e = k exp(u), k a number; u = 0 for a number."""
+    k, rest = e.as_independent(*e.free_symbols, as_Add=False) if e.free_symbols else (e, sp.S.One)
+    if rest == 1:
+        return k, sp.S.Zero
+    return (k, rest.args[0]) if isinstance(rest, sp.exp) else None
+
+
+def _two(e: sp.Expr) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp.Expr] | None:
+    """(k, a, m, b) with e = k exp(a) + m exp(b), where a number is exp(0) times it and comes first."""
+    if not (isinstance(e, sp.Add) and len(e.args) == 2):
+        return None
+    first, second = map(_exponential, e.args)
+    if first is None or second is None:
+        return None
+    if second[1] == 0:
+        first, second = second, first
+    return None if second[1] == 0 else (*first, *second)
+
+
+def _log(number: sp.Expr) -> sp.Expr:
+    """log of a positive number, exact where that is short."""
+    return sp.S.Zero if number == 1 else sp.log(number)
+
+
+def _reciprocal(power: sp.Pow) -> sp.Expr:  # noqa: PLR0911  (one return per form)
+    base, exponent = power.args
+    if not exponent.is_negative:
+        return power
+    if isinstance(base, sp.cosh):
+        return sech(base.args[0]) ** (-exponent)
+    parts = _two(base)
+    if parts is None:
+        return power
+    k, a, m, b = parts
+    if not (k.is_positive and m.is_positive):
+        return power
+    if a == 0:
+        return (sigmoid(-b - _log(m / k)) / k) ** (-exponent)
+    if k == m and sp.expand(a + b) == 0:
+        return (sech(a) / (2 * k)) ** (-exponent)
+    return power
+
+
+def _product(product: sp.Mul) -> sp.Expr:
+    """Exponentials beside sigmoids and sechs that have them in their denominators."""
+    powers: dict[sp.Expr, sp.Expr] = {}
+    for factor in product.args:
+        base, exponent = (factor, sp.S.One) if isinstance(factor, sp.exp) else factor.as_base_exp()
+        powers[base] = powers.get(base, sp.S.Zero) + exponent
+    found = [b for b, n in powers.items() if isinstance(b, sigmoid | sech) and n.is_Integer and n.is_positive]
+    for gate in found:
+        for other in list(powers):
+            better = _tanh(other, gate) if powers[other] == 1 else None
+            if better is None and isinstance(other, sp.exp) and isinstance(gate, sigmoid):
+                better = _turned(other.args[0], gate, powers[gate])
+            if better is not None:
+                used = powers[gate] if isinstance(other, sp.exp) else sp.S.One
+                rest = sp.Mul(*(b**n for b, n in powers.items() if b not in (other, gate)))
+                return rest * better * gate ** (powers[gate] - used)
+    return product
+
+
+def _tanh(e: sp.Expr, gate: sp.Expr) -> sp.Expr | None:
+    """e gate, where that is a multiple of a tanh."""
+    w = gate.args[0]
+    if isinstance(e, sp.sinh) and isinstance(gate, sech):
+        u = e.args[0]
+        return tanh(u) if sp.expand(u - w) == 0 or sp.expand(u + w) == 0 else None
+    if isinstance(e, expm1) and isinstance(gate, sigmoid):
+        return tanh(e.args[0] / 2) if sp.expand(e.args[0] + w) == 0 else None
+    parts = _two(e)
+    if parts is None or parts[0] != -parts[2]:
+        return None
+    k, a, _, b = parts
+    if isinstance(gate, sech) and sp.expand(a + b) == 0 and sp.expand(a - w) * sp.expand(a + w) == 0:
+        return 2 * k * tanh(a)
+    if isinstance(gate, sigmoid) and a == 0 and sp.expand(b + w) == 0:
+        return -k * tanh(b / 2)
+    return None
+
+
+def _turned(v: sp.Expr, gate: sigmoid, power: sp.Expr) -> sp.Expr | None:
+    """exp(v) sigmoid(w)^n with v = -k w + q, 0 < k <= n, q a number."""
+    w = gate.args[0]
+    for k in range(1, int(power) + 1):
+        q = sp.expand(v + k * w)
+        if q.is_number:
+            return sp.exp(q) * sigmoid(-w) ** k * gate ** (power - k)
+    return None
+
+
+def _logarithm(function: sp.Expr) -> sp.Expr:
+    argument = function.args[0] if isinstance(function, sp.log) else 1 + function.args[0]
+    if isinstance(argument, sp.cosh):
+        u = argument.args[0]
+        return softplus(2 * u) - u - sp.log(2)
+    if isinstance(argument, sigmoid):
+        return -softplus(-argument.args[0])
+    parts = _two(argument)
+    if parts is not None and parts[0].is_positive and parts[2].is_positive:
+        k, a, m, b = parts
+        return _log(k) + a + softplus(sp.expand(b - a) + _log(m / k))
+    if isinstance(argument, sp.Add) and len(argument.args) == 2 and argument.args[0] == 1:
+        return log1p(argument.args[1])
+    return function
