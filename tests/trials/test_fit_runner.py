@@ -1,10 +1,13 @@
 """The engine as a runner: what is stacked, what is measured once, and exploring from tables."""
 
+import pickle
+
 import pytest
 
 from actsmith.formula.catalogue import get_activation, resolve
 from actsmith.nn.activation import Activation
 from actsmith.nn.lookup import LookupActivation
+from actsmith.tasks.adaptive import EntropyWatch
 from actsmith.tasks.flat import FlatImages
 from actsmith.tasks.perceptron import Mlp
 from actsmith.tasks.task import Task
@@ -100,3 +103,10 @@ def test_the_cost_is_measured_once(problem):
     assert first.of(0.5) == pytest.approx(first.training / 2 + first.scoring)
     assert runner.cost() == first
     assert set(known) == {"digits: cost", "digits: side by side"}
+
+
+def test_a_worker_has_the_same_runner(problem, tmp_path):
+    watch = EntropyWatch(look=2)
+    runner = FitRunner(TASK, problem, Runtime.create("cpu"), watch=watch)
+    made = pickle.loads(pickle.dumps(runner.maker(tmp_path)))()
+    assert (made.task, made.context, made.watch) == (TASK, runner.context, watch)

@@ -79,11 +79,11 @@ class Distilled:
 @torch.no_grad()
 def _readout(network: nn.Module, problem: MemoryImages) -> nn.Linear:
     """Linear on the network's features: argmin |F W + b - Y|^2 + ridge |W|^2 over the training images."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     network.to(device)
     pixels, labels = problem.train
     chunks = torch.split(pixels, SCORED_AT_ONCE)
-    features = torch.cat([network(problem.normalised(chunk.to(device))).double().cpu() for chunk in chunks])
+    features = torch.cat([network(problem.normalised(chunk.to(device))).cpu().double() for chunk in chunks])
     targets = functional.one_hot(labels, problem.outputs).double()
     mean, base = features.mean(0), targets.mean(0)
     centred = features - mean

@@ -142,9 +142,9 @@ class Pinn:
 
 
 class PhysicsInformed(Problem):
-    """Scores `loss` at held-out points, others for each split; on the test split the distance to the exact solution too,
-    over the whole grid (`relative_l2`, `max_error`) and at `TIMES` (`relative_l2_at_0.5`), and `curvature`, the root mean
-    square of u_xx at the held-out points.
+    """Scores `loss` at held-out points, others for each split; on the test split the distance to the exact solution too
+    over the whole grid (`relative_l2`, `max_error`) and at `TIMES` (`relative_l2_at_0.5`), and `curvature`, the root
+    mean square of u_xx at the held-out points.
     """
 
     metric = LOSS

@@ -301,7 +301,7 @@ class FitRunner:
         """See `Runner`."""
         kind: Device = "cpu" if self.runtime.device.type == "cpu" else "auto"
         precision: Precision = self.runtime.accelerator.mixed_precision
-        return partial(_made, self.task, self.data, kind, precision, folder)
+        return partial(_made, self.task, self.data, kind, precision, folder=folder, watch=self.watch)
 
     @classmethod
     def opened(
@@ -331,14 +331,18 @@ def has_table(formula: Formula) -> bool:
     return True
 
 
-def _made(task: Task, data: Path | None, device: Device, precision: Precision, folder: Path) -> FitRunner:
+def _made(
+    task: Task, data: Path | None, device: Device, precision: Precision, *, folder: Path, watch: WatchConfig | None
+) -> FitRunner:
     """A runner of a worker process, which measures nothing that was measured already."""
 
     def once(name: str, measure: Callable[[], Any]) -> Any:
         known = read_json(folder / "measured.json") if (folder / "measured.json").is_file() else {}
         return known[name] if name in known else measure()
 
-    return FitRunner.opened(task, data, Runtime.create(device, precision), once)
+    found = FitRunner.opened(task, data, Runtime.create(device, precision), once)
+    found.watch = watch
+    return found
 
 
 def _outcome(trial: Trial, found: Fit, seconds: float, mode: str) -> Outcome:
