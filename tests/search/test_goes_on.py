@@ -192,5 +192,17 @@ def test_resume_takes_a_time_for_what_hangs(script, monkeypatch, capsys):
     assert (seen["budget"], seen["trial_timeout"], seen["resume"]) == ("20s", "5s", True)
 
 
+def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("actsmith.search.stages.Stages.all", interrupted)
+    folder = str(tmp_path / "run")
+    assert main(["search", "polynomial", "--out", folder]) == 1
+    assert capsys.readouterr().err.endswith(
+        f"actsmith search: interrupted; go on with `actsmith search --resume {folder}`\n"
+    )
+
+
 def test_job_errors_are_errors():
     assert issubclass(JobError, ValueError)

@@ -90,8 +90,8 @@ def _run(request: argparse.Namespace) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
-    except KeyboardInterrupt:
-        print(f"actsmith {request.verb}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"actsmith {request.verb}: {stop or 'interrupted'}", file=sys.stderr)
         return 1
 
 

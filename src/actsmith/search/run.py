@@ -136,7 +136,11 @@ def _searched(runner: Runner, asked: dict[str, Any], began: float) -> SearchResu
             run, first=first, arms=arms, same=same, rates=rates, seeds=asked["seeds"], budget=limit,
             workers=asked["workers"], resumed=asked["resume"],
         )  # fmt: skip
-        return stages.all(asked["candidates"])
+        try:
+            return stages.all(asked["candidates"])
+        except KeyboardInterrupt as stop:
+            stop.args = (f"interrupted; go on with `{stages.going_on[0]}`",)
+            raise
 
 
 def _check(

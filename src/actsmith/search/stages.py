@@ -85,6 +85,14 @@ class Stages:
         return self._concluded(arms, dropped, skipped, finalists, best_known)
 
     @property
+    def going_on(self) -> tuple[str, str]:
+        """What to call to go on with this run, and how to say a budget there."""
+        path = self.folder.path
+        if self.folder.read(REQUEST) is None:
+            return f"the same call with out={str(path)!r}, resume=True", " and a budget"
+        return f"actsmith search --resume {path}", " --budget TIME"
+
+    @property
     def policy(self) -> TuneThenScore:
         """The rules that every activation is tried by."""
         return TuneThenScore(
@@ -347,10 +355,7 @@ class Stages:
             looks.append(len(found[0].seeds))
         if len(looks) > 1:
             found = confirmed(history, policy, start, finalists, len(looks)) if finalists else []
-        path = self.folder.path
-        command, more = f"actsmith search --resume {path}", " --budget TIME"
-        if self.folder.read(REQUEST) is None:
-            command, more = f"the same call with out={str(path)!r}, resume=True", " and a budget"
+        command, more = self.going_on
         table = rows(history, policy, [self.first, *arms], found, self.same)
         conclusion = conclude(
             found, start.name, policy, len(history), go_on=f"`{command}{more}`", known=best_known, tried=len(table) > 1,
