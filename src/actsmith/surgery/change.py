@@ -22,8 +22,8 @@ class Change:
         site: what was there.
         module: what is there now.
         path: the path of `module`, under which its parameters stand in `state_dict`.
-        method: "module" (a child replaced), "attribute" (a child in the attribute's place), "fx" or "mode" (a new child
-            that a call in the owner's forward was redirected to).
+        method: "module" (a child replaced), "attribute" (a child in the attribute's place), "code" (a new child that a
+            call in the owner's code was redirected to).
         old: the old activation as a callable.
         homes: the modules that hold `module`, and the name under which each does.
         plain: the activation without gain and shift, after a calibration.

@@ -21,9 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from actsmith.surgery.flow import Flow
+from actsmith.surgery.locate import Location, base_name, locate
 from actsmith.surgery.recognise import Recognised, recognise, recognise_module
 
-__all__ = ["FUNCTIONS", "Call", "Kind", "Observer", "Place", "base_name", "stored_callables"]
+__all__ = ["FUNCTIONS", "Call", "Kind", "Observer", "Place", "stored_callables"]
 
 Kind = Literal["module", "attribute", "function"]
 
@@ -34,11 +36,6 @@ FUNCTIONS = frozenset((
 ))  # fmt: skip
 """Functions of torch that are activations, by name without a trailing underscore."""
 _CLAMPS = ("clamp", "clip", "clamp_min")
-_MULTIPLY = ("mul", "__mul__", "__rmul__", "__imul__", "multiply")
-_VIEWS = (
-    "view", "reshape", "unsqueeze", "squeeze", "expand", "expand_as", "flatten", "permute", "transpose", "dropout",
-    "__getitem__", "contiguous", "to", "type_as", "float",
-)  # fmt: skip
 _CHANNELS_FIRST = (
     nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.MaxPool2d, nn.AvgPool2d,
     nn.AdaptiveAvgPool2d,
@@ -54,7 +51,7 @@ class Place:
         kind: "module", "attribute" or "function".
         owner: path of the module whose forward makes the call; for a module site, its parent.
         name: the child's or attribute's name, or the function's.
-        ordinal: which call of that function in one run of the owner, from 0; 0 for the other kinds.
+        ordinal: which place in the owner's code that calls it, in the order in which they first ran; 0 for other kinds.
     """
 
     kind: Kind
@@ -78,14 +75,19 @@ class Call:
         what: the activation, by its values.
         class_name: of the module, or the function's name.
         order: how many places had been seen before it.
-        count: how often it ran.
+        counts: mode ("eval", "train") -> how often it ran.
+        followed: whether its output was followed, so that the next five are known.
         gates: its output is multiplied with a tensor of the same size.
         broadcast: its output scales a larger tensor.
-        fed: its output goes into something else than a product.
+        scales: its output is a divisor, or the argument of a logarithm, a root, an exponential.
+        weighs: its output is the weight of a layer.
+        scores: its output goes into a softmax or a loss.
+        fed: its output goes into a linear map.
         channel_dim: the dimension of the units: 1 behind a convolution, else -1.
         channels: how many there are.
         old: the activation as a function of its input.
         mutates: it changed its input in place.
+        location: of a function, the place in the source.
     """
 
     place: Place
@@ -93,18 +95,40 @@ class Call:
     class_name: str
     order: int
     old: Callable[..., Any] | None = None
-    count: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    followed: bool = False
     gates: bool = False
     broadcast: bool = False
+    scales: bool = False
+    weighs: bool = False
+    scores: bool = False
     fed: bool = False
     channel_dim: int = -1
     channels: int | None = None
     mutates: bool = False
+    location: Location | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is no activation between linear maps; None where it is one."""
+        if self.gates:
+            return "a gate"
+        if self.broadcast:
+            return "a squash: it scales a larger tensor"
+        if self.weighs:
+            return "a squash: it makes a weight"
+        if self.scales:
+            return "a squash: it makes a scale or a deviation"
+        if not self.fed and self.scores:
+            return "a squash: it feeds a softmax or a loss"
+        if not self.fed and (self.what.bounded if self.followed and self.counts else self.what.unit_range):
+            return "a squash: it feeds no linear map"
+        return None
 
     @property
     def squashes(self) -> bool:
-        """It scales a larger tensor, or lies in [0, 1] and feeds no further layer."""
-        return self.broadcast or (self.what.unit_range and not self.fed and not self.gates)
+        """There is a reason, and it is no gate."""
+        return self.reason is not None and not self.gates
 
 
 @dataclass
@@ -113,7 +137,6 @@ class _Frame:
     module: nn.Module
     site: Place | None = None
     input: Any = None
-    counts: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -138,7 +161,6 @@ class Observer:
         judge: (module, input) -> whether it is an activation.
         before, after: called with the place, the input, and the output of every call.
         follow: whether to follow outputs into products, for `gates` and `squashes`.
-        keep_arguments: whether to keep what every module was first called with, in `arguments`.
         nested: whether to look inside the modules given; else what an activation calls is its own matter.
     """
 
@@ -152,7 +174,6 @@ class Observer:
         before: Callable[[Place, Tensor], None] | None = None,
         after: Callable[[Place, Tensor], None] | None = None,
         follow: bool = False,
-        keep_arguments: bool = False,
         nested: bool = False,
     ) -> None:
         self.model = model
@@ -161,15 +182,16 @@ class Observer:
         self.judge = judge
         self.before, self.after = before, after
         self.calls: dict[Place, Call] = {}
-        self.shown: dict[tuple[str, str], int] = {}  # (owner, function's name) -> the most calls in one run of it
+        self.mode = "eval"  # under which calls are counted
+        self._paths = {id(m): p for p, m in model.named_modules()}
+        self._locations: dict[Any, Location] = {}
+        self._ordinals: dict[tuple[str, str], dict[Any, int]] = {}  # (owner, function's name) -> place -> its number
         self.nested = nested
-        self.keep_arguments = keep_arguments
-        self.arguments: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
         self._stack: list[_Frame] = []
         self._inside: list[tuple[Place, Tensor, int]] = []  # the calls that run, their inputs and those's versions
         self._paused = False
         self._channel_dim: int | None = None
-        self._outputs: Any = _outputs() if follow else None
+        self._flow = Flow(self.calls.__getitem__) if follow else None
 
     @contextmanager
     def watching(self) -> Iterator[Observer]:
@@ -206,14 +228,12 @@ class Observer:
             frame = _Frame(path, module)
             values = (*arguments, *keywords.values())
             x = values[0] if values else None
-            closed = bool(self._inside) and not self.nested
+            closed = (bool(self._inside) and not self.nested) or sum(isinstance(v, Tensor) for v in values) > 1
             if not closed and isinstance(x, Tensor) and x.is_floating_point() and self._is_site(path, module, x):
                 owner, _, name = path.rpartition(".")
                 frame.site = Place("module", owner, name)
                 self._start(frame.site, self.modules[path], type(module).__name__, module, x)
                 frame.input = x
-            elif self.keep_arguments and not closed:
-                self.arguments.setdefault(path, (arguments, keywords))
             self._stack.append(frame)
 
         return hook
@@ -259,34 +279,37 @@ class Observer:
         return call
 
     def _function(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        if self._paused or not self._stack:
+            return function(*arguments, **keywords)
         name = base_name(function)
-        if self._paused or (self._inside and not self.nested) or not self._stack:
-            return function(*arguments, **keywords)
-        if self._outputs is not None:
-            self._follow(name, arguments)
         x = arguments[0] if arguments else keywords.get("input")
-        if name not in FUNCTIONS:
-            y = function(*arguments, **keywords)
-            if self._outputs is not None and name in _VIEWS and isinstance(x, Tensor) and x in self._outputs:
-                self._outputs[y] = self._outputs[x]
-            return y
-        frame = self._stack[-1]
-        place = Place("function", frame.path, name, frame.counts.get(name, 0))
-        frame.counts[name] = place.ordinal + 1
-        self.shown[frame.path, name] = max(self.shown.get((frame.path, name), 0), place.ordinal + 1)
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            return function(*arguments, **keywords)
-        what = self._what(function, name, arguments, keywords)
+        closed = (bool(self._inside) and not self.nested) or name not in FUNCTIONS
+        usable = not closed and isinstance(x, Tensor) and x.is_floating_point()
+        what = self._what(function, name, arguments, keywords) if usable else None
         if what is None:
-            return function(*arguments, **keywords)
+            y = function(*arguments, **keywords)
+            if self._flow is not None and not self._inside:
+                self._flow.see(name, arguments, keywords, y)
+            return y
+        place, location = self._place(function, name)
         rest = {k: v for k, v in keywords.items() if k != "input"}
         self._start(place, what, name, StoredCall(function, arguments[1:], rest), x)
+        self.calls[place].location = location
         y = None
         try:
             y = function(*arguments, **keywords)
         finally:
             self._finish(place, y)
         return y
+
+    def _place(self, function: Any, name: str) -> tuple[Place, Location]:
+        self._paused = True
+        try:
+            location = locate(function, self._paths, self._stack[-1].path, self._locations)
+        finally:
+            self._paused = False
+        numbers = self._ordinals.setdefault((location.owner, name), {})
+        return Place("function", location.owner, name, numbers.setdefault(location.key, len(numbers))), location
 
     def _what(self, function: Any, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         if any(isinstance(v, Tensor) for v in (*arguments[1:], *keywords.values())[0 if arguments else 1 :]):
@@ -297,8 +320,9 @@ class Observer:
             what = recognise(lambda grid: function(grid, *arguments[1:], **rest))
         finally:
             self._paused = False
-        if name in _CLAMPS:
-            return what if what is not None and what.name in ("relu", "relu6") else None
+        if name in _CLAMPS:  # to values near 0, what is no activation keeps a divisor from 0
+            low = arguments[1] if len(arguments) > 1 else keywords.get("min")
+            return what if what is not None and what.name in ("relu", "relu6") and low == 0 else None
         return what
 
     # ------------------------------------------------------------------------------------------------ one call
@@ -309,7 +333,9 @@ class Observer:
             dim = self._channel_dim if self._channel_dim is not None else 1 if x.ndim == 4 else -1
             call.channel_dim = dim if x.ndim > 2 else -1
             call.channels = x.shape[call.channel_dim] if x.ndim else None
-        self.calls[place].count += 1
+        call = self.calls[place]
+        call.counts[self.mode] = call.counts.get(self.mode, 0) + 1
+        call.followed = self._flow is not None
         if self.before is not None:
             self._quietly(self.before, place, x)
         self._inside.append((place, x, _version(x)))
@@ -318,10 +344,12 @@ class Observer:
         if self._inside and self._inside[-1][0] == place:
             _, x, version = self._inside.pop()
             self.calls[place].mutates |= _version(x) != version
+        else:
+            x = None
         if not isinstance(y, Tensor):
             return
-        if self._outputs is not None:
-            self._outputs[y] = place
+        if self._flow is not None:
+            self._flow.output(place, y, x)
         if self.after is not None:
             self._quietly(self.after, place, y)
 
@@ -332,36 +360,13 @@ class Observer:
         finally:
             self._paused = False
 
-    def _follow(self, name: str, arguments: tuple[Any, ...]) -> None:
-        tensors = [a for a in arguments if isinstance(a, Tensor)]
-        for y in tensors:
-            place = self._outputs.get(y)
-            if place is None:
-                continue
-            call = self.calls[place]
-            others = [t for t in tensors if t is not y]
-            if name in _MULTIPLY and others:
-                other = others[0]
-                if other.numel() > y.numel():
-                    call.broadcast = True
-                elif other.shape == y.shape and not isinstance(other, nn.Parameter):
-                    call.gates = True
-            elif name not in _VIEWS:
-                call.fed = True
-
-
-def base_name(function: Any) -> str:
-    """The function's name without the underscore of the in-place form."""
-    name: str = getattr(function, "__name__", "")
-    return name[:-1] if name.endswith("_") and not name.endswith("__") else name
-
 
 def stored_callables(module: nn.Module) -> list[tuple[str, Callable[..., Any], Recognised]]:
     """The functions that a module stores in attributes and that are activations by their values."""
     found: list[tuple[str, Callable[..., Any], Recognised]] = []
     for name, value in list(vars(module).items()):
         kinds = (types.FunctionType, types.BuiltinFunctionType, functools.partial)
-        if name.startswith("__") or name == "forward" or not isinstance(value, kinds):
+        if name.startswith(("__", "actsmith_")) or name in ("forward", "_old_forward") or not isinstance(value, kinds):
             continue
         if isinstance(value, functools.partial) and not isinstance(
             value.func, types.FunctionType | types.BuiltinFunctionType
@@ -402,12 +407,6 @@ def _slow_transformer(model: nn.Module) -> Iterator[None]:
     finally:
         if concerned:
             torch.backends.mha.set_fastpath_enabled(enabled)
-
-
-def _outputs() -> Any:
-    from torch.utils.weak import WeakTensorKeyDictionary
-
-    return WeakTensorKeyDictionary()
 
 
 def _mode(handle: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]) -> AbstractContextManager[Any]:

@@ -15,25 +15,22 @@ from actsmith.errors import ActsmithError
 from actsmith.surgery.blend import evaluate
 from actsmith.surgery.change import Change
 from actsmith.surgery.observe import Observer, Place
-from actsmith.surgery.recompute import gradients_kept, refuse_recomputed
 from actsmith.surgery.running import run_example, untouched
 from actsmith.surgery.sites import observing
 
 __all__ = ["MODES", "observe_example", "prove", "tensors_in"]
 
-MODES = {"train": True, "eval": False}
+MODES = {"eval": False, "train": True}
 
 
 def observe_example(model: nn.Module, example: Any) -> tuple[Observer, dict[str, dict[str, int]]]:
-    """(the observer of the evaluation pass, mode -> path -> calls)."""
-    counts: dict[str, dict[str, int]] = {}
-    observer = observing(model)
+    """(the observer of both passes, mode -> path -> calls)."""
+    observer = observing(model, follow=True)
     for mode, training in MODES.items():
-        observer = observing(model, follow=not training, keep_arguments=not training)
+        observer.mode = mode
         with untouched(model, training), observer.watching():
             _run(model, example, mode)
-        counts[mode] = {place.path: call.count for place, call in observer.calls.items()}
-    return observer, counts
+    return observer, {m: {p.path: c.counts.get(m, 0) for p, c in observer.calls.items()} for m in MODES}
 
 
 def prove(
@@ -49,9 +46,8 @@ def prove(
     where a hook hangs, and the proof would not see what it does without one.
 
     Raises:
-        ActsmithError: a new activation ran another number of times than the old one, none of them ran, the model
-            relies on an activation's changing its input in place, as those in `mutating` do, or checkpointing runs a
-            call again in the backward pass where it cannot be redirected.
+        ActsmithError: a new activation ran another number of times than the old one, none of them ran, or the model
+            relies on an activation's changing its input in place, as those in `mutating` do.
     """
     for change in changed:
         change.ran = {}
@@ -75,15 +71,6 @@ def prove(
             "restored; give an example that reaches them"
         )
     _prove_without_mutation(model, [c for c in changed if c.site.place in mutating], example)
-    _prove_backward(model, [c for c in changed if c.method == "mode"], example)
-
-
-def _prove_backward(model: nn.Module, redirected: Sequence[Change], example: Any) -> None:
-    # An optimiser may hang on such a hook, so a backward pass would take a step: it is left.
-    if not redirected or any(p._post_accumulate_grad_hooks for p in model.parameters()):
-        return
-    with untouched(model, training=True, grad=True), gradients_kept(model):
-        refuse_recomputed(model, redirected, tensors_in(_run(model, example, "train")))
 
 
 def _prove_without_mutation(model: nn.Module, mutating: Sequence[Change], example: Any) -> None:
@@ -114,7 +101,8 @@ def _prove_without_mutation(model: nn.Module, mutating: Sequence[Change], exampl
 
 
 def _old_behind(change: Change, in_place: bool) -> Callable[[Tensor], Tensor]:
-    def forward(x: Tensor) -> Tensor:
+    def forward(input: Tensor, **_: Any) -> Tensor:
+        x = input
         y = evaluate(change.old, x.clone(), training=False)
         return x.copy_(y) if in_place else y
 

@@ -20,6 +20,7 @@ from actsmith.errors import ActsmithError
 from actsmith.formula.catalogue import CATALOGUE, get_activation
 from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation
+from actsmith.surgery.running import untouched
 
 __all__ = ["Recognised", "recognise", "recognise_module"]
 
@@ -39,11 +40,13 @@ class Recognised:
         name: the catalogue's name, or that of a family with other parameters; None for an activation of no known name.
         formula: the formula with its parameters, where there is one.
         unit_range: whether all values lie in [0, 1], as a gate's do.
+        bounded: whether they lie in [-1, 1], or all above 0 as those of a scale.
     """
 
     name: str | None
     formula: Formula | None
     unit_range: bool
+    bounded: bool = False
 
 
 def recognise(function: Callable[[Tensor], Any], device: torch.device | str = "cpu") -> Recognised | None:
@@ -76,31 +79,33 @@ def recognise_module(module: nn.Module) -> Recognised | None:
         except ActsmithError:  # every channel has its own
             return Recognised(module._family.formula.name, None, False)
         values = formula(GRID)
-        return Recognised(formula.name, formula, bool(np.all((values >= 0) & (values <= 1))))
+        return Recognised(formula.name, formula, *_ranges(values))
     parameters = list(module.parameters())
     if isinstance(module, nn.PReLU) and module.weight.numel() > 1:
         return Recognised("prelu", None, False)
-    training = module.training
     device = parameters[0].device if parameters else torch.device("cpu")  # not the default one, which may be meta
-    try:
-        module.training = False
+    with untouched(module, training=False):
         return recognise(module.forward, device)
-    finally:
-        module.training = training
 
 
 @lru_cache(maxsize=1024)
 def _by_values(values: tuple[float, ...]) -> Recognised:
     y = np.array(values)
-    unit = bool(np.all((y >= 0) & (y <= 1)))
+    ranges = _ranges(y)
     for name, known in _table().items():
         if _close(known, y):
-            return Recognised(name, get_activation(name), unit)
+            return Recognised(name, get_activation(name), *ranges)
     for name, formula in _families(y):
         with np.errstate(all="ignore"):
             if _close(formula(GRID), y):
-                return Recognised(name, formula, unit)
-    return Recognised(None, None, unit)
+                return Recognised(name, formula, *ranges)
+    return Recognised(None, None, *ranges)
+
+
+def _ranges(y: np.ndarray) -> tuple[bool, bool]:
+    """(in [0, 1], in [-1, 1] or positive)."""
+    unit = bool(np.all((y >= 0) & (y <= 1)))
+    return unit, unit or bool(np.all(np.abs(y) <= 1)) or bool(np.all(y > 0))
 
 
 @cache

@@ -18,14 +18,15 @@ from actsmith.errors import ActsmithError
 from actsmith.nn.activation import Share
 from actsmith.surgery.blend import Blend
 from actsmith.surgery.change import Change
-from actsmith.surgery.functional import InstanceForward
+from actsmith.surgery.locate import Location
 from actsmith.surgery.observe import Observer, StoredCall, stored_callables
 from actsmith.surgery.proof import observe_example, prove
-from actsmith.surgery.running import example_for, untouched
+from actsmith.surgery.rewrite import free_name, rewrite
+from actsmith.surgery.running import example_for, runs_on
+from actsmith.surgery.shared import Parts, notes, split_shared
 from actsmith.surgery.sites import LOOKED_FOR, Site, sites, sites_of
 from actsmith.surgery.swaps import SWAPS, Swaps
 from actsmith.surgery.to import To, choose_named, maker
-from actsmith.surgery.traced import traces
 from actsmith.surgery.where import Where, choose
 from actsmith.surgery.wrapped import refuse_wrapped
 
@@ -43,6 +44,7 @@ def replace_(
     share: Share = "layer",
     blend: Blend | int | None = None,
     prove_it: bool = True,
+    split: bool = False,
 ) -> Swaps:
     """Replace activations of the model, in place.
 
@@ -65,6 +67,8 @@ def replace_(
         blend: a `Blend`, or a number of its steps, to go from the old activations to the new ones gradually.
         prove_it: run the model before and after and compare how often each activation ran. Without it a function call
             cannot be found unless an example is given.
+        split: give every path of a module that stands under several (the one SiLU of a YOLO) a new activation of its
+            own. A path, or a pattern that matches some of the paths, splits too: the other places keep the old module.
 
     Raises:
         ActsmithError: no site found or chosen; a wrapped model; a function that writes into `out=`; the proof fails,
@@ -80,6 +84,18 @@ def replace_(
         ReLU()
     """
     refuse_wrapped(model)
+    parts = split_shared(model, where, split)
+    try:
+        return _replace(model, to, where, example, gates, squashes, share, blend, prove_it, parts)
+    except BaseException:
+        parts.put_back()
+        raise
+
+
+def _replace(
+    model: nn.Module, to: To, where: Where | None, example: Any, gates: bool, squashes: bool, share: Share,
+    blend: Blend | int | None, prove_it: bool, parts: Parts,
+) -> Swaps:  # fmt: skip
     observer: Observer | None = None
     before: dict[str, dict[str, int]] = {}
     if prove_it or example is not None:
@@ -92,7 +108,7 @@ def replace_(
         chosen, skipped = _possible(*choose(model, found, where, gates, squashes))
     _check(model, found, chosen, skipped, where)
     schedule = blend if blend is None or isinstance(blend, Blend) else Blend(index(blend))
-    swaps = Swaps(model, found=found, changed=(), skipped=skipped, restore=[], blend=schedule)
+    swaps = Swaps(model, found=found, changed=(), skipped=skipped, restore=[parts.put_back], blend=schedule)
     try:
         swaps.changed = tuple(_apply(model, chosen, maker(to, share), observer, swaps._restore))
         if prove_it:
@@ -103,6 +119,9 @@ def replace_(
     except BaseException:
         swaps._put_back()
         raise
+    parts.settle()
+    swaps.notes = (*parts.notes, *notes(model, swaps.changed, found))
+    swaps._forwards = {c.path: vars(home).get("forward") for c in swaps.changed for home, _ in c.homes}
     _remember(swaps)
     return swaps
 
@@ -143,7 +162,7 @@ def _settle(new: nn.Module, owner: nn.Module, model: nn.Module) -> nn.Module:
     near = next(owner.parameters(), None)
     near = near if near is not None else next(model.parameters(), None)
     if near is not None:
-        new.to(device=near.device, dtype=torch.float64 if near.dtype == torch.float64 else None)
+        new.to(device=runs_on(model, near), dtype=torch.float64 if near.dtype == torch.float64 else None)
     return new.train(owner.training)
 
 
@@ -158,7 +177,7 @@ def _apply(
     restore: list[Callable[[], None]],
 ) -> list[Change]:
     changed: list[Change] = []
-    edits: dict[str, dict[tuple[str, int], str]] = {}
+    calls: dict[str, list[tuple[Location, str]]] = {}
     for site in chosen:
         place = site.place
         owner = model.get_submodule(place.owner)
@@ -179,22 +198,18 @@ def _apply(
             changed.append(Change(site, new, site.path, "attribute", old, ((owner, place.name),)))
         else:
             assert observer is not None
-            child = _free_name(owner, f"actsmith_{place.name}_{place.ordinal}")
+            assert site.location is not None
+            child = free_name(owner, f"actsmith_{place.name}_{place.ordinal}")
             restore.append(_child_away(owner, child))
             owner.add_module(child, new)
-            edits.setdefault(place.owner, {})[place.name, place.ordinal] = child
+            calls.setdefault(place.owner, []).append((site.location, child))
             path = f"{place.owner}.{child}" if place.owner else child
             call = observer.calls[place].old
             assert isinstance(call, StoredCall)
             _refuse_out(site, call)
-            changed.append(Change(site, new, path, "function", call, ((owner, child),)))
+            changed.append(Change(site, new, path, "code", call, ((owner, child),)))
         _leave_fused_paths(model, place.owner, restore)
-    for path, calls in edits.items():
-        assert observer is not None
-        method = _redirect(model, path, calls, observer, restore)
-        for change in changed:
-            if change.method == "function" and change.site.place.owner == path:
-                change.method = method
+    restore.extend(rewrite(model.get_submodule(path), found) for path, found in calls.items())
     return changed
 
 
@@ -204,31 +219,6 @@ def _refuse_out(site: Site, call: StoredCall) -> None:
             f"replace_: {site.path} writes into a tensor of its caller's (out=), which a new activation would leave as "
             "it is; leave it out with where=, or use the function's result instead of out="
         )
-
-
-def _redirect(
-    model: nn.Module,
-    path: str,
-    calls: dict[tuple[str, int], str],
-    observer: Observer,
-    restore: list[Callable[[], None]],
-) -> str:
-    owner = model.get_submodule(path)
-    arguments = observer.arguments.get(path)
-    with untouched(model, training=False):
-        traced = arguments is not None and traces(owner, *arguments)
-    shown = {name: observer.shown.get((path, name), 0) for name, _ in calls}
-    forward = InstanceForward(owner, calls, "fx" if traced else "mode", shown)
-    inner = vars(owner).get("forward")
-
-    def back() -> None:
-        vars(owner).pop("forward", None)
-        if inner is not None:
-            vars(owner)["forward"] = inner
-
-    restore.append(back)
-    vars(owner)["forward"] = forward
-    return forward.method
 
 
 def _child_back(owner: nn.Module, name: str, old: nn.Module) -> Callable[[], None]:
@@ -256,14 +246,6 @@ def _attribute_back(owner: nn.Module, name: str, old: Any) -> Callable[[], None]
         vars(owner).update({k: attributes.pop(k) for k in order if k in attributes} | attributes)
 
     return back
-
-
-def _free_name(owner: nn.Module, name: str) -> str:
-    number = 2
-    free = name
-    while hasattr(owner, free):
-        free, number = f"{name}_{number}", number + 1
-    return free
 
 
 def _leave_fused_paths(model: nn.Module, path: str, restore: list[Callable[[], None]]) -> None:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import is_lazy
 
 from actsmith.errors import ActsmithError
 
-__all__ = ["as_batches", "example_for", "run_batch", "run_example", "untouched"]
+__all__ = ["as_batches", "example_for", "run_batch", "run_example", "runs_on", "untouched"]
 
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 _TARGETS = ("label", "labels", "label_ids", "targets")
 
 
 @contextmanager
 def untouched(model: nn.Module, training: bool | None = None, grad: bool = False) -> Iterator[None]:
-    """Run in evaluation or training mode (None: as is); afterwards modes, buffers and random state are as before."""
+    """Run in evaluation or training mode (None: as is); afterwards all is as before: modes, buffers, random state, and
+    the plain attributes of the modules, with what their lists, dictionaries and sets hold."""
     modes = [(m, m.training) for m in model.modules()]
+    plain = [(m, _attributes(m)) for m in model.modules() if not isinstance(m, LazyModuleMixin)]
     held = [(m, dict(m._buffers.items()), _contents(m)) for m in model.modules()]
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
     try:
@@ -32,8 +38,35 @@ def untouched(model: nn.Module, training: bool | None = None, grad: bool = False
     finally:
         for module, mode in modes:
             module.training = mode
+        for module, attributes in plain:
+            _restore(module, attributes)
         for module, buffers, contents in held:
             _put_back(module, buffers, contents)
+
+
+def _attributes(module: nn.Module) -> dict[str, tuple[Any, Any]]:
+    """name -> (value, a copy of what it holds)."""
+    held: dict[str, tuple[Any, Any]] = {}
+    for name, value in vars(module).items():
+        mutable = type(value) in (list, dict, set, deque, defaultdict, Counter) and name not in _OF_EVERY_MODULE
+        held[name] = (value, copy.copy(value) if mutable else None)
+    return held
+
+
+def _restore(module: nn.Module, attributes: Mapping[str, tuple[Any, Any]]) -> None:
+    now = vars(module)
+    for name in [n for n in now if n not in attributes]:
+        del now[name]
+    for name, (value, contents) in attributes.items():
+        now[name] = value
+        if contents is not None and value != contents if not _holds_tensors(contents) else contents is not None:
+            value.clear()
+            value.extend(contents) if isinstance(value, list | deque) else value.update(contents)
+
+
+def _holds_tensors(contents: Any) -> bool:
+    values = contents.values() if isinstance(contents, dict) else contents if contents is not None else ()
+    return any(not isinstance(v, int | float | str | bytes | bool | None) for v in values)
 
 
 def _contents(module: nn.Module) -> dict[str, Tensor]:
@@ -71,8 +104,13 @@ def run_example(model: nn.Module, example: Any, seed: int = 0) -> Any:
 
 
 def run_batch(model: nn.Module, batch: Any, targets: bool = False) -> Any:
-    """model(batch): inputs, (inputs, targets), or a dictionary, of which targets stay out unless wanted."""
+    """model(batch): inputs, (inputs, targets), as many inputs as the model cannot do without, or a dictionary.
+
+    Targets stay out unless wanted.
+    """
     device = _device(model)
+    if isinstance(batch, tuple | list) and 1 < len(batch) <= _required(model):
+        return model(*(_to(v, device) for v in batch))
     inputs = batch[0] if isinstance(batch, tuple | list) and batch else batch
     if isinstance(inputs, Tensor):
         return model(_to(inputs, device))
@@ -120,12 +158,30 @@ def example_for(model: nn.Module, example: Any) -> Any:
 
 def _device(model: nn.Module) -> torch.device:
     parameter = next(model.parameters(), None)
-    return torch.device("cpu") if parameter is None else parameter.device
+    return torch.device("cpu") if parameter is None else runs_on(model, parameter)
+
+
+def runs_on(model: nn.Module, parameter: Tensor) -> torch.device:
+    """Where a module with that parameter computes: of weights that accelerate holds elsewhere, where it brings them."""
+    if parameter.is_meta:
+        hooks = [h for m in model.modules() if (h := getattr(m, "_hf_hook", None)) is not None]
+        devices = [getattr(h, "execution_device", None) for h in hooks]
+        found = next((d for d in devices if d is not None), None)
+        if found is not None:
+            return torch.device(found)
+    return parameter.device
 
 
 def _to(value: Any, device: torch.device) -> Any:
     """On the device, and a copy: an in-place activation may stand first in the model."""
     return value.detach().to(device, copy=True) if isinstance(value, Tensor) else value
+
+
+def _required(model: nn.Module) -> int:
+    """How many positional arguments the model's forward has no default for."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(model.forward).parameters.values()
+    return sum(p.kind in kinds and p.default is inspect.Parameter.empty for p in parameters)
 
 
 def _takes(model: nn.Module, key: str, targets: bool) -> bool:

@@ -7,7 +7,8 @@ sites(model, example)       functional calls too, with how often each runs, gate
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,12 +18,13 @@ from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
 from actsmith.names import did_you_mean
 from actsmith.nn.activation import Activation
+from actsmith.surgery.locate import Location
 from actsmith.surgery.observe import Call, Kind, Observer, Place, stored_callables
 from actsmith.surgery.recognise import Recognised, recognise_module
 from actsmith.surgery.running import run_example, untouched
 from actsmith.surgery.wrapped import unwrapped
 
-__all__ = ["LOOKED_FOR", "Site", "activation_modules", "is_activation", "sites"]
+__all__ = ["LOOKED_FOR", "Site", "activation_modules", "aliases_of", "is_activation", "sites"]
 
 LOOKED_FOR = (
     "modules of torch.nn's elementwise activations, of actsmith.nn.Activation, of the transformers and timm "
@@ -43,12 +45,17 @@ class Site:
         activation: what it computes, by its values, as the catalogue calls it; None where no name is known.
         formula: with its parameters, where it is known.
         gates: it multiplies a tensor of its output's own size (a GLU).
-        squashes: it scales a larger tensor (squeeze-and-excitation, an attention gate) or ends in [0, 1].
+        squashes: it scales a larger tensor (squeeze-and-excitation, an attention gate), makes a weight, a scale or a
+            deviation, goes into a softmax, or is bounded and feeds no linear map.
         calls: how often it ran in one forward pass in evaluation mode; None without an example.
         depth: its place in the order of execution, from 0; without an example, of declaration.
         aliases: further paths of the same module.
         channel_dim: the dimension of its units: 1 behind a convolution, else -1.
         channels: how many there are; None without an example.
+        training_calls: as `calls`, in training mode; None where that was not seen.
+        reason: why it is taken only when it is asked for; None for an activation between linear maps.
+        fixed: why a call of a function cannot be exchanged; None where it can.
+        location: of a function, its place in the source.
     """
 
     path: str
@@ -63,6 +70,10 @@ class Site:
     aliases: tuple[str, ...] = ()
     channel_dim: int = -1
     channels: int | None = None
+    training_calls: int | None = None
+    reason: str | None = None
+    fixed: str | None = None
+    location: Location | None = field(default=None, repr=False, compare=False)
 
     @property
     def place(self) -> Place:
@@ -78,7 +89,8 @@ class Site:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        names = ("path", "kind", "class_name", "activation", "gates", "squashes", "calls", "depth")
+        names = ("path", "kind", "class_name", "activation", "gates", "squashes", "calls", "depth", "training_calls",
+                 "reason", "fixed")  # fmt: skip
         formula = None if self.formula is None else self.formula.to_dict()
         return {n: getattr(self, n) for n in names} | {"formula": formula, "aliases": list(self.aliases)}
 
@@ -86,8 +98,10 @@ class Site:
 def sites(model: nn.Module, example: Any = None) -> list[Site]:
     """Every place where an activation acts, in the order of execution.
 
-    With an example the model runs once in evaluation mode, without gradients, and is left as it was. Without one only
-    modules and functions stored in attributes are found, and gates are known by their values alone (a sigmoid).
+    With an example the model runs once in evaluation and once in training mode, without gradients, and is left as it
+    was; a model that fails in training mode (for want of targets, or of samples for batch normalisation) is seen in
+    evaluation mode alone. Without an example only modules and functions stored in attributes are found, and gates are
+    known by their values alone (a sigmoid).
 
     Args:
         model: any module; inside torch.compile's wrapper the original is read.
@@ -104,6 +118,9 @@ def sites(model: nn.Module, example: Any = None) -> list[Site]:
     observer = observing(model, follow=True)
     with untouched(model, training=False), observer.watching():
         run_example(model, example)
+    observer.mode = "train"
+    with suppress(Exception), untouched(model, training=True), observer.watching():
+        run_example(model, example)
     return sites_of(model, observer)
 
 
@@ -116,37 +133,33 @@ def observing(model: nn.Module, **options: Any) -> Observer:
 
 def sites_of(model: nn.Module, observer: Observer) -> list[Site]:
     """What an observer saw, and the modules and attributes that did not run."""
-    aliases = _aliases(model)
-    found = [_site(call, aliases, call.count) for call in observer.calls.values()]
+    aliases = aliases_of(model)
+    found = [_site(call, aliases) for call in observer.calls.values()]
     seen = {s.path for s in found}
     missed = [s for s in _declared(model) if s.path not in seen and not s.path.startswith(tuple(f"{p}." for p in seen))]
     known = observer.modules.keys()
     idle = [s for s in missed if s.kind == "attribute" or s.path in known]
-    rest = [Site(**{**_fields(s), "calls": 0, "depth": len(found) + i}) for i, s in enumerate(idle)]
-    return found + rest
+    return found + [replace(s, calls=0, depth=len(found) + i) for i, s in enumerate(idle)]
 
 
-def _fields(site: Site) -> dict[str, Any]:
-    return {name: getattr(site, name) for name in Site.__dataclass_fields__}
-
-
-def _site(call: Call, aliases: Mapping[str, tuple[str, ...]], count: int | None) -> Site:
-    what = call.what
+def _site(call: Call, aliases: Mapping[str, tuple[str, ...]]) -> Site:
+    what, counts, place = call.what, call.counts, call.place
     return Site(
-        call.place.path, call.place.kind, call.class_name, what.name, what.formula, call.gates, call.squashes, count,
-        call.order, aliases.get(call.place.path, ()), call.channel_dim, call.channels,
+        place.path, place.kind, call.class_name, what.name, what.formula, call.gates, call.squashes,
+        counts.get("eval", 0) if counts else None, call.order, aliases.get(place.path, ()), call.channel_dim,
+        call.channels, counts.get("train"), call.reason, None if call.location is None else call.location.reason,
+        call.location,
     )  # fmt: skip
 
 
 def _declared(model: nn.Module) -> list[Site]:
     """Module and attribute sites in the order of the modules."""
     known, possible = activation_modules(model)
-    aliases = _aliases(model)
+    aliases = aliases_of(model)
     found: list[Site] = []
 
     def add(place: Place, what: Recognised, class_name: str) -> None:
-        call = Call(place, what, class_name, len(found))
-        found.append(_site(call, aliases, None))
+        found.append(_site(Call(place, what, class_name, len(found)), aliases))
 
     for path, module in model.named_modules():
         owner, _, name = path.rpartition(".")
@@ -161,7 +174,7 @@ def _declared(model: nn.Module) -> list[Site]:
     return found
 
 
-def _aliases(model: nn.Module) -> dict[str, tuple[str, ...]]:
+def aliases_of(model: nn.Module) -> dict[str, tuple[str, ...]]:
     """First path of a module -> its further paths."""
     paths: dict[int, list[str]] = {}
     for path, module in model.named_modules(remove_duplicate=False):
@@ -226,12 +239,17 @@ def is_activation(module: nn.Module, x: Tensor) -> bool:
     rest = torch.zeros(x.numel(), dtype=torch.bool, device=x.device)
     rest[::2] = True
     rest = rest.reshape(x.shape)
-    f = [module.forward(x.clone()), module.forward(torch.where(rest, x, x + step))]
+    try:
+        with untouched(module):
+            f = [module.forward(x.clone()), module.forward(torch.where(rest, x, x + step))]
+    except Exception:
+        return False  # it takes something else
     if not all(isinstance(y, Tensor) and y.shape == x.shape and y.is_floating_point() for y in f):
         return False
     if not torch.equal(f[0][rest].nan_to_num(), f[1][rest].nan_to_num()):
         return False
-    f = [module.forward(x + k * step).double() for k in (-2, 0, 2)]
+    with untouched(module):
+        f = [module.forward(x + k * step).double() for k in (-2, 0, 2)]
     bend = (f[0] - 2 * f[1] + f[2]).abs().max()
     size = torch.stack(f).abs().max()
     return bool(bend > 64 * torch.finfo(x.dtype).eps * size)

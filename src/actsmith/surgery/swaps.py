@@ -13,8 +13,8 @@ from torch.optim import Optimizer
 from actsmith.errors import ActsmithError
 from actsmith.surgery.calibrate import calibrate_changes
 from actsmith.surgery.change import Change
-from actsmith.surgery.functional import InstanceForward
 from actsmith.surgery.recognise import recognise_module
+from actsmith.surgery.rewrite import is_rewritten
 from actsmith.surgery.sites import Site
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Swaps:
         changed: what was exchanged.
         skipped: (site, why) of the others.
         blend: the schedule that the training loop steps, with `blend=`.
+        notes: what else there is to know: shared modules, calls that the example does not run.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class Swaps:
         self.found, self.changed, self.skipped = tuple(found), tuple(changed), tuple(skipped)
         self.blend = blend
         self._restore = list(restore)
+        self.notes: tuple[str, ...] = ()
+        self._forwards: dict[str, Any] = {}
         self._optimizers: list[tuple[Optimizer, dict[str, Any]]] = []
         self._placed = {n: (p.dtype, p.device) for n, p in model.named_parameters() if p.is_floating_point()}
 
@@ -142,9 +145,13 @@ class Swaps:
                         f"undo: {change.path} is a {type(home._modules.get(name)).__name__} that was put there after "
                         f"the swap; expected the {type(change.module).__name__} of the swap; undo that change first"
                     )
+                if change.method == "code" and not is_rewritten(home):
+                    raise ActsmithError(
+                        f"undo: the class of the {type(home).__name__} that calls {change.path} was changed after the "
+                        "swap; undo that change first"
+                    )
                 forward = vars(home).get("forward")
-                ours = isinstance(forward, InstanceForward) and name in forward.edits.values()
-                if change.method in ("fx", "mode") and not ours:
+                if change.method == "code" and forward is not self._forwards.get(change.path):
                     raise ActsmithError(
                         f"undo: the `forward` of the {type(home).__name__} that calls {change.path} was set after the "
                         f"swap, to a {type(forward).__name__}; undo that change first"
@@ -180,7 +187,8 @@ class Swaps:
         state = "undone" if self.undone else f"{sum(c.proven for c in self.changed)} proven by running them"
         head = f"{len(self.found)} sites found, {len(self.changed)} changed ({state}), {len(self.skipped)} left out"
         left = [f"  {site.path}: {why}" for site, why in self.skipped]
-        return "\n".join([head, *lines, *(["left out:", *left] if left else [])])
+        notes = [f"  {note}" for note in self.notes]
+        return "\n".join([head, *lines, *(["left out:", *left] if left else []), *(["note:", *notes] if notes else [])])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -188,6 +196,7 @@ class Swaps:
             "found": [s.to_dict() for s in self.found],
             "changed": [c.to_dict() for c in self.changed],
             "skipped": [{"path": s.path, "why": why} for s, why in self.skipped],
+            "notes": list(self.notes),
             "undone": self.undone,
         }
 
