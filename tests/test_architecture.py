@@ -24,6 +24,7 @@ LAYERS = (
     "formula",
     "theory",
     "nn",
+    "integrations",
     "surgery",
     "training",
     "tasks",

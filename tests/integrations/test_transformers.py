@@ -1,0 +1,156 @@
+"""transformers: a swap that save_pretrained and from_pretrained keep; formulas as hidden_act; no weight decay."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from actsmith.nn import Activation
+from actsmith.surgery.replace import replace_
+
+transformers = pytest.importorskip("transformers")
+from actsmith.integrations.transformers import register, without_decay_  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+IDS = {"input_ids": torch.arange(8).reshape(1, 8)}
+GPT2 = {"vocab_size": 50, "n_positions": 32, "n_embd": 16, "n_layer": 2, "n_head": 2}
+GPT2 |= {"bos_token_id": 0, "eos_token_id": 0}
+LLAMA = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
+LLAMA |= {"num_attention_heads": 2, "num_key_value_heads": 1}
+BERT = {**LLAMA, "max_position_embeddings": 32}
+del BERT["num_key_value_heads"]
+
+
+@pytest.fixture(autouse=True)
+def registered():
+    register()
+
+
+def gpt2(**options):
+    torch.manual_seed(0)
+    return transformers.GPT2LMHeadModel(transformers.GPT2Config(**GPT2, **options)).eval()
+
+
+def llama():
+    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**LLAMA)).eval()
+
+
+def bert():
+    return transformers.BertForMaskedLM(transformers.BertConfig(**BERT)).eval()
+
+
+def learned(model):
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, Activation):
+                for p in module.parameters():
+                    p.add_(0.3)
+    return model
+
+
+def outputs(model):
+    with torch.no_grad():
+        return model(**IDS)[0]
+
+
+@pytest.mark.parametrize("make", [gpt2, llama, bert])
+@pytest.mark.parametrize("to", ["crrelu", "x*sigmoid(1.5*x)"])
+def test_a_swap_lasts(make, to, tmp_path):
+    model = make()
+    replace_(model, to, example=IDS, gates=True)
+    learned(model)
+    config = copy.deepcopy(model.config.to_dict())
+    model.save_pretrained(tmp_path)
+    assert model.config.to_dict() | {"dtype": 0, "architectures": 0} == config | {"dtype": 0, "architectures": 0}
+    again = type(model).from_pretrained(tmp_path)
+    assert torch.equal(outputs(again), outputs(model))
+    again.save_pretrained(tmp_path / "again")
+    assert torch.equal(outputs(type(model).from_pretrained(tmp_path / "again")), outputs(model))
+
+
+def test_bases_and_heads_take_the_swap_along(tmp_path):
+    model = gpt2()
+    replace_(model, "crrelu", example=IDS)
+    learned(model).save_pretrained(tmp_path / "head")
+    base = transformers.AutoModel.from_pretrained(tmp_path / "head")
+    assert torch.equal(outputs(base), outputs(model.transformer))
+    base.save_pretrained(tmp_path / "base")
+    head = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    assert torch.equal(outputs(head.transformer), outputs(base))
+
+
+def test_a_part_of_the_sites_and_a_copy(tmp_path):
+    model = gpt2()
+    replace_(model, {"transformer.h.1.mlp.act": "crrelu"}, example=IDS)
+    copy.deepcopy(model).save_pretrained(tmp_path)
+    again = type(model).from_pretrained(tmp_path)
+    assert torch.equal(outputs(again), outputs(model))
+    kinds = [type(block.mlp.act).__name__ for block in again.transformer.h]
+    assert kinds == ["NewGELUActivation", "Activation"]
+
+
+def test_the_same_configuration_without_a_swap_is_saved_as_ever(tmp_path):
+    model = gpt2()
+    other = transformers.GPT2LMHeadModel(model.config).eval()
+    swaps = replace_(model, "crrelu", example=IDS)
+    other.save_pretrained(tmp_path)
+    assert torch.equal(outputs(type(model).from_pretrained(tmp_path)), outputs(other))
+    swaps.undo()
+    model.save_pretrained(tmp_path)
+    found = json.loads((tmp_path / "config.json").read_text())
+    assert found["activation_function"] == "gelu_new"
+    assert "actsmith" not in found
+
+
+def test_a_process_that_knows_nothing_of_it_says_so(tmp_path):
+    model = gpt2()
+    replace_(model, "silu", example=IDS)  # no parameter gives it away
+    model.save_pretrained(tmp_path)
+    code = f"import transformers as t; t.GPT2LMHeadModel.from_pretrained({str(tmp_path)!r})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
+    assert run.returncode == 1
+    assert "actsmith:gelu_new" in run.stderr
+
+
+@pytest.mark.parametrize("text", ["crrelu", "x*sigmoid(1.5*x)", "max(0, x) + sin(x)/9"])
+def test_any_formula_is_a_hidden_act(text, tmp_path):
+    model = learned(gpt2(activation_function=text))
+    assert isinstance(model.transformer.h[0].mlp.act, Activation)
+    model.save_pretrained(tmp_path)
+    assert torch.equal(outputs(type(model).from_pretrained(tmp_path)), outputs(model))
+
+
+def test_what_is_transformers_own_stays_its_own():
+    from transformers.activations import ACT2FN, get_activation
+
+    assert type(ACT2FN["silu"]).__name__ in ("SiLU", "SiLUActivation")
+    assert "crrelu" in ACT2FN
+    assert "no_such" not in ACT2FN
+    assert isinstance(get_activation("crrelu"), Activation)
+    with pytest.raises(KeyError, match="no_such not found in ACT2FN mapping; as a formula: no activation named"):
+        ACT2FN["no_such"]
+
+
+def test_parameters_that_a_checkpoint_lacks_start_where_the_formula_does(tmp_path):
+    gpt2().save_pretrained(tmp_path)
+    model = transformers.GPT2LMHeadModel.from_pretrained(tmp_path, activation_function="crrelu")
+    assert [round(float(b.mlp.act.eps), 6) for b in model.transformer.h] == [0.01, 0.01]
+
+
+def test_the_trainer_takes_no_decay_of_them(tmp_path):
+    pytest.importorskip("accelerate")
+    model = gpt2()
+    swaps = replace_(model, "crrelu", example=IDS)
+    options = transformers.TrainingArguments(tmp_path, weight_decay=0.1, report_to=[], use_cpu=True)
+    trainer = without_decay_(transformers.Trainer(model, options))
+    optimizer = trainer.create_optimizer()
+    ours = {id(p) for p in swaps.parameters()}
+    rates = [g["weight_decay"] for g in optimizer.param_groups for p in g["params"] if id(p) in ours]
+    assert rates == [0.0, 0.0]
+    assert any(g["weight_decay"] == 0.1 and len(g["params"]) > 3 for g in optimizer.param_groups)
+    assert sum(len(g["params"]) for g in optimizer.param_groups) == len(list(model.parameters()))
