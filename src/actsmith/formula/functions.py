@@ -41,6 +41,10 @@ def _clip(u: sp.Expr, /, min: Any = None, max: Any = None) -> sp.Expr:
     return above if max is None else FUNCTIONS["min"][0](above, max)
 
 
+def _hardtanh(u: sp.Expr, /, min_val: Any = sp.S.NegativeOne, max_val: Any = sp.S.One) -> sp.Expr:
+    return _clip(u, min_val, max_val)
+
+
 def _softplus(u: sp.Expr, /, beta: Any = sp.S.One, threshold: Any = None) -> sp.Expr:
     return pr.softplus(beta * u) / beta  # beyond the threshold torch's is x, to exp(-threshold)/beta
 
@@ -69,7 +73,8 @@ SPELLED: dict[str, Callable[..., sp.Expr]] = {
     "sgn": pr.sign, "signum": pr.sign, "expit": pr.sigmoid, "logistic": pr.sigmoid, "sigma": pr.sigmoid,
     "sigm": pr.sigmoid, "ndtr": pr.normal_cdf, "cdf": pr.normal_cdf, "Phi": pr.normal_cdf, "normcdf": pr.normal_cdf,
     "pdf": pr.normal_pdf, "phi": pr.normal_pdf, "varphi": pr.normal_pdf, "ReLU": pr.relu, "rectifier": pr.relu,
-    "theta": pr.step, "heaviside": _heaviside, "softplus": _softplus, "log_expit": lambda u: -pr.softplus(-u),
+    "theta": pr.step, "heaviside": _heaviside, "softplus": _softplus, "hardtanh": _hardtanh,
+    "log_expit": lambda u: -pr.softplus(-u),
     # elementary functions
     "ln": sp.log, "log": _log, "log2": lambda u: sp.log(u) / sp.log(2), "log10": lambda u: sp.log(u) / sp.log(10),
     "exp2": lambda u: sp.Integer(2) ** u, "arctan": sp.atan, "arctg": sp.atan, "atg": sp.atan, "arcsinh": sp.asinh,

@@ -31,7 +31,7 @@ _GREEK = {
 _GREEK_WORD = re.compile(rf"([{''.join(_GREEK)}])(_?[A-Za-z0-9]*)")
 _RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+", strict=True))
 _RAISED_RUN = re.compile(f"[{''.join(_RAISED)}]+")
-_HEAD = re.compile(r"\A\s*[A-Za-zσφ]\w*\s*(?:\(\s*x\s*\))?\s*=(?!=)")
+_HEAD = re.compile(r"\A\s*(?!x\b)[A-Za-zσφ]\w*\s*(?:\(\s*x\s*\))?\s*=(?!=)")
 _UNUSUAL = re.compile(r"[^\x20-\x7e]|[\^|\\=]|[\d.)]\s*\(")
 _TOKEN = re.compile(
     r"(?P<gap>\s*)(?:(?P<number>(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+(?![\w.]))?)"
@@ -79,11 +79,11 @@ def rewrite(text: str, parameters: Collection[str], fail: Callable[[str], Formul
     Raises:
         FormulaError: it can be read in two ways; the message says how to write each.
     """
-    text = _HEAD.sub("", text, count=1)
+    text = _HEAD.sub("", text.strip().strip("$"), count=1)
     if not text.isascii():
         text = _typography(text, parameters)
     text = re.sub(r"\\\s*\n", " ", text)
-    if "\\" in text:
+    if "\\" in text or re.search(r"[\^_]\{", text):
         text = from_latex(text, parameters)
     tokens = _tokens(text)
     if tokens is None:

@@ -34,6 +34,7 @@ from actsmith.names import did_you_mean
 MAX_LENGTH, MAX_NESTING, MAX_POWER, MAX_CONSTANT = 2_000, 50, 1_000, 700
 MAX_BITS = 3_000  # of an exact rational's numerator and denominator; Python prints no more than 4,300 digits
 MAX_DIGITS = 900  # of a number in a text: of as many bits
+MAX_NAME = 60  # characters
 MAX_SAVED = 40_000  # characters of a formula that was written by `to_text`
 
 X = sp.Symbol("x", real=True)
@@ -205,6 +206,8 @@ class _Reader:
     def name(self, node: ast.expr, name: str) -> sp.Expr:
         if name in self.parameters:
             return parameter_symbol(name)
+        if len(name) > MAX_NAME:
+            raise self.fail(node, f"a name of {len(name)} characters; expected x, a parameter or a function")
         if name in ("x", "X"):
             return X
         if name.lower() in CONSTANTS:
@@ -246,19 +249,33 @@ class _Reader:
             left = left.left
         if not chain:
             return self.power(node, depth)
-        factors = [self.read(left, depth + 1)]
+        factors = self.factors(left, depth + 1)
         for link in reversed(chain):
-            right = self.read(link.right, depth + 1)
-            if isinstance(link.op, ast.Div) and right.is_zero:
-                raise self.fail(link, "division by zero")
             if isinstance(link.op, ast.Mult | ast.Div):
                 # One product of all factors: SymPy would multiply a number into a sum as soon as the two meet alone.
-                factors.append(right if isinstance(link.op, ast.Mult) else 1 / right)
+                right = self.factors(link.right, depth + 1)
+                if isinstance(link.op, ast.Div):
+                    if any(factor.is_zero for factor in right):
+                        raise self.fail(link, "division by zero")
+                    right = [1 / factor for factor in right]
+                factors += right
                 self.checked(link, sp.Mul(*factors))
             else:
-                total = sp.Mul(*factors)
-                factors = [self.checked(link, total + right if isinstance(link.op, ast.Add) else total - right)]
+                total, term = sp.Mul(*factors), self.read(link.right, depth + 1)
+                factors = [self.checked(link, total + term if isinstance(link.op, ast.Add) else total - term)]
         return sp.Mul(*factors)
+
+    def factors(self, node: ast.expr, depth: int) -> list[sp.Expr]:
+        """The factors of a/(b*c) and of -(a + b)*c one by one."""
+        if depth > MAX_NESTING:
+            return [self.read(node, depth)]  # which refuses it
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            return [sp.S.NegativeOne, *self.factors(node.operand, depth + 1)]
+        above: list[sp.Expr] = []
+        while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):  # a long product is not a deep one
+            above = [*self.factors(node.right, depth + 1), *above]
+            node = node.left
+        return [*(self.factors(node, depth + 1) if above else [self.read(node, depth)]), *above]
 
     def checked(self, node: ast.AST, result: sp.Expr) -> sp.Expr:
         """`result`, if its exact numbers are of a size that can be worked with."""
@@ -301,6 +318,8 @@ class _Reader:
         if written == "spline":
             return self.spline(node, depth)
         name = known_name(written)
+        if len(written) > MAX_NAME:
+            raise self.fail(node, f"a name of {len(written)} characters; expected a function")
         if name is None:
             hint = self.product_of(written) or _near(written, function_names())
             raise self.fail(node, f"unknown function {written!r}{hint}; known: {', '.join(FUNCTIONS)}")
@@ -312,7 +331,7 @@ class _Reader:
         if name == "gelu" and len(given := [*arguments[1:], *(k.value for k in keywords)]) == 1:
             name = "gelu_tanh" if isinstance(given[0], ast.Constant) and given[0].value == "tanh" else name
             return self.applied(node, name, written, [self.read(arguments[0], depth + 1)], {})
-        values = [self.read(argument, depth + 1) for argument in arguments]
+        values = [None if _is_none(argument) else self.read(argument, depth + 1) for argument in arguments]
         named = {
             str(k.arg): self.read(k.value, depth + 1) for k in keywords
             if k.arg not in ("inplace", "out", "dtype", "device") and not _is_none(k.value)
@@ -338,17 +357,23 @@ class _Reader:
         raise self.fail(node, f"only named functions can be called, got {type(node.func).__name__}")
 
     def applied(
-        self, node: ast.Call, name: str, written: str, arguments: list[sp.Expr], named: dict[str, sp.Expr]
+        self, node: ast.Call, name: str, written: str, arguments: list[Any], named: dict[str, sp.Expr]
     ) -> sp.Expr:
         if name in ("pow", "power", "square"):
             arguments = [*arguments, sp.Integer(2)] if name == "square" else [*arguments, *named.values()]
             if len(arguments) != 2:
                 raise self.fail(node, f"{written} takes {1 if name == 'square' else 2} arguments")
             return self.raised(node, arguments[0], arguments[1])
-        if any(a.is_number and abs(constant_value(a)) > MAX_CONSTANT for a in arguments) and name in _GROWING:
+        constants = [constant_value(a) for a in arguments if a is not None and a.is_number]
+        if name in _GROWING and any(abs(value) > MAX_CONSTANT for value in constants):
             raise self.fail(node, f"{written} of a constant beyond {MAX_CONSTANT} in size")
         primitive = FUNCTIONS.get(name)
-        if primitive is not None and not named and primitive[1] <= len(arguments) <= primitive[2]:
+        if (
+            primitive is not None
+            and not named
+            and None not in arguments
+            and primitive[1] <= len(arguments) <= primitive[2]
+        ):
             result: sp.Expr = primitive[0](*arguments)
         else:
             result = self.spelled(node, name, written, arguments, named)
@@ -357,7 +382,7 @@ class _Reader:
         return self.checked(node, result)
 
     def spelled(
-        self, node: ast.Call, name: str, written: str, arguments: list[sp.Expr], named: dict[str, sp.Expr]
+        self, node: ast.Call, name: str, written: str, arguments: list[Any], named: dict[str, sp.Expr]
     ) -> sp.Expr:
         """A function of another library's name, or an activation of the catalogue with its parameters."""
         function: Callable[..., Any] | None = SPELLED.get(name) or entry_function(name)
@@ -369,7 +394,7 @@ class _Reader:
                     result: sp.Expr = function(*arguments, **keywords)
                     return result
         _, least, most = FUNCTIONS.get(name, (None, 1, 1))
-        if function is not None and len(takes := argument_names(name)) > most:
+        if function is not None and len(takes := argument_names(name)) > 1:
             raise self.fail(node, f"{written} takes ({', '.join(takes)}), got {len(arguments)} arguments"
                             + "".join(f", {key}=" for key in named))  # fmt: skip
         wanted = str(least) if least == most else f"{least} to {most}"

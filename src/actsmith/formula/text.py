@@ -26,8 +26,6 @@ class _TextPrinter(StrPrinter):  # type: ignore[misc]  # SymPy ships no types
             text: str = super()._print_Mul(expr)
             return text
         inside: str = super()._print_Mul(rest) if rest.is_Mul else self._print(rest)
-        if coefficient == -1 and inside.startswith("("):
-            return f"-1*{inside}"  # -(x + 1)*y would be read as (-x - 1)*y
         divided = any(factor.as_base_exp()[1].could_extract_minus_sign() for factor in sp.Mul.make_args(rest))
         if coefficient.q != 1 and divided:  # x/(3*(y + 1)) would be read as x/(3*y + 3)
             return f"{self._print(coefficient)}{inside[1:] if inside.startswith('1/') else '*' + inside}"
