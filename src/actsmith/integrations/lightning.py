@@ -18,7 +18,7 @@ KEY = "actsmith_swap"
 class KeepsSwap:
     """A base of a LightningModule, before `LightningModule` in the list of bases.
 
-    Its checkpoints hold the record of a swap, and loading one, by `load_from_checkpoint` or by `Trainer.fit(ckpt_path=)`,
+    Its checkpoints hold the record of a swap, and loading one, by `load_from_checkpoint` or `Trainer.fit(ckpt_path=)`,
     puts the activations in before the state dictionary is read. Where it is resumed, put them in before `fit`, or the
     optimiser was made without their parameters.
     """

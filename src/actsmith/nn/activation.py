@@ -74,7 +74,7 @@ class Activation(nn.Module):
     def __init__(
         self,
         formula: FormulaLike,
-        share: Share = "layer",
+        share: Share | bool = "layer",
         channels: int | None = None,
         channel_dim: int = 1,
         params: Mapping[str, float | Param] | None = None,
@@ -85,10 +85,10 @@ class Activation(nn.Module):
     ) -> None:
         super().__init__()
         self._family = family(resolve(formula, **(params or {})))
-        self.share = share
+        self.share: Share = "layer" if isinstance(share, bool) else share  # `inplace` by position, as timm's VGG has it
         self.channels = channels
         self.channel_dim = channel_dim
-        shape = _parameter_shape(share, channels)
+        shape = _parameter_shape(self.share, channels)
         for name in self._family.learnable:
             if hasattr(self, name):
                 raise ActsmithError(

@@ -9,7 +9,7 @@ A record says which formula is where. What was learned is in the `state_dict`, u
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -60,8 +60,8 @@ def swap_record(model: nn.Module) -> list[dict[str, Any]]:
             formula = formula_of_module(module)
             if formula is None or list(module.parameters()):
                 warnings.warn(
-                    f"swap record: {path} is a {type(module).__name__}, whose formula is not known; it is not recorded: "
-                    "put it there again before loading the weights",
+                    f"swap record: {path} is a {type(module).__name__}, whose formula is not known; it is not "
+                    "recorded: put it there again before loading the weights",
                     stacklevel=2,
                 )
                 continue
@@ -72,19 +72,17 @@ def swap_record(model: nn.Module) -> list[dict[str, Any]]:
 
 def _placed(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     changed = getattr(vars(model).get(SWAPS), "changed", ())
-    put = {path: change.module for change in changed for path in (change.path, *change.site.aliases)}
+    put: dict[str, nn.Module] = {path: change.module for change in changed for path in (change.path, *change.site.aliases)}
     inside = ""
     for path, module in model.named_modules(remove_duplicate=False):
         if inside and path.startswith(inside):
             continue
-        if isinstance(module, Activation) or put.get(path) is module:
+        if isinstance(module, Activation) or (path in put and put[path] is module):
             inside = f"{path}."
             yield path, module
 
 
-def rebuild_(
-    model: nn.Module, record: list[dict[str, Any]] | tuple[dict[str, Any], ...], *, strict: bool = True
-) -> int:
+def rebuild_(model: nn.Module, record: Sequence[Mapping[str, Any]], *, strict: bool = True) -> int:
     """Put the activations of a record into a model of the same structure, with the parameters that they started with.
 
     An `Activation` of the same formula that is there already stays.

@@ -36,7 +36,7 @@ def maker(to: To, share: Share) -> Callable[[Site], nn.Module]:
     """Site -> the new module."""
     if isinstance(to, Mapping):
         each = {path: maker(one, share) for path, one in to.items()}
-        return lambda site: each[_key(site, to) or site.path](site)
+        return lambda site: each[_key(site, each) or site.path](site)
     if formula_of_function(to) is not None:
         to = as_formula(to)
     asks = not isinstance(to, str | Formula | nn.Module | type | partial) and callable(to)
