@@ -79,7 +79,7 @@ class Flow:
             self._linear(name, arguments, tagged)
             kept: Tags = {}
         elif name in _SOFTMAX or name in _SCALES:
-            self._mark(tagged, "scores" if name in _SOFTMAX else "scales", direct=name in _SCALES)
+            self._mark(tagged, "scores" if name in _SOFTMAX else "scales", bounded=name in _SCALES)
             kept = {} if name in _SOFTMAX else self._blurred(tagged)
         elif name in _PRODUCTS and len(tensors) > 1:
             kept = self._product(name, tensors)
@@ -99,10 +99,11 @@ class Flow:
         if weight is not None:
             self._mark([t for t in tagged if t is weight], "weighs", direct=True)
 
-    def _mark(self, tagged: Iterable[Tensor], what: str, direct: bool = False) -> None:
+    def _mark(self, tagged: Iterable[Tensor], what: str, direct: bool = False, bounded: bool = False) -> None:
+        """`direct`: only where its own value goes there; `bounded`: and it is bounded, or positive."""
         for t in tagged:
             for place, own in self._tags[t].items():
-                if own or not direct:
+                if (own or not (direct or bounded)) and (not bounded or self.call_of(place).what.bounded):
                     setattr(self.call_of(place), what, True)
 
     def _blurred(self, tagged: Iterable[Tensor]) -> Tags:
@@ -110,11 +111,7 @@ class Flow:
 
     def _product(self, name: str, tensors: list[Tensor]) -> Tags:
         """Of two tensors: the smaller scales the larger; of one size, what is bounded gates what is not."""
-        if name == "lerp":
-            factors = tensors[-1:] + tensors[:1] if len(tensors) > 2 else tensors
-        else:
-            factors = tensors[-2:]
-        first, second = factors[0], factors[-1]
+        first, second = (tensors[0], tensors[-1]) if name == "lerp" else tensors[-2:]
         kept: Tags = {}
         if first is second:
             return self._blurred([first])

@@ -88,15 +88,16 @@ def locate(
         frames.append(frame)
         found = _method(frame, paths)
         if found is not None:
-            path, key = paths[id(found[0])], (found[1], *((f.f_code, _end(f)) for f in frames))
-            key = (*key, base_name(function))
-            if (path, key) not in known:
-                known[path, key] = _location(frames, found, path, callee, base_name(function), key)
-            location = known[path, key]
+            owner, name = paths[id(found[0])], base_name(function)
+            way = (owner, name, *((f.f_code, _end(f)) for f in frames))
+            if way not in known:
+                known[way] = _location(frames, found, owner, callee, name)
+            location = known[way]
             if isinstance(callee, nn.Module) and location.steps and location.steps[-1].form == "dynamic":
-                key = (*key, id(callee))  # one of several in a list
+                way = (*way, id(callee))  # one of several in a list
                 steps = (*location.steps[:-1], replace(location.steps[-1], old=callee))
-                location = known.setdefault((path, key), replace(location, steps=steps, key=key))
+                key = (location.key, id(callee))
+                location = known.setdefault(way, replace(location, steps=steps, key=key))
             return location
         frame = frame.f_back
     code = frames[0].f_code if frames else None
@@ -106,15 +107,18 @@ def locate(
 
 
 def _location(
-    frames: list[types.FrameType], found: tuple[nn.Module, str, Any], path: str, callee: Any, name: str, key: Any
+    frames: list[types.FrameType], found: tuple[nn.Module, str, Any], owner: str, callee: Any, name: str
 ) -> Location:
     module, method, function = found
-    if isinstance(module, fx.GraphModule):
-        return Location(path, method, (Step(function, _end(frames[0]) or (0, 0), "graph"),), None, key)
     try:
-        return Location(path, method, _steps(frames, function, module, callee, name), None, key)
+        if isinstance(module, fx.GraphModule):
+            steps: tuple[Step, ...] = (Step(function, _end(frames[0]) or (0, 0), "graph"),)
+        else:
+            steps = _steps(frames, function, module, callee, name)
     except UnreadableError as error:
-        return Location(path, method, (), str(error), key)
+        return Location(owner, method, (), str(error), (frames[0].f_code, _end(frames[0])))
+    # A function nested in the method is called from several places, but holds the call once.
+    return Location(owner, method, steps, None, (method, *((s.function.__code__, s.end) for s in steps), name))
 
 
 def _caller(frame: types.FrameType | None, function: Any, paths: Mapping[int, str]) -> tuple[Any, Any]:

@@ -126,6 +126,13 @@ class Call:
         return None
 
     @property
+    def scaling(self) -> bool:
+        """What it computes scales something, or is the model's own output in [0, 1]: no signal passes through it."""
+        return (
+            self.broadcast or self.weighs or self.scales or (self.what.unit_range and not self.fed and not self.gates)
+        )
+
+    @property
     def squashes(self) -> bool:
         """There is a reason, and it is no gate."""
         return self.reason is not None and not self.gates

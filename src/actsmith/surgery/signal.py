@@ -154,7 +154,7 @@ class _Watch:
             self.calls.append((place, *_moments(y), get_gradient_edge(y) if y.requires_grad else None))
 
     def result(self, value: Tensor) -> Signal:
-        calls = [call for call in self.calls if not self.observer.calls[call[0]].squashes] or self.calls
+        calls = [call for call in self.calls if not self.observer.calls[call[0]].scaling] or self.calls
         if not calls:
             name = type(self.model).__name__
             raise ActsmithError(f"signal: no activation of {name} runs on the batch; looked for {LOOKED_FOR}")
