@@ -20,6 +20,7 @@ class Progress:
         self.tasks: dict[str, Any] = {}
         self.began = time.monotonic()
         self.last: tuple[str, float] = ("", 0.0)
+        self.total = 0
 
     def __enter__(self) -> Progress:
         if sys.stderr.isatty():
@@ -50,6 +51,7 @@ class Progress:
             return
         now = time.monotonic()
         same, since = self.last[0] == stage, now - self.last[1]
-        if not same or done == total or since > LINE_EVERY:
+        if not same or total != self.total or done == total or since > LINE_EVERY:
+            self.total = total
             print(f"[{now - self.began:6.1f} s] {stage} {done}/{total}  {message}", file=sys.stderr, flush=True)
             self.last = (stage, now)

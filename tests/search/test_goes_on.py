@@ -87,7 +87,7 @@ def test_what_was_not_tried_is_said():
     found = confirmed(_history(-0.03), POLICY, START, [OTHER])
     said = conclude(found, "relu", POLICY, 20, go_on="`go on`", skipped=7)
     assert said.kind == "nothing better"
-    assert said.sentence.endswith("The budget left out 7 activations: `go on`.")
+    assert said.sentence.endswith("The budget left out 7 activations; go on with `go on`.")
     part = replace(POLICY, examples=0.25)
     history = History(Outcome(replace(o.trial, examples=0.25), o.validation, o.test) for o in _history(0.03).values())
     said = conclude(confirmed(history, part, START, [OTHER]), "relu", part, 20, go_on="`go on`")

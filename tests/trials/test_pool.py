@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from trial_runners import Mishaps, unmakeable
 
 from actsmith.errors import ActsmithError
@@ -84,6 +85,12 @@ def test_what_cannot_be_made_is_one_clear_error() -> None:
     with pytest.raises(ActsmithError, match="workers=0"):
         Processes(SumRunner, 0)
     assert Processes(SumRunner, cores()).threads == 1
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert Processes(SumRunner, 1).threads == 1  # as the user asked for
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_how_a_process_ended() -> None:

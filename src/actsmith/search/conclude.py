@@ -144,7 +144,11 @@ def conclude(
     if policy.examples < 1:
         closing = f" Every training saw {policy.examples:.1%} of the training examples, for the budget's sake.{closing}"
     best = max(found, key=lambda c: (c.validation, c.name == start))
-    untried = f" The budget left out {skipped} activation{'s' if skipped != 1 else ''}: {go_on}." if skipped else ""
+    untried = (
+        f" The budget left out {skipped} activation{'s' if skipped != 1 else ''}; go on with {go_on}."
+        if skipped
+        else ""
+    )
     if best.name == start or best.verdict in ("worse", "same"):
         others = len(found) - 1
         sentence = f"Nothing better than {start} was found in {counted}; keep {start}."

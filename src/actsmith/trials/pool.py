@@ -25,6 +25,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+import torch
+
 from actsmith.errors import ActsmithError
 from actsmith.training.fit import Stopped
 from actsmith.trials.runner import Place, Runner
@@ -153,7 +155,8 @@ class Processes(_Closing):
         make_runner: makes the runner in each worker: a function at the top of a module or script, or a
             `functools.partial` of one, since it is found there by its name.
         workers: how many.
-        threads: of torch in each; all cores divided by the workers, by default.
+        threads: of torch in each; by default all cores divided by the workers, and no more than this process has (as
+            OMP_NUM_THREADS or torch.set_num_threads say).
         timeout: seconds that a training may take; a group has as many times that as it has trials.
         grace: seconds after the deadline at which trainings that did not stop by themselves are ended.
 
@@ -180,7 +183,7 @@ class Processes(_Closing):
                 "or script, not inside of a function or as a lambda"
             ) from None
         self.workers, self.timeout, self.grace = workers, timeout, grace
-        self.threads = threads or max(cores() // workers, 1)
+        self.threads = threads or max(min(cores() // workers, torch.get_num_threads()), 1)
         self.started = 0
         self._workers: list[_Worker] = []
         # Before multiprocessing waits, when the interpreter ends, for workers that wait for work.
