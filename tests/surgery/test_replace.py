@@ -352,16 +352,26 @@ def test_wrong_requests() -> None:
     assert "(0 proven" in unproven.report()
 
 
-def test_wrapped_models_are_refused_with_what_to_do() -> None:
-    compiled = torch.compile(mlp(), backend="eager")
-    with pytest.raises(ActsmithError, match=r"OptimizedModule.*_orig_mod"):
-        replace_(compiled, "crrelu", example=X)  # type: ignore[arg-type]
-    assert len(sites(compiled, X)) == 3  # type: ignore[arg-type]
-    in_place = mlp()
-    in_place[4].compile(backend="eager")
-    with pytest.raises(ActsmithError, match="4 was compiled in place"):
-        replace_(in_place, "crrelu", example=X)
-    with pytest.raises(ActsmithError, match=r"DataParallel.*model\.module"):
+@torch.no_grad()
+def test_compiled_models_are_swapped_inside() -> None:
+    model = mlp().eval()
+    model[4].compile(backend="eager")
+    compiled = torch.compile(model, backend="eager")
+    before = compiled(X)
+    swaps = replace_(compiled, "crrelu", example=X)  # type: ignore[arg-type]
+    assert len(swaps.changed) == 3
+    assert all(c.proven for c in swaps.changed)
+    with torch.compiler.set_stance("force_eager"):
+        expected = model(X)
+    assert not torch.equal(before, expected)
+    torch.testing.assert_close(compiled(X), expected)
+    torch.testing.assert_close(model(X), expected)
+    swaps.undo()
+    torch.testing.assert_close(compiled(X), before)
+
+
+def test_wrapped_models_are_refused_with_the_two_lines_that_do_it() -> None:
+    with pytest.raises(ActsmithError, match=r"(?s)DataParallel.*model\.module"):
         replace_(nn.DataParallel(mlp()), "crrelu", example=X)
 
     class PeftModel(nn.Module):
@@ -371,7 +381,7 @@ def test_wrapped_models_are_refused_with_what_to_do() -> None:
             super().__init__()
             self.base = mlp()
 
-    with pytest.raises(ActsmithError, match=r"PeftModel.*modules_to_save"):
+    with pytest.raises(ActsmithError, match=r"(?s)PeftModel.*modules_to_save"):
         replace_(PeftModel(), "crrelu", example=X)
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from actsmith.errors import ActsmithError
+from actsmith.integrations import remember
 from actsmith.nn.activation import Share
 from actsmith.surgery.blend import Blend
 from actsmith.surgery.change import Change
@@ -28,7 +29,7 @@ from actsmith.surgery.sites import LOOKED_FOR, Site, sites, sites_of
 from actsmith.surgery.swaps import SWAPS, Swaps
 from actsmith.surgery.to import To, choose_named, maker
 from actsmith.surgery.where import Where, choose
-from actsmith.surgery.wrapped import refuse_wrapped
+from actsmith.surgery.wrapped import bare, uncompiled
 
 __all__ = ["To", "replace_"]
 
@@ -55,7 +56,7 @@ def replace_(
     the modules around them.
 
     Args:
-        model: any module; not one that is compiled, distributed or wrapped with adapters already.
+        model: any module; of a compiled one what is inside. Not one that is distributed or has adapters already.
         to: see `To`.
         where: see `Where`; all sites by default. A mapping given as `to` says where by its paths.
         example: one input of the model, a tensor, a tuple of positional arguments or a dictionary of keyword
@@ -83,10 +84,11 @@ def replace_(
         >>> model[1]
         ReLU()
     """
-    refuse_wrapped(model)
+    model = bare(model)
     parts = split_shared(model, where, split)
     try:
-        return _replace(model, to, where, example, gates, squashes, share, blend, prove_it, parts)
+        with uncompiled(model):
+            return _replace(model, to, where, example, gates, squashes, share, blend, prove_it, parts)
     except BaseException:
         parts.put_back()
         raise
@@ -282,3 +284,4 @@ def _remember(swaps: Swaps) -> None:
 
     swaps._restore.append(back)
     held[SWAPS] = swaps
+    remember(swaps.model)

@@ -2,44 +2,86 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
 from actsmith.errors import ActsmithError
 
-__all__ = ["refuse_inference_mode", "refuse_wrapped", "unwrapped"]
+__all__ = ["bare", "refuse_inference_mode", "uncompiled", "unwrapped"]
 
-_ADVICE = {
-    "OptimizedModule": "swap in the original (`model._orig_mod`), then call torch.compile again",
-    "DistributedDataParallel": "swap in `model.module` before wrapping: DDP registers the parameters it synchronises "
-    "when it is built, and would leave the new ones out",
-    "DataParallel": "swap in `model.module`, then wrap again",
-    "FullyShardedDataParallel": "swap before wrapping: FSDP has flattened and sharded the parameters",
-    "FSDPModule": "swap before `fully_shard`: it has sharded the parameters already",
-    "PeftModel": "swap in the base model before `get_peft_model`, and name the swapped paths in `modules_to_save`, or "
-    "the adapter is saved without them",
-    "ScriptModule": "swap in the Python module before torch.jit.script or torch.jit.trace",
+_LINES = {
+    "DistributedDataParallel": (
+        "DDP synchronises the parameters that it found when it was built, not new ones",
+        "acts.replace_(model.module, ...)",
+        "model = DistributedDataParallel(model.module, ...)",
+    ),
+    "DataParallel": (
+        "its replicas hold the modules of before",
+        "acts.replace_(model.module, ...)",
+        "model = DataParallel(model.module)",
+    ),
+    "FullyShardedDataParallel": (
+        "it has flattened and sharded the parameters already",
+        "acts.replace_(model, ...)  # the model before FSDP",
+        "model = FullyShardedDataParallel(model, ...)",
+    ),
+    "FSDPModule": (
+        "it has sharded the parameters already",
+        "acts.replace_(model, ...)  # the model before fully_shard",
+        "fully_shard(model)",
+    ),
+    "PeftModel": (
+        "new parameters would be no part of the adapter",
+        "acts.replace_(base, ...)",
+        "model = get_peft_model(base, LoraConfig(..., modules_to_save=[swapped paths]))  # see integrations.peft",
+    ),
+    "ScriptModule": (
+        "TorchScript has compiled its code",
+        "acts.replace_(model, ...)  # the Python module",
+        "torch.jit.trace(model, ...)",
+    ),
 }
 
 
-def refuse_wrapped(model: nn.Module) -> None:
-    """Raise where a swap would not take effect, or not be trained or saved.
+def bare(model: nn.Module) -> nn.Module:
+    """The module to swap in: the model, or what torch.compile wraps.
 
     Raises:
-        ActsmithError: says which wrapper, where, and what to do first; or inference mode is on.
+        ActsmithError: a wrapper in which a swap would not take effect, or not be trained or saved; says where, why, and
+            the two lines that do it. Or inference mode is on.
     """
     refuse_inference_mode("replace_")
+    model = unwrapped(model)
     for path, module in model.named_modules():
         where = f" at {path!r}" if path else ""
         for kind in type(module).__mro__:
-            if kind.__name__ in _ADVICE and kind.__module__.startswith(("torch.", "peft.")):
-                raise ActsmithError(f"replace_: got a {kind.__name__}{where}; {_ADVICE[kind.__name__]}")
-        if getattr(module, "_compiled_call_impl", None) is not None:
-            name = path or type(module).__name__
-            raise ActsmithError(
-                f"replace_: {name} was compiled in place by `.compile()`; swap before that, or reset with "
-                "`module._compiled_call_impl = None` and compile again afterwards"
-            )
+            if kind.__name__ in _LINES and kind.__module__.startswith(("torch.", "peft.")):
+                why, first, second = _LINES[kind.__name__]
+                raise ActsmithError(
+                    f"replace_: got a {kind.__name__}{where}: {why}; swap first, then wrap:\n    {first}\n    {second}"
+                )
+    return model
+
+
+@contextmanager
+def uncompiled(model: nn.Module) -> Iterator[None]:
+    """Run what torch.compile compiled, in the model or inside of it, as plain Python: hooks and modes see it so.
+
+    What is compiled notices by itself, in its next call, that modules were exchanged.
+    """
+    compiled = any(
+        getattr(m, "_compiled_call_impl", None) is not None or type(m).__name__ == "OptimizedModule"
+        for m in model.modules()
+    )
+    if compiled and "torch._dynamo" in sys.modules:
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    else:
+        yield
 
 
 def refuse_inference_mode(what: str) -> None:
