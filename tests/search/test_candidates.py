@@ -133,3 +133,26 @@ def test_the_shift_is_taken_where_it_alone_is_critical():
     assert abs(shifted(0.0)) < 1e-15
     assert X in shifted.expr.free_symbols
     assert "shifted" in candidates[0].origin
+
+
+def test_one_function_is_one_on_all_of_the_line_and_at_all_values():
+    assert not same_function(get("relu"), get("relu6"))  # they part at 6
+    assert not same_function(get("sin"), Formula("sin(x)*(x<100) + x*(x>=100)"))
+    assert same_function(get("tanhexp"), get("telu"))
+    assert same_function(get("silu"), Formula("x/(1 + exp(-x))"))
+    assert same_function(get("elu"), get("celu"))
+    learned = [get(name, alpha=Param(1.0, learn=True)) for name in ("elu", "celu")]
+    assert not same_function(*learned)  # equal at alpha = 1 alone
+    assert same_function(get("swish"), Formula("x/(1 + exp(-b*x))", {"b": Param(1.0, learn=True)}))
+    assert not same_function(get("swish"), Formula("x/(1 + exp(-b*x))", {"b": Param(1.0)}))
+    capped = [Param(1.0, learn=True, low=0.0, high=1.0), Param(1.0, learn=True)]
+    assert same_function(*[Formula("a*relu(x)", {"a": p}) for p in capped])
+
+
+def test_a_fourth_correction_has_a_name_of_its_own():
+    start = get("relu")
+    for expected in ("eps", "eps1", "eps2", "eps3", "eps4"):
+        candidates, _ = derive(start, {"normal": Normal()}, [Step(0.1, True)])
+        assert expected in candidates[0].formula.params
+        start = start if expected == "eps4" else Formula(
+            start.expr + sp.Symbol(expected, real=True) * sp.sin(X), {**start.params, expected: 0.0})  # fmt: skip

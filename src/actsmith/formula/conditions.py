@@ -17,12 +17,9 @@ Failure = Callable[[ast.AST, str], Exception]
 
 def is_condition(node: ast.expr) -> bool:
     """Whether the node is true or false rather than a number."""
-    match node:
-        case ast.Compare() | ast.BoolOp() | ast.UnaryOp(op=ast.Not() | ast.Invert()):
-            return True
-        case ast.BinOp(op=ast.BitAnd() | ast.BitOr()):
-            return True
-    return False
+    if isinstance(node, ast.UnaryOp | ast.BinOp):
+        return isinstance(node.op, ast.Not | ast.Invert | ast.BitAnd | ast.BitOr)
+    return isinstance(node, ast.Compare | ast.BoolOp)
 
 
 def branch(test: ast.expr, yes: sp.Expr, no: sp.Expr, read: Read, fail: Failure) -> sp.Expr:

@@ -32,7 +32,7 @@ _GREEK_WORD = re.compile(rf"([{''.join(_GREEK)}])(_?[A-Za-z0-9]*)")
 _RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+", strict=True))
 _RAISED_RUN = re.compile(f"[{''.join(_RAISED)}]+")
 _HEAD = re.compile(r"\A\s*(?!x\b)[A-Za-zσφ]\w*\s*(?:\(\s*x\s*\))?\s*=(?!=)")
-_UNUSUAL = re.compile(r"[^\x20-\x7e]|[\^|\\=]|[\d.)]\s*\(")
+_UNUSUAL = re.compile(r"[^\x20-\x7e]|[\^|\\=]|\)\s*\(|(?<!\w)[\d.]+(?:[eE][+-]?\d+)?\s*\(")
 _TOKEN = re.compile(
     r"(?P<gap>\s*)(?:(?P<number>(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+(?![\w.]))?)"
     r"|(?P<name>[^\W\d]\w*(?:\.[^\W\d]\w*)*)|(?P<method>\.[^\W\d]\w*)"

@@ -183,12 +183,12 @@ class _Reader:
         value = node.value
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.fail(node, f"expected a real number, got {_short(repr(value))}")
-        source = ast.get_source_segment(self.source, node) or repr(value)
         if isinstance(value, int):
-            if len(source) > MAX_DIGITS:
-                raise self.fail(node, f"a number of {len(source)} digits; at most {MAX_DIGITS} are read")
+            if (digits := len(str(value))) > MAX_DIGITS:
+                raise self.fail(node, f"a number of {digits} digits; at most {MAX_DIGITS} are read")
             return sp.Integer(value)
         if not math.isfinite(value):
+            source = ast.get_source_segment(self.source, node) or repr(value)
             raise self.fail(node, f"{_short(source)} is beyond the range of float64")
         return sp.Rational(repr(value))
 
@@ -364,8 +364,8 @@ class _Reader:
             if len(arguments) != 2:
                 raise self.fail(node, f"{written} takes {1 if name == 'square' else 2} arguments")
             return self.raised(node, arguments[0], arguments[1])
-        constants = [constant_value(a) for a in arguments if a is not None and a.is_number]
-        if name in _GROWING and any(abs(value) > MAX_CONSTANT for value in constants):
+        constants = [a for a in arguments if a is not None and a.is_number and (name in _GROWING or not a.is_Rational)]
+        if max((abs(constant_value(a)) for a in constants), default=0) > MAX_CONSTANT and name in _GROWING:
             raise self.fail(node, f"{written} of a constant beyond {MAX_CONSTANT} in size")
         primitive = FUNCTIONS.get(name)
         if (

@@ -189,23 +189,23 @@ def same_function(a: Formula, b: Formula) -> bool:
     learned = [[name for name, p in f.params.items() if p.learn] for f in (a, b)]
     if len(learned[0]) != len(learned[1]) or not all(_agree(a, b, x) for x in (BULK, FAR)):
         return False
-    if not learned[0]:
+    pairs = list(zip(*learned, strict=True))
+    steps = [_step(a.params[first], b.params[second], 0.25 + 0.1 * i) for i, (first, second) in enumerate(pairs)]
+    if not any(steps):
         return True
-    try:
-        first, second = (f.at(**{n: _elsewhere(f.params[n], i) for i, n in enumerate(names)})
-                         for f, names in ((a, learned[0]), (b, learned[1])))  # fmt: skip
-    except ActsmithError:  # one may be where the other may not
-        return False
-    return _agree(first, second, BULK)
+    moved = [
+        f.at(**{n: f.params[n].value + step for n, step in zip(names, steps, strict=True)})
+        for f, names in ((a, learned[0]), (b, learned[1]))
+    ]
+    return _agree(moved[0], moved[1], BULK)
 
 
-def _elsewhere(parameter: Param, i: int) -> float:
-    """Another value in the parameter's range, in the i-th of several another step."""
-    value, step = parameter.value, 0.25 + 0.1 * i
-    moved = value + step
-    if moved > parameter.high:
-        moved = (max(parameter.low, value - 1) + value) / 2
-    return moved
+def _step(first: Param, second: Param, size: float) -> float:
+    """How far both parameters may go from where they start; 0 where one of them may not."""
+    for step in (size, -size, size / 10, -size / 10):
+        if all(p.low <= p.value + step <= p.high for p in (first, second)):
+            return step
+    return 0.0
 
 
 def _agree(a: Formula, b: Formula, x: NDArray[np.float64]) -> bool:
