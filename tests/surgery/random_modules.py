@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
-HEAD = '''
+HEAD = """
 import contextlib
 import functools
 
@@ -65,7 +65,7 @@ class Base(nn.Module):
 
     def forward(self, x):
         return self.c(torch.relu(self.a(x)))
-'''
+"""
 
 STATEMENTS = (
     "x = F.relu(self.a(x))",

@@ -93,7 +93,7 @@ def locate(
             if way not in known:
                 known[way] = _location(frames, found, owner, callee, name)
             location = known[way]
-            if isinstance(callee, nn.Module) and location.steps and location.steps[-1].form == "dynamic":
+            if location.steps and location.steps[-1].form == "dynamic":
                 way = (*way, id(callee))  # one of several in a list
                 steps = (*location.steps[:-1], replace(location.steps[-1], old=callee))
                 key = (location.key, id(callee))

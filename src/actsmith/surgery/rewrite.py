@@ -142,7 +142,7 @@ def _call_text(step: Any) -> str:
 def _class(base: type[nn.Module], methods: tuple[Method, ...]) -> type[nn.Module]:
     body: dict[str, Any] = {
         "__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__,
-        "__reduce_ex__": _reduce, _METHODS: methods,
+        "__reduce_ex__": _reduce, "__prepare_scriptable__": _refuse_script, _METHODS: methods,
     }  # fmt: skip
     for method in methods:
         if method.function is not None:
@@ -183,6 +183,13 @@ def _search(raw: Any, method: Method, depth: int) -> Any:
                 new.__wrapped__ = inner  # type: ignore[attr-defined]
             return new
     return None
+
+
+def _refuse_script(module: nn.Module) -> nn.Module:
+    raise ActsmithError(
+        f"surgery: torch.jit.script reads the source of {type(module).__name__}, where its function calls are the old "
+        "ones; use torch.export or torch.compile"
+    )
 
 
 def _reduce(module: nn.Module, protocol: Any) -> Any:

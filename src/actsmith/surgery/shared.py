@@ -61,12 +61,19 @@ def split_shared(model: nn.Module, where: Where | None, split: bool) -> Parts:
         for path in asked:
             home, name = model.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[2]
             shared = modules[first]
-            home._modules[name] = part = copy.copy(shared)
+            home._modules[name] = part = _alike(shared)
             parts.places.append((home, name, part, shared))
         others = ", ".join(p for p in paths if p not in asked)
         kept = f"; {others} keep{'s' * (', ' not in others)} the old one" if others else ""
         parts.notes.append(f"{', '.join(asked)}: of a module under {len(paths)} paths, split{kept}")
     return parts
+
+
+def _alike(module: nn.Module) -> nn.Module:
+    """A module with the very parameters of another, and hooks of its own."""
+    part = copy.copy(module)
+    vars(part).update({n: copy.copy(v) for n, v in vars(part).items() if isinstance(v, dict)})
+    return part
 
 
 def _matches(path: str, where: Where | None) -> bool:
@@ -95,7 +102,10 @@ def _unseen(model: nn.Module, changed: Sequence[Change], found: Sequence[Site]) 
         return
     seen = {(step.function.__code__, step.end) for s in found if s.location is not None for step in s.location.steps}
     said: set[str] = set()
+    known, possible = activation_modules(model)
     for path, module in model.named_modules():
+        if path in known or path in possible:
+            continue
         for function in _methods(module):
             if not FUNCTIONS & {n.rstrip("_") for n in _names(function.__code__)}:
                 continue
