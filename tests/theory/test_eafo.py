@@ -128,7 +128,7 @@ def test_mixture_law_has_a_closed_form_correction():
         (lambda: acts.improve("relu", keep="critical", sign="published"), "neither a sign nor exact"),
         (lambda: acts.entropy_flow("relu", order=2), "order"),
         (lambda: acts.improve("relu", sign="up"), "sign must be"),
-        (lambda: acts.improve("relu", step=-1), "step must be"),
+        (lambda: acts.improve("relu", step=-1), "step: got"),
         (lambda: acts.worst_activation("normal", 1, 1), "low < high"),
         (lambda: acts.worst_activation("student:2.5"), "whole df"),
     ],

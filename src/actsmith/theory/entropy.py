@@ -10,7 +10,7 @@ Only the last two may rank activations: the first two follow the scale.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import isfinite, log, sqrt
@@ -21,19 +21,20 @@ import numpy as np
 from actsmith.errors import FormulaError, NumericsError
 from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula
-from actsmith.theory import smoothed
+from actsmith.theory import adaptive, smoothed
 from actsmith.theory.arguments import number
-from actsmith.theory.law import Law
+from actsmith.theory.law import Array, Law
 from actsmith.theory.laws import resolve_law
 from actsmith.theory.output import OutputLaw, branches_of, inverse, output_law, reach
-from actsmith.theory.quadrature import Estimate, expectation
+from actsmith.theory.quadrature import SLOWEST, Estimate, expectation, nodes
 from actsmith.theory.smoothed import Moments
 
 __all__ = ["DEFAULT_TAU", "Entropy", "entropy", "mixed_entropy", "output_moments"]
 
 DEFAULT_TAU = 0.1
 TOLERANCE = 1e-10
-CONVERGED = 1e-6
+CONVERGED = 1e-4
+RELIED = 1e-3  # what is known less well is no number to rank by
 HALVINGS = 3
 DIVERGES = "-int q log q does not converge"
 
@@ -96,46 +97,86 @@ def entropy(f: FormulaLike, law: Law | str = "normal", tau: float = DEFAULT_TAU)
 @lru_cache(maxsize=1024)
 def _entropy(f: Formula, law: Law, tau: float) -> Entropy:
     reasons: dict[str, str] = {}
+    _require_information(f, law)
+    moments = output_moments(f, law)
+    mixed, atom_mass, error = _mixed_or_reason(f, law, reasons)
+    differential = None if atom_mass > 0 else mixed
+    if differential is None:
+        reasons.setdefault("differential", reasons.get("mixed", ""))
+    scale_free, smooth = None, None
+    if moments is None:
+        reasons["scale_free"] = reasons["smoothed"] = _no_moments(f, law)
+    else:
+        if differential is None:
+            reasons["scale_free"] = reasons["differential"]
+        else:
+            scale_free = differential - log(moments.std)
+            error += moments.error
+        smooth = _smoothed_or_reason(f, law, moments, tau, reasons)
+        error = max(error, smooth.error if smooth else 0.0)
+    return Entropy(
+        differential, atom_mass, mixed, scale_free, smooth.value if smooth else None, tau,
+        moments.mean if moments else None, moments.std if moments else None, float(error), reasons,
+    )  # fmt: skip
+
+
+def _require_information(f: Formula, law: Law) -> None:
+    """Raise FormulaError where f takes one value only under the law."""
+    low, high = reach(law)
+    seen = [piece for piece in f.pieces if piece.bounds[0] < high and piece.bounds[1] > low]
+    if all(piece.is_constant for piece in seen) and len({piece.expr for piece in seen}) < 2:
+        value = float(seen[0].expr)
+        raise FormulaError(f"{f.name} is constant ({value:.6g}) under {law}; its output carries no information")
+
+
+def _atoms(f: Formula, law: Law) -> dict[float, float]:
+    """Value -> mass of the flat pieces of f."""
+    masses: dict[float, float] = {}
+    for piece in f.pieces:
+        if piece.is_constant:
+            low, high = piece.bounds
+            below = float(law.cdf(high) - law.cdf(low))
+            mass = below if high < law.mean else float(law.survival(low) - law.survival(high))
+            if mass > 0:
+                value = float(piece.expr)
+                masses[value] = masses.get(value, 0.0) + mass
+    return masses
+
+
+def _mixed_or_reason(f: Formula, law: Law, reasons: dict[str, str]) -> tuple[float | None, float, float]:
+    """The mixed entropy, the atoms' mass, and the error; reasons for `mixed` and `differential` are put in."""
     try:
         output = output_law(f, law)
     except NumericsError as problem:
-        names = ("differential", "mixed", "scale_free", "smoothed")
-        return Entropy(None, 0.0, None, None, None, tau, None, None, 0.0, dict.fromkeys(names, str(problem)))
-    if not output.branches:
-        value = output.atoms[0].value
-        distinct = {a.value for a in output.atoms if a.mass > 0}
-        if len(distinct) < 2:
-            raise FormulaError(f"{f.name} is constant ({value:.6g}) under {law}; its output carries no information")
-    continuous = _continuous_entropy(f, law, output)
-    moments = output_moments(f, law)
-    mixed = _or_reason(_mixed(output, continuous), "mixed", DIVERGES, reasons)
-    differential = None if output.atom_mass > 0 else mixed
-    if output.atom_mass > 0:
-        heaviest = max(output.atoms, key=lambda a: a.mass)
+        reasons["mixed"] = reasons["differential"] = str(problem)
+        return None, sum(_atoms(f, law).values()), 0.0
+    masses = _masses(output)
+    if masses:
+        value = max(masses, key=lambda v: masses[v])
         reasons["differential"] = (
-            f"the output has an atom of mass {heaviest.mass:.6g} at {heaviest.value:.6g}, so H(Z) is minus infinity"
+            f"the output has an atom of mass {masses[value]:.6g} at {value:.6g}, so H(Z) is minus infinity"
         )
-    elif mixed is None:
-        reasons["differential"] = reasons["mixed"]
-    scale_free = None
-    if moments is None:
-        reasons["scale_free"] = reasons["smoothed"] = "the output has no finite variance under this law"
-    elif differential is None:
-        reasons["scale_free"] = reasons["differential"]
-    else:
-        scale_free = differential - log(moments.std)
-    error = continuous.error if mixed is not None else 0.0
-    smooth: Estimate | None = None
-    if moments is not None:
-        try:
-            smooth = _smoothed(f, law, moments, tau)
-        except NumericsError as unresolved:
-            reasons["smoothed"] = str(unresolved)
-        error = max(error + moments.error, smooth.error if smooth else 0.0)
-    return Entropy(
-        differential, output.atom_mass, mixed, scale_free, smooth.value if smooth else None, tau,
-        moments.mean if moments else None, moments.std if moments else None, float(error), reasons,
-    )  # fmt: skip
+    try:
+        continuous = _continuous_entropy(f, law, output)
+    except NumericsError as problem:
+        reasons["mixed"] = str(problem)
+        return None, output.atom_mass, 0.0
+    mixed = _or_reason(_mixed(output, continuous), "mixed", DIVERGES, reasons)
+    return mixed, output.atom_mass, continuous.error if mixed is not None else 0.0
+
+
+def _smoothed_or_reason(f: Formula, law: Law, moments: Moments, tau: float, reasons: dict[str, str]) -> Estimate | None:
+    try:
+        found = _smoothed(f, law, moments, tau)
+    except NumericsError as unresolved:
+        reasons["smoothed"] = str(unresolved)
+        return None
+    if not found.error <= RELIED:
+        reasons["smoothed"] = (
+            f"the smoothed entropy is not resolved: {found.value:.4g} with an error of {found.error:.1e}"
+        )
+        return None
+    return found
 
 
 def mixed_entropy(f: Formula, law: Law) -> Estimate:
@@ -162,9 +203,14 @@ def _continuous_entropy(f: Formula, law: Law, output: OutputLaw) -> Estimate:
     """-int q_c log q_c dz over the continuous part, refined until the tolerance is met."""
     best = Estimate(0.0, np.inf)
     for level in range(HALVINGS):
-        current = output if level == 0 else output_law(f, law, step=0.1 / 2**level)
+        try:
+            current = output if level == 0 else output_law(f, law, step=0.1 / 2**level)
+        except NumericsError:  # too many preimages at a finer step
+            break
         surprise = np.where(current.flat, 0.0, -current.log_q)
         estimate = current.rule.expect(surprise, current.p)
+        doubt = float((current.doubt * current.p) @ current.rule.w)
+        estimate = Estimate(estimate.value, estimate.error + doubt)
         if estimate.error < best.error:
             best = estimate
         if best.error <= TOLERANCE * max(1.0, abs(best.value)):
@@ -186,31 +232,82 @@ def _left_in_the_tails(f: Formula, law: Law) -> float:
 
 
 def _mixed(output: OutputLaw, continuous: Estimate) -> Estimate:
-    masses: dict[float, float] = {}
-    for atom in output.atoms:
-        masses[atom.value] = masses.get(atom.value, 0.0) + atom.mass
-    discrete = -sum(m * log(m) for m in masses.values() if m > 0)
+    discrete = -sum(m * log(m) for m in _masses(output).values() if m > 0)
     return Estimate(continuous.value + discrete, continuous.error)
 
 
+def _masses(output: OutputLaw) -> dict[float, float]:
+    """Value -> mass of the atoms: several flat pieces may share a value."""
+    masses: dict[float, float] = {}
+    for atom in output.atoms:
+        if atom.mass > 0:
+            masses[atom.value] = masses.get(atom.value, 0.0) + atom.mass
+    return masses
+
+
 def output_moments(f: smoothed.Function, law: Law) -> Moments | None:
-    """Mean and standard deviation of f(X); None where the variance is not finite.
+    """Mean and standard deviation of f(X); None where the variance is not finite or not resolved.
 
     Integrated to the law's own cut, whose remainder is in the error: a divergent moment shows. In units of f's typical
-    size, whose square may be beyond float64.
+    size, whose square may be beyond float64. What oscillates or turns sharply between the nodes is integrated on halved
+    panels.
     """
     size = float(np.abs(f(law.quantile(np.linspace(0.01, 0.99, 99)))).max()) or 1.0
+    if not isfinite(size):
+        return None
     try:
-        mean = expectation(lambda x: f(x) / size, law, f.kinks, strict=False)
+        mean = _expected(lambda x: f(x) / size, f, law)
         if mean.error > 1e-3 * (1 + abs(mean.value)):
             return None
-        centred = expectation(lambda x: (f(x) / size - mean.value) ** 2, law, f.kinks, strict=False)
+        centred = _expected(lambda x: (f(x) / size - mean.value) ** 2, f, law)
     except NumericsError:
         return None
     if not (isfinite(centred.value) and centred.value > 0) or centred.error > 1e-3 * centred.value:
         return None
     std = sqrt(centred.value)
+    if not isfinite(size * std) or size * std == 0:
+        return None
     return Moments(size * mean.value, size * std, mean.error / std + centred.error / centred.value)
+
+
+def _expected(function: Callable[[Array], Array], f: smoothed.Function, law: Law) -> Estimate:
+    """E function(X), by the rule that crowds at the kinks or, where that does not settle, on halved panels."""
+    first = expectation(function, law, f.kinks, strict=False)
+    if first.error <= 1e-9 * abs(first.value):
+        return first
+    low, high = reach(law)
+    marks = [low, high, *(p for p in (*f.kinks, *law.breakpoints, 0.0) if low < p < high)]
+    core = law.quantile(np.linspace(0.001, 0.999, 33))
+
+    def density(x: Array) -> Array:
+        with np.errstate(all="ignore"):
+            v = function(x) * law.pdf(x)
+        return np.where(np.isfinite(v), v, 0.0)[None]
+
+    # What lies beyond the reach is left to the first rule, whose error says whether it counts.
+    outside = nodes((*f.kinks, *law.breakpoints), low=law.support[0], high=law.support[1], cut=law.cut)
+    far = (outside.x < low) | (outside.x > high)
+    rest = outside.expect(np.where(far, function(outside.x), 0.0), law.pdf(outside.x)) if far.any() else Estimate(0, 0)
+    value, error, _ = adaptive.integrate(
+        density, np.unique([*marks, *core[(core > low) & (core < high)]]), most=400_000
+    )
+    # What falls like d^(1/SLOWEST - 1) or faster beyond the end is at most this many last terms.
+    cut = [x for x in (low, high) if x not in law.support]
+    tails = [abs(float(density(np.array([x]))[0, 0]) * x) for x in cut]
+    second = Estimate(float(value[0]) + rest.value, float(error[0]) + rest.error + SLOWEST * sum(tails))
+    return second if second.error < first.error else first
+
+
+def _no_moments(f: Formula, law: Law) -> str:
+    """Why there is no standard deviation: it is infinite, or it is not resolved."""
+    with np.errstate(all="ignore"):
+        x = law.quantile(np.array([1e-12, 1e-6, 0.01, 0.5, 0.99, 1 - 1e-6, 1 - 1e-12]))
+        values = f(x)
+    if np.isfinite(values).all() and np.ptp(values) <= 1e-12 * np.abs(values).max():
+        return (
+            "f is constant to rounding where this law has its mass: its output has no deviation that could be resolved"
+        )
+    return "the output has no finite variance under this law, or it is not resolved"
 
 
 def _smoothed(f: Formula, law: Law, moments: Moments, tau: float) -> Estimate:
@@ -236,5 +333,5 @@ def _crossings(f: Formula, law: Law, level: float) -> list[float]:
     for branch in branches_of(f, law).branches:
         z = np.array([level])
         if branch.covers(z)[0]:
-            found += list(inverse(f, branch, z))
+            found += inverse(f, branch, z)[0].tolist()
     return found

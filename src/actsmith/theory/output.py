@@ -9,11 +9,15 @@ inverse-square-root edge at a fold's value, so quadrature splits at every preima
 |--------|------------------------------------------------|
 | fold   | x0 with f'(x0) = 0 where f turns               |
 | branch | an interval on which f is strictly monotone    |
+| T      | distance of z from f at an end of a branch     |
+
+Preimages come by Newton's method on f, near a fold from its Taylor polynomial, and wherever z is so near to f at an end
+of the branch that the difference has lost its digits, from T (`actsmith.theory.preimages`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -22,6 +26,7 @@ import numpy as np
 from actsmith.errors import FormulaError, NumericsError
 from actsmith.formula.formula import Formula
 from actsmith.theory.law import Array, Law
+from actsmith.theory.preimages import Branch, ends_of, inverse, preimage_at
 from actsmith.theory.quadrature import Nodes, nodes
 
 __all__ = ["Atom", "Branch", "OutputLaw", "branches_of", "inverse", "log_slope", "output_law", "overlap", "reach"]
@@ -32,6 +37,12 @@ UNDERFLOW = 1e-280
 SADDLE = 0.02  # a smaller slope at an inflection, relative to the largest, makes log|f'| nearly singular there
 FLAT = 1e-13  # a relative change of f below this is rounding, and so is the sign of its slope
 LOG_FLOOR = -700.0  # log|f'| at the one node in 1e16 that rounds onto a fold
+CANCELLED = 1e-8  # a difference of values of f below this, relative to f's size, has lost half its digits
+SAME = 1e-13  # ends of branches whose values differ by less, relative to f's size, are one value
+MOST_WORK = 13_000_000  # nodes times branches: some seconds
+LOG_TWO = 0.6931471805599453
+WEIGHTLESS = 1e-19  # what a node or a branch of a smaller probability does to the entropy cannot be seen
+TAYLOR = 0.1  # the Taylor polynomial of a fold serves where its third and fourth order change it by less than this
 FOLD_SERIES = 1e-3  # nearer than this to a fold, preimages come from its Taylor polynomial: f(x) - f(x0) cancels
 
 
@@ -46,25 +57,9 @@ class Atom:
 
 
 @dataclass(frozen=True)
-class Branch:
-    """An interval on which f is strictly monotone, from z_low = f(low+) to z_high = f(high-)."""
-
-    low: float
-    high: float
-    z_low: float
-    z_high: float
-
-    def covers(self, z: Array) -> np.ndarray:
-        """Where z is a value of f on the open branch."""
-        low, high = sorted((self.z_low, self.z_high))
-        inside: np.ndarray = (low < z) & (z < high)
-        return inside
-
-
-@dataclass(frozen=True)
 class Branches:
     """How f maps the support of a law: its branches and atoms from left to right, its folds, and the
-    saddles where f' comes close to zero without a turn."""
+    saddles where f' comes close to zero without a turn, and how large |f| typically is."""
 
     branches: tuple[Branch, ...]
     atoms: tuple[Atom, ...]
@@ -72,6 +67,7 @@ class Branches:
     saddles: tuple[float, ...]
     low: float
     high: float
+    typical: float
 
 
 @lru_cache(maxsize=512)
@@ -112,7 +108,8 @@ def branches_of(f: Formula, law: Law) -> Branches:
             inner_left, inner_right = np.nextafter(left, right), np.nextafter(right, left)
             z_low, z_high = f(np.array([inner_left, inner_right]))
             found.append(Branch(left, right, float(z_low), float(z_high)))
-    return Branches(tuple(found), tuple(atoms), tuple(folds), tuple(saddles), low, high)
+    size = float(typical) if np.isfinite(typical) else 1.0
+    return Branches(tuple(found), tuple(atoms), tuple(folds), tuple(saddles), low, high, size)
 
 
 @lru_cache(maxsize=256)
@@ -156,7 +153,10 @@ def _roots(f: Formula, order: int, x: Array, values: Array) -> list[float]:
     if not len(at):
         return []
     if len(at) > MOST_FOLDS and order == 1:
-        raise NumericsError(f"{f.name} folds more than {MOST_FOLDS} times on the law's support; it is not resolved")
+        raise NumericsError(
+            f"{f.name[:60]} folds {len(at)} times or more on the law's support, more than {MOST_FOLDS}: the density of "
+            "its output is not resolved. The smoothed entropy needs no inverse"
+        )
     left, right, sign = x[at].copy(), x[at + 1].copy(), signs[at]
     for _ in range(200):
         middle = 0.5 * (left + right)
@@ -176,6 +176,7 @@ class OutputLaw:
         p: density of X at the nodes, (n,).
         z, slope: f and f' at the nodes, (n,).
         log_q: log of the continuous part of Z's density at z, (n,).
+        doubt: how far off log_q may be because a preimage is, (n,).
         flat: nodes on a flat piece, where log_q has no meaning, (n,) bool.
         atoms: the point masses of Z.
         branches: the monotone branches.
@@ -186,6 +187,7 @@ class OutputLaw:
     z: Array
     slope: Array
     log_q: Array
+    doubt: Array
     flat: np.ndarray
     atoms: tuple[Atom, ...]
     branches: tuple[Branch, ...]
@@ -196,18 +198,16 @@ class OutputLaw:
 
 
 def output_law(f: Formula, law: Law, step: float = 0.1, extra: tuple[float, ...] = ()) -> OutputLaw:
-    """Z = f(X), X ~ law, on a rule of the given step, split also at the points `extra`."""
+    """Z = f(X), X ~ law, on a rule of the given step, split also at the points `extra`.
+
+    Raises:
+        FormulaError, NumericsError: as `branches_of`; f has so many branches that their preimages take too long.
+    """
     b = branches_of(f, law)
     overlapping = overlap(b.branches)
     splits = [0.0, *b.folds, *b.saddles]
     if overlapping:
-        # q is not smooth at the ends of the branches' images, nor where a kink of the law's density is mapped to
-        ends = [z for branch in b.branches for z in (branch.z_low, branch.z_high)]
-        edges = np.unique([*ends, *f(np.array(law.breakpoints))])
-        for branch in b.branches:
-            inside = edges[branch.covers(edges)]
-            if len(inside):
-                splits += list(inverse(f, branch, inside))
+        splits += _preimages_of_edges(f, law, b)
     points = (*splits, *f.kinks, *law.breakpoints, *extra)
     rule = nodes(points, low=b.low, high=b.high, step=step)
     z, slope = f.jet(rule.x, 1)
@@ -215,24 +215,136 @@ def output_law(f: Formula, law: Law, step: float = 0.1, extra: tuple[float, ...]
     flat = np.zeros(len(rule.x), bool)
     for atom in b.atoms:
         flat |= (rule.x > atom.low) & (rule.x < atom.high)
-    own = log_p - log_slope(f, rule.x, slope)
-    log_q = np.where(flat, -np.inf, own)
+    log_q = np.where(flat, -np.inf, log_p - log_slope(f, rule.x, slope))
+    doubt = np.zeros(len(rule.x))
     if overlapping:
-        for branch in b.branches:
-            beside = _across_fold(branch, b.folds, rule.x)
-            elsewhere = ~flat & ((rule.x < branch.low) | (rule.x > branch.high)) & (branch.covers(z) | (beside > 0))
-            if elsewhere.any():
-                preimage = _preimages(f, branch, beside[elsewhere], rule.x[elsewhere], z[elsewhere])
-                term = law.logpdf(preimage) - log_slope(f, preimage, f.jet(preimage, 1)[1])
-                log_q[elsewhere] = np.logaddexp(log_q[elsewhere], term)
-    return OutputLaw(rule, np.exp(log_p), z, slope, log_q, flat, b.atoms, b.branches)
+        counts = ~flat & (np.exp(log_p) * rule.w > WEIGHTLESS)
+        branches = tuple(branch for branch in b.branches if _mass(law, branch) > WEIGHTLESS)
+        if (work := int(counts.sum()) * len(branches)) > MOST_WORK:
+            raise NumericsError(
+                f"{f.name[:60]} has {len(branches)} monotone branches under {law}: the {work:.1e} preimages would take "
+                "too long. The smoothed entropy needs none"
+            )
+        _add_other_branches(f, law, replace(b, branches=branches), (rule.x, z, counts), (log_q, doubt))
+    return OutputLaw(rule, np.exp(log_p), z, slope, log_q, doubt, flat, b.atoms, b.branches)
+
+
+def _preimages_of_edges(f: Formula, law: Law, b: Branches) -> list[float]:
+    """q is not smooth at the ends of the branches' images, nor where a kink of the law's density is mapped to."""
+    ends = np.array([z for branch in b.branches for z in branch.ends()])
+    mapped = f(np.array(law.breakpoints))
+    values = np.unique(np.concatenate([ends, mapped[np.isfinite(mapped)]]))
+    values = values[np.isfinite(values)]
+    gap = SAME * max(b.typical, 1e-300)
+    edges = values[np.concatenate([[True], np.diff(values) > gap])] if values.size else values
+    found: list[float] = []
+    for branch in b.branches:
+        low, high = sorted(branch.ends())
+        inside = edges[branch.covers(edges) & (edges > low + gap) & (edges < high - gap)]
+        if len(inside):
+            found += inverse(f, branch, inside)[0].tolist()
+    return found
+
+
+def _mass(law: Law, branch: Branch) -> float:
+    """P(X on the branch), by the smaller tail."""
+    below = float(law.cdf(branch.high) - law.cdf(branch.low))
+    return below if branch.high < law.mean else float(law.survival(branch.low) - law.survival(branch.high))
+
+
+def _add_other_branches(
+    f: Formula, law: Law, b: Branches, at_nodes: tuple[Array, Array, np.ndarray], into: tuple[Array, Array]
+) -> None:
+    """Add to log q, and to its doubt, at the nodes that count what the other branches give."""
+    (x, z, counts), (all_log_q, all_doubt) = at_nodes, into
+    x, z, log_q, doubt = x[counts], z[counts], all_log_q[counts], all_doubt[counts]
+    flat = np.zeros(x.shape, bool)
+    near = _near_ends(f, b, x, z, flat)
+    spread = max(float(np.ptp(law.quantile(np.array([0.25, 0.75])))), 1e-300)
+    for branch in b.branches:
+        outside = ~flat & ((x < branch.low) | (x > branch.high))
+        beside = _across_fold(f, branch, b.folds, x)
+        matched, distance, right = near.on(branch)
+        lost = outside & matched & (beside == 0)
+        unseen = lost & ~(distance > UNDERFLOW)  # as deep in the tail of another branch: q may be twice what is known
+        doubt[unseen] += LOG_TWO
+        lost &= ~unseen
+        plain = outside & ~lost & ~unseen & (branch.covers(z) | (beside > 0)) & np.isfinite(z)
+        preimage, off, reached = np.full(x.shape, np.nan), np.zeros(x.shape), plain.copy()
+        for side in (False, True):
+            here = lost & (right == side)
+            if here.any():
+                preimage[here], reached[here] = preimage_at(f, branch, side, distance[here])
+        if plain.any():
+            preimage[plain], off[plain] = _preimages(f, branch, beside[plain], x[plain], z[plain])
+        if not reached.any():
+            continue
+        at = preimage[reached]
+        slope = f.jet(at, 1)[1]
+        term = law.logpdf(at) - log_slope(f, at, slope)
+        before = log_q[reached]
+        log_q[reached] = np.logaddexp(before, term)
+        # dx of a preimage changes log p by about dx over the law's width, log|f'| by dx over the distance to an end.
+        with np.errstate(all="ignore"):
+            rounding = np.where(beside[reached] > 0, 0.0, np.spacing(np.abs(z[reached])) / np.abs(slope))
+            rounding[lost[reached]] = 0.0
+            room = np.minimum(np.abs(at - branch.low), np.abs(at - branch.high)) + np.abs(at) * 1e-16
+            wrong = (off[reached] + rounding) * (1 / room + 1 / spread) * np.exp(term - log_q[reached])
+        doubt[reached] += np.minimum(np.nan_to_num(wrong, nan=10.0, posinf=10.0), 10.0)
+    all_log_q[counts], all_doubt[counts] = log_q, doubt
+
+
+@dataclass(frozen=True, eq=False)
+class _NearEnds:
+    """Nodes whose z has lost its digits beside the value at an end of their branch.
+
+    Attributes:
+        near: whether a node is one, (n,).
+        value: the value at that end, (n,).
+        distance: T to it, (n,).
+        above: whether z is larger than the value, (n,).
+        gap: within which two values are one.
+    """
+
+    near: np.ndarray
+    value: Array
+    distance: Array
+    above: np.ndarray
+    gap: float
+
+    def on(self, branch: Branch) -> tuple[np.ndarray, Array, np.ndarray]:
+        """Which nodes' values a branch has beside an end of its own, their T, and whether that is its right end."""
+        matched, right = np.zeros(self.near.shape, bool), np.zeros(self.near.shape, bool)
+        if self.near.any():
+            for is_right, (end, other) in enumerate((branch.ends(), branch.ends()[::-1])):
+                here = self.near & (np.abs(self.value - end) <= self.gap) & (self.above == (other > end))
+                matched |= here
+                right[here] = bool(is_right)
+        return matched, self.distance, right
+
+
+def _near_ends(f: Formula, b: Branches, x: Array, z: Array, flat: np.ndarray) -> _NearEnds:
+    near, above = np.zeros(x.shape, bool), np.zeros(x.shape, bool)
+    value, distance = np.full(x.shape, np.nan), np.full(x.shape, np.nan)
+    gap, reach_of_end = SAME * b.typical, CANCELLED * b.typical
+    ends = [end for branch in b.branches for end in branch.ends()]
+    for branch in b.branches:
+        on = ~flat & (x > branch.low) & (x < branch.high)
+        for right, (end, other) in enumerate((branch.ends(), branch.ends()[::-1])):
+            if not np.isfinite(end) or sum(abs(end - e) <= gap for e in ends) < 2:
+                continue
+            here = on & (np.abs(z - end) <= reach_of_end) & (np.abs(z - end) <= np.abs(z - other))
+            if here.any():
+                near[here], value[here], above[here] = True, end, other > end
+                distance[here] = ends_of(f, branch, bool(right)).distance(x[here])
+    return _NearEnds(near, value, distance, above, gap)
 
 
 def log_slope(f: Formula, x: Array, slope: Array) -> Array:
     """log|f'(x)|, through the formula's structure where f' itself underflows."""
     with np.errstate(divide="ignore"):
         log = np.log(np.abs(slope))
-    tiny = np.abs(slope) < UNDERFLOW
+    tiny = ~((np.abs(slope) >= UNDERFLOW) & np.isfinite(slope))
     if tiny.any():
         log[tiny] = f.log_abs_derivative(x[tiny])
     return np.where(log == -np.inf, LOG_FLOOR, log)
@@ -244,69 +356,47 @@ def overlap(branches: tuple[Branch, ...]) -> bool:
     return any(left[1] > right[0] for left, right in pairwise(images))
 
 
-def inverse(f: Formula, branch: Branch, z: Array) -> Array:
-    """x on the branch with f(x) = z: a table of f gives the cell, safeguarded Newton the rest.
-
-    Raises:
-        NumericsError: it did not converge.
-    """
-    table = _table(f, branch)
-    x, values = table
-    cell = np.clip(np.searchsorted(values, z), 1, len(x) - 1)
-    rising = branch.z_high > branch.z_low
-    low, high = np.minimum(x[cell - 1], x[cell]), np.maximum(x[cell - 1], x[cell])
-    with np.errstate(all="ignore"):
-        share = (z - values[cell - 1]) / (values[cell] - values[cell - 1])
-    guess = np.where(np.isfinite(share), x[cell - 1] + share * (x[cell] - x[cell - 1]), 0.5 * (low + high))
-    done = np.zeros(len(z), bool)
-    for _ in range(200):
-        value, slope = f.jet(guess, 1)
-        above = (value > z) == rising
-        high, low = np.where(above, guess, high), np.where(above, low, guess)
-        with np.errstate(all="ignore"):
-            newton = guess - (value - z) / slope
-        inside = (newton > low) & (newton < high)
-        proposal = np.where(inside, newton, 0.5 * (low + high))
-        resolution = 4e-16 * np.abs(guess) + 1e-45
-        done |= (np.abs(value - z) <= 4e-16 * np.abs(z)) | (np.abs(newton - guess) <= resolution)
-        done |= high - low <= resolution
-        if done.all():
-            return guess
-        guess = np.where(done, guess, proposal)
-    raise NumericsError(f"{f.name}: the inverse on ({branch.low:.6g}, {branch.high:.6g}) did not converge")
-
-
-@lru_cache(maxsize=256)
-def _table(f: Formula, branch: Branch) -> tuple[Array, Array]:
-    """x ordered so that f(x) ascends, with f(x), on the branch and at its ends."""
-    rule = nodes((0.0,) if branch.low < 0 < branch.high else (), low=branch.low, high=branch.high, step=0.1)
-    x = np.sort(np.concatenate([[branch.low, branch.high], rule.x]))
-    values = np.concatenate([[branch.z_low], f(x[1:-1]), [branch.z_high]])
-    if branch.z_high < branch.z_low:
-        x, values = x[::-1], values[::-1]
-    return x, np.maximum.accumulate(values)
-
-
-def _across_fold(branch: Branch, folds: tuple[float, ...], x: Array) -> np.ndarray:
-    """1 where x lies just across the fold that ends the branch on its left, 2 on its right, else 0."""
+def _across_fold(f: Formula, branch: Branch, folds: tuple[float, ...], x: Array) -> np.ndarray:
+    """1 where x lies just across the fold that ends the branch on its left, 2 on its right, else 0; near a fold whose
+    Taylor polynomial does not serve, of higher order or beside a kink, always 0."""
     near = FOLD_SERIES * np.maximum(1.0, np.abs(x))
-    left = (branch.low in folds) & (x < branch.low) & (branch.low - x < near)
-    right = (branch.high in folds) & (x > branch.high) & (x - branch.high < near)
+    left = (branch.low in folds and _parabolic(f, branch.low)) & (x < branch.low) & (branch.low - x < near)
+    right = (branch.high in folds and _parabolic(f, branch.high)) & (x > branch.high) & (x - branch.high < near)
     return np.where(left, 1, np.where(right, 2, 0))
 
 
-def _preimages(f: Formula, branch: Branch, beside: np.ndarray, x: Array, z: Array) -> Array:
-    """Preimages on `branch` of z = f(x), x on other branches; by the fold's Taylor polynomial when x is just across a
-    fold that ends the branch, where z - f(fold) has lost its digits."""
-    result = np.empty_like(x)
+def _preimages(f: Formula, branch: Branch, beside: np.ndarray, x: Array, z: Array) -> tuple[Array, Array]:
+    """Preimages on `branch` of z = f(x), x on other branches, and how far off they may be; by the fold's Taylor
+    polynomial when x is just across a fold that ends the branch, where z - f(fold) has lost its digits."""
+    result, off = np.empty_like(x), np.zeros_like(x)
     for side, fold in ((1, branch.low), (2, branch.high)):
         near = beside == side
         if near.any():
             result[near] = fold + _reflect(f, fold, x[near] - fold)
     far = beside == 0
     if far.any():
-        result[far] = inverse(f, branch, z[far])
-    return result
+        result[far], off[far] = inverse(f, branch, z[far])
+    return result, off
+
+
+@lru_cache(maxsize=1024)
+def _taylor(f: Formula, fold: float) -> tuple[float, float, float]:
+    """f2, c = f3/(3 f2) and e = f4/(12 f2) at a fold."""
+    h = 1e-2 * max(1.0, abs(fold))
+    with np.errstate(all="ignore"):
+        f2 = f.jet(fold + h * np.arange(-2.0, 3.0), 2)[2]
+        third = (f2[0] - 8 * f2[1] + 8 * f2[3] - f2[4]) / (12 * h)
+        fourth = (-f2[0] + 16 * f2[1] - 30 * f2[2] + 16 * f2[3] - f2[4]) / (12 * h * h)
+        return float(f2[2]), float(third / (3 * f2[2])), float(fourth / (12 * f2[2]))
+
+
+def _parabolic(f: Formula, fold: float) -> bool:
+    """Whether the Taylor polynomial of order 4 is f near the fold: the fold is of order 2, and no kink is near."""
+    near = 2 * FOLD_SERIES * max(1.0, abs(fold))
+    if any(abs(k - fold) < 40 * near for k in f.kinks):
+        return False
+    f2, c, e = _taylor(f, fold)
+    return bool(np.isfinite([f2, c, e]).all() and f2 != 0 and abs(c) * near < TAYLOR and abs(e) * near**2 < TAYLOR**2)
 
 
 def _reflect(f: Formula, fold: float, d: Array) -> Array:
@@ -314,11 +404,7 @@ def _reflect(f: Formula, fold: float, d: Array) -> Array:
 
     With c = f3/(3 f2), e = f4/(12 f2):  d'^2 (1 + c d' + e d'^2) = d^2 (1 + c d + e d^2), by fixed-point iteration.
     """
-    h = 1e-2 * max(1.0, abs(fold))
-    f2 = f.jet(fold + h * np.arange(-2.0, 3.0), 2)[2]
-    third = (f2[0] - 8 * f2[1] + 8 * f2[3] - f2[4]) / (12 * h)
-    fourth = (-f2[0] + 16 * f2[1] - 30 * f2[2] + 16 * f2[3] - f2[4]) / (12 * h * h)
-    c, e = third / (3 * f2[2]), fourth / (12 * f2[2])
+    _, c, e = _taylor(f, fold)
     target = d * np.sqrt(1 + c * d + e * d * d)
     other = -d
     for _ in range(8):

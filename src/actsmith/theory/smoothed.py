@@ -174,7 +174,9 @@ def _panels(f: Function, law: Law, moments: Moments, tau: float, points: int) ->
     a, b = edges[:-1], edges[1:]
     for _ in range(40):
         middle = 0.5 * (a + b)
-        probes = f(np.stack([np.nextafter(a, b), middle, np.nextafter(b, a)]))
+        # Two of the places are no simple fraction: what oscillates may be the same at the others.
+        places = [np.nextafter(a, b), a + 0.2371 * (b - a), middle, a + 0.7813 * (b - a), np.nextafter(b, a)]
+        probes = f(np.stack(places))
         with np.errstate(invalid="ignore"):
             change = np.abs(np.diff(probes, axis=0)).max(axis=0) * 2
             far = np.abs(probes - moments.mean).min(axis=0) > (LIMIT + 1) * moments.std
@@ -199,16 +201,17 @@ def _graded(a: float, b: float, law: Law) -> Array:
     scale = _scale(law)
     if b - a < 64 * scale:
         return np.linspace(a, b, max(2, int(np.ceil((b - a) / (0.5 * scale))) + 1))
-    centre = min(max(0.0, a), b)
-    left, right = centre - a, b - centre
+    low, high = reach(law)
+    # From every end that is a mark, a kink or a centre of the law's mass, half way to the next one; a far end is none.
+    middle = b if b == high and a != low else a if a == low and b != high else 0.5 * (a + b)
     sides = []
-    for length, sign in ((left, -1), (right, 1)):
+    for end, length, sign in ((a, middle - a, 1), (b, b - middle, -1)):
         if length > 0:
             count = int(np.ceil(np.arcsinh(length / scale) * 4)) + 1
             sides.append(
-                centre + sign * np.minimum(scale * np.sinh(np.linspace(0, np.arcsinh(length / scale), count)), length)
+                end + sign * np.minimum(scale * np.sinh(np.linspace(0, np.arcsinh(length / scale), count)), length)
             )
-    edges = np.unique(np.concatenate(sides))
+    edges = np.unique(np.concatenate([[a, b], *sides]))
     edges[0], edges[-1] = a, b
     return edges
 
