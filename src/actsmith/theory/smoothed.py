@@ -169,7 +169,7 @@ def _panels(f: Function, law: Law, moments: Moments, tau: float, points: int) ->
     """Nodes and dx weights on panels that are short against the law's own scale and against tau in the output."""
     low, high = reach(law)
     marks = [low, *sorted({p for p in (*f.kinks, *law.breakpoints, 0.0) if low < p < high}), high]
-    edges = np.unique(np.concatenate([_graded(a, b, law) for a, b in pairwise(marks)]))
+    edges = np.unique(np.concatenate([graded(a, b, law) for a, b in pairwise(marks)]))
     widest = WIDE * tau * moments.std
     a, b = edges[:-1], edges[1:]
     for _ in range(40):
@@ -196,7 +196,7 @@ def _panels(f: Function, law: Law, moments: Moments, tau: float, points: int) ->
     return x.ravel(), (half[:, None] * w).ravel()
 
 
-def _graded(a: float, b: float, law: Law) -> Array:
+def graded(a: float, b: float, law: Law) -> Array:
     """Panel edges on [a, b]: at most half the law's scale near its centres, growing with the distance in the tails."""
     scale = _scale(law)
     if b - a < 64 * scale:
