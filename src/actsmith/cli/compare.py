@@ -25,6 +25,9 @@ def options(parser: argparse.ArgumentParser) -> None:
         help="two or more; differences are to the first. Before them MODULE:TRAIN, where TASK is MODULE:MODEL",
     )  # fmt: skip
     job_options(parser)
+    parser.add_argument(
+        "--start", metavar="FORMULA", help="of your loop: what its network has, where no module shows it (F.gelu)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     formula_options(parser)
     json_option(parser)
@@ -33,15 +36,17 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(request: argparse.Namespace) -> None:
     """Compare, print the table, and the conclusion last."""
     from actsmith.files import read_json
+    from actsmith.formula.catalogue import resolve
     from actsmith.progress import Progress
     from actsmith.trials.compare import compare
 
     texts = list(request.formulas)
     train = texts.pop(0) if LOOP.fullmatch(request.task) and LOOP.fullmatch(texts[0]) else None
     formulas = formulas_of(texts, request)
+    start = None if request.start is None else resolve(request.start)
     with Progress() as progress:
         found = compare(
-            request.task, formulas, train, out=request.out, resume=request.resume, progress=progress,
+            request.task, formulas, train, start=start, out=request.out, resume=request.resume, progress=progress,
             **job(request),
         )  # fmt: skip
     if request.json:

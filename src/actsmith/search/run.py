@@ -210,6 +210,8 @@ def _keep(arguments: dict[str, Any], folder: RunFolder) -> None:
         own[name] = [resolve(f).to_dict() for f in own[name]]
     own["start"] = None if own["start"] is None else resolve(own["start"]).to_dict()
     own["data"] = None if own["data"] is None else str(Path(own["data"]).expanduser().resolve())
+    if (text := (own["options"] or {}).get("train_file")) is not None:
+        own["options"] = {**own["options"], "train_file": str(Path(text).expanduser().resolve())}
     folder.write(REQUEST, own)
 
 

@@ -72,7 +72,9 @@ def runner_of(
         found = task if isinstance(task, Task) else find_task(task, folder, **(options or {}))
         return FitRunner.opened(found, folder, Runtime.create(device, precision))
     if metric is None:
-        raise ActsmithError("search: got a training loop without metric; name the key of its result, as metric='val'")
+        raise ActsmithError(
+            "search: got a training loop without metric; name the key of its result, as metric='val' (--metric)"
+        )
     return ScriptRunner(task, train, metric=Metric(metric, better), start=start, test=test, example=example)  # type: ignore[arg-type]
 
 
