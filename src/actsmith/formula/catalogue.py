@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from actsmith.errors import FormulaError
@@ -229,7 +230,8 @@ _NAME = re.compile(r"\s*[A-Za-z_](?:[\w-]*\w)?\s*")
 
 def resolve(formula: FormulaLike, /, **params: float | Param) -> Formula:
     """A Formula from whatever stands for one: a Formula, a catalogue name, a name with values (mrepu:3, or
-    pelu:a=2,b=1/2), or formula text, with these values of its parameters.
+    pelu:a=2,b=1/2), formula text, or an activation of torch's: `nn.GELU()`, its class, `torch.nn.functional.gelu`; with
+    these values of its parameters.
 
     Raises:
         FormulaError: no such name, no such parameter, or a text that is no formula.
@@ -241,8 +243,9 @@ def resolve(formula: FormulaLike, /, **params: float | Param) -> Formula:
     """
     if isinstance(formula, Formula):
         return formula.at(**params) if params else formula
-    if not isinstance(formula, str):
-        raise FormulaError(f"formula: expected a Formula, a name or text, got {type(formula).__name__}")
+    if not isinstance(formula, str):  # of the layers above, where torch is: this one is without
+        found: Formula = import_module("actsmith.nn.as_formula").as_formula(formula)
+        return found.at(**params) if params else found
     if is_name(formula):
         return get_activation(formula.strip(), **params)
     match = _WITH_VALUES.fullmatch(formula)

@@ -55,8 +55,8 @@ def critical_init_(
     activation before it, or with C_W = 1, C_b = 0 where there is none. Left alone, as the report says of each, are
     layers inside residual blocks that hold a normalisation (which sets the scale there, and the sum the depth), frozen
     layers, LoRA adapters, computed weights, weights that a module of another kind has too (a tied embedding) and
-    transposed convolutions. Two layers that share a weight get that of the first. transformers' Conv1D is a Linear.
-    Parallel branches count as one after the other, in the model's order.
+    transposed convolutions. Two layers that share a weight get that of the first. transformers' Conv1D is a Linear;
+    parallel branches count as one after the other.
 
     Critical also asks for inputs of the right size: `input_scale` of the report. Multiplying the inputs is what
     Actsmith's experiments do. Adam's steps do not know the scale of a weight, so that a small scale inside the weights
@@ -88,8 +88,7 @@ def critical_init_(
         ([(1.983..., 0.172...), (0.585..., 0.0)], 1.3072)
     """
     _check(inputs, C_W=C_W, C_b=C_b, square=square, K0=K0)
-    given = None if f is None else resolve(f)
-    point = None if C_W is None or C_b is None else (C_W, C_b)
+    given, point = None if f is None else resolve(f), None if C_W is None or C_b is None else (C_W, C_b)
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
     found, how = _found(model, example, given is not None or point is not None)
     if not found:
