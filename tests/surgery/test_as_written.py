@@ -1,4 +1,4 @@
-"""A swap trains the model that the user wrote: contexts, side effects, entry points, copies, shared modules, batches."""
+"""A swap trains the model that the user wrote: contexts, side effects, entry points, copies, modules."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def test_both_modes_are_looked_at() -> None:
     assert torch.equal(random, torch.random.get_rng_state())
 
 
-# ------------------------------------------------------------------------------------------ what counts as an activation
+# ----------------------------------------------------------------------------------------- what counts as an activation
 
 
 class OneMinus(Two):

@@ -161,11 +161,23 @@ def test_a_law_that_is_none_names_its_site() -> None:
     x, _ = digits()
     model = nn.Sequential(nn.Linear(64, 40), nn.ReLU(), nn.ReLU())
     with pytest.raises(LawError, match=r"site '2'.*atom"):
-        probe(model, x)
+        probe(model, x, ["1", "2"])
+    with pytest.raises(LawError, match=r"site '0'.*atom"):
+        probe(nn.Sequential(nn.ReLU(), nn.Linear(64, 2)), x.relu())
     with pytest.raises(LawError, match="site '1'"):
         probe(model, x[:1] * float("nan"))
     with pytest.raises(ActsmithError, match="batch of int"):
         probe(model, [3])
+
+
+def test_a_fresh_residual_network_whose_branches_start_at_zero() -> None:
+    timm = pytest.importorskip("timm")
+    model = timm.create_model("resnet18", num_classes=3, zero_init_last=True)
+    found = probe(model, torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    assert "act1" in found
+    assert "layer2.1.act2" not in found
+    assert "atom" in (found.records["layer2.1.act2"].reason or "")
+    assert found.records["layer2.1.act2"].mean > 0
 
 
 def test_a_vision_transformer() -> None:

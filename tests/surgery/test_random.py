@@ -44,7 +44,7 @@ def observed(model: Any, training: bool, run: Any = None) -> dict[str, Any]:
     model.zero_grad()
     torch.manual_seed(0)
     x = X.clone().requires_grad_()
-    outputs = tensors_in((run or model)(x))
+    outputs = tensors_in((model if run is None else run)(x))
     sum(t.square().sum() for t in outputs).backward()  # type: ignore[union-attr]
     keep = ("a.", "b.", "c.")
     return {
@@ -85,7 +85,7 @@ def check(kind: type[nn.Module], compiled: bool) -> bool:
     except ActsmithError:
         same(list(model.state_dict().values()), list(state.values()))
         return False
-    assert model.seen == [] and model.count == 0 and model.last is None and model.steps == 0  # type: ignore[attr-defined]
+    assert [getattr(model, name) for name in ("seen", "last", "count", "steps")] == [[], None, 0, 0]
     start = copy.deepcopy(plain)
     for training in (True, False):
         wanted = observed(plain, training)

@@ -89,7 +89,7 @@ def locate(
         found = _method(frame, paths)
         if found is not None:
             owner, name = paths[id(found[0])], base_name(function)
-            way = (owner, name, *((f.f_code, _end(f)) for f in frames))
+            way: tuple[Any, ...] = (owner, name, *((f.f_code, _end(f)) for f in frames))
             if way not in known:
                 known[way] = _location(frames, found, owner, callee, name)
             location = known[way]

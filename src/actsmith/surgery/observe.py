@@ -111,19 +111,16 @@ class Call:
     @property
     def reason(self) -> str | None:
         """Why it is no activation between linear maps; None where it is one."""
-        if self.gates:
-            return "a gate"
-        if self.broadcast:
-            return "a squash: it scales a larger tensor"
-        if self.weighs:
-            return "a squash: it makes a weight"
-        if self.scales:
-            return "a squash: it makes a scale or a deviation"
-        if not self.fed and self.scores:
-            return "a squash: it feeds a softmax or a loss"
-        if not self.fed and (self.what.bounded if self.followed and self.counts else self.what.unit_range):
-            return "a squash: it feeds no linear map"
-        return None
+        bounded = self.what.bounded if self.followed and self.counts else self.what.unit_range
+        reasons = (
+            (self.gates, "a gate"),
+            (self.broadcast, "a squash: it scales a larger tensor"),
+            (self.weighs, "a squash: it makes a weight"),
+            (self.scales, "a squash: it makes a scale or a deviation"),
+            (self.scores and not self.fed, "a squash: it feeds a softmax or a loss"),
+            (bounded and not self.fed, "a squash: it feeds no linear map"),
+        )
+        return next((why for holds, why in reasons if holds), None)
 
     @property
     def scaling(self) -> bool:
@@ -291,9 +288,10 @@ class Observer:
         name = base_name(function)
         x = arguments[0] if arguments else keywords.get("input")
         closed = (bool(self._inside) and not self.nested) or name not in FUNCTIONS
-        usable = not closed and isinstance(x, Tensor) and x.is_floating_point()
-        what = self._what(function, name, arguments, keywords) if usable else None
-        if what is None:
+        what = None
+        if not closed and isinstance(x, Tensor) and x.is_floating_point():
+            what = self._what(function, name, arguments, keywords)
+        if what is None or not isinstance(x, Tensor):
             y = function(*arguments, **keywords)
             if self._flow is not None and not self._inside:
                 self._flow.see(name, arguments, keywords, y)

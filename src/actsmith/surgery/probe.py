@@ -51,7 +51,9 @@ def probe(
             tensor or dictionary stands for one batch.
         sites: paths to probe: modules, whatever they are, or attribute and function sites as `actsmith.sites` names
             them; the activations that are found, by default.
-        strict: whether a site whose input has no law is an error; else its record says why.
+        strict: whether a site whose input has no law is an error; else its record says why. A value that repeats (an
+            atom), as the zeros behind a ReLU that a residual branch of zero weights passes on, is an error only at
+            sites that `sites` names, or where no site has a law.
         gradients: whether to measure the gradient of the loss in each output; nothing is accumulated in `.grad`.
         loss: (output, batch) -> scalar, for `gradients`; by default the `.loss` of what the model returns for a batch
             with its labels.
@@ -202,7 +204,11 @@ class _Watch:
         if missed := [p for p in self.wanted or () if p not in seen]:
             raise ActsmithError(f"probe: no batch reached {', '.join(missed)}; leave it out of `sites`")
         found: dict[str, Site] = {s.path: s for s in sites_of(self.model, self.observer)}
-        records = {p.path: s.record(found[p.path], self.strict) for p, s in self.statistics.items()}
+        named = self.wanted is not None or all(s.has_atom() for s in self.statistics.values())
+        records = {
+            place.path: s.record(found[place.path], self.strict and (named or not s.has_atom()))
+            for place, s in self.statistics.items()
+        }
         return Probe(records)
 
 

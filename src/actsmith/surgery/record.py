@@ -74,6 +74,14 @@ class Statistics:
         self.gradient += float(g.double().square().sum())
         self.gradients += g.numel()
 
+    def has_atom(self) -> bool:
+        """Whether a value repeats among the inputs, so that they have no density."""
+        try:
+            self.input.bins()
+        except LawError:
+            return self.failure is None and bool(self.input.atoms)
+        return False
+
     def record(self, site: Site, strict: bool) -> Record:
         """The record of the site.
 

@@ -24,7 +24,7 @@ from actsmith.surgery.observe import Observer, StoredCall, stored_callables
 from actsmith.surgery.proof import observe_example, prove
 from actsmith.surgery.rewrite import free_name, rewrite
 from actsmith.surgery.running import example_for, runs_on
-from actsmith.surgery.shared import Parts, notes, split_shared
+from actsmith.surgery.shared import notes, split_shared
 from actsmith.surgery.sites import LOOKED_FOR, Site, sites, sites_of
 from actsmith.surgery.swaps import SWAPS, Swaps
 from actsmith.surgery.to import To, choose_named, maker
@@ -85,47 +85,43 @@ def replace_(
         ReLU()
     """
     model = bare(model)
-    parts = split_shared(model, where, split)
-    try:
-        with uncompiled(model):
-            return _replace(model, to, where, example, gates, squashes, share, blend, prove_it, parts)
-    except BaseException:
-        parts.put_back()
-        raise
-
-
-def _replace(
-    model: nn.Module, to: To, where: Where | None, example: Any, gates: bool, squashes: bool, share: Share,
-    blend: Blend | int | None, prove_it: bool, parts: Parts,
-) -> Swaps:  # fmt: skip
-    observer: Observer | None = None
-    before: dict[str, dict[str, int]] = {}
-    if prove_it or example is not None:
-        example = example_for(model, example)
-        observer, before = observe_example(model, example)
-    found = sites(model) if observer is None else sites_of(model, observer)
-    if isinstance(to, Mapping):
-        chosen, skipped = _possible(*choose_named(found, to))
-    else:
-        chosen, skipped = _possible(*choose(model, found, where, gates, squashes))
-    _check(model, found, chosen, skipped, where)
-    schedule = blend if blend is None or isinstance(blend, Blend) else Blend(index(blend))
-    swaps = Swaps(model, found=found, changed=(), skipped=skipped, restore=[parts.put_back], blend=schedule)
-    try:
-        swaps.changed = tuple(_apply(model, chosen, maker(to, share), observer, swaps._restore))
-        if prove_it:
-            assert observer is not None
-            prove(model, swaps.changed, before, example, {p for p, call in observer.calls.items() if call.mutates})
-        if swaps.blend is not None:
-            _install(swaps.blend, swaps)
-    except BaseException:
-        swaps._put_back()
-        raise
+    parts = split_shared(model, list(to) if isinstance(to, Mapping) else where, split, named=isinstance(to, Mapping))
+    with uncompiled(model):
+        try:
+            observer, before, example = _observed(model, example, prove_it)
+            found = sites(model) if observer is None else sites_of(model, observer)
+            if isinstance(to, Mapping):
+                chosen, skipped = _possible(*choose_named(found, to))
+            else:
+                chosen, skipped = _possible(*choose(model, found, where, gates, squashes))
+            _check(model, found, chosen, skipped, where)
+            schedule = blend if blend is None or isinstance(blend, Blend) else Blend(index(blend))
+        except BaseException:
+            parts.put_back()
+            raise
+        swaps = Swaps(model, found=found, changed=(), skipped=skipped, restore=[parts.put_back], blend=schedule)
+        try:
+            swaps.changed = tuple(_apply(model, chosen, maker(to, share), observer, swaps._restore))
+            if prove_it:
+                assert observer is not None
+                prove(model, swaps.changed, before, example, {p for p, call in observer.calls.items() if call.mutates})
+            if swaps.blend is not None:
+                _install(swaps.blend, swaps)
+        except BaseException:
+            swaps._put_back()
+            raise
     parts.settle()
     swaps.notes = (*parts.notes, *notes(model, swaps.changed, found))
     swaps._forwards = {c.path: vars(home).get("forward") for c in swaps.changed for home, _ in c.homes}
     _remember(swaps)
     return swaps
+
+
+def _observed(model: nn.Module, example: Any, prove_it: bool) -> tuple[Observer | None, dict[str, dict[str, int]], Any]:
+    if not prove_it and example is None:
+        return None, {}, None
+    example = example_for(model, example)
+    return (*observe_example(model, example), example)
 
 
 def _install(blend: Blend, swaps: Swaps) -> None:
@@ -135,8 +131,10 @@ def _install(blend: Blend, swaps: Swaps) -> None:
 
 
 def _possible(chosen: list[Site], skipped: list[tuple[Site, str]]) -> tuple[list[Site], list[tuple[Site, str]]]:
-    kept = [s for s in chosen if s.path]
-    return kept, [*skipped, *((s, "the model itself; put it into a Sequential") for s in chosen if not s.path)]
+    kept = [s for s in chosen if s.path and s.fixed is None]
+    itself = "the model itself; put it into a Sequential"
+    rest = [(s, f"cannot be exchanged: {s.fixed}" if s.path else itself) for s in chosen if s not in kept]
+    return kept, [*skipped, *rest]
 
 
 def _check(

@@ -78,15 +78,13 @@ def rewrite(owner: nn.Module, calls: Sequence[tuple[Location, str]]) -> Callable
     new = _class(base, tuple(methods.values()))
     before = dict(vars(owner))
     vars(owner).update(attributes)
-    for name, value in before.items():  # accelerate keeps the bound forward that it wraps
-        if isinstance(value, types.MethodType) and value.__self__ is owner:
-            own = getattr(new, value.__func__.__name__, None)
-            if (
-                isinstance(own, types.FunctionType)
-                and original(own) is original(value.__func__)
-                and own is not value.__func__
-            ):
-                vars(owner)[name] = types.MethodType(own, owner)
+    bound = {n: v for n, v in before.items() if isinstance(v, types.MethodType) and v.__self__ is owner}
+    for name, value in bound.items():  # accelerate keeps the bound forward that it wraps
+        now, own = value.__func__, getattr(new, getattr(value, "__name__", ""), None)
+        if not isinstance(now, types.FunctionType) or not isinstance(own, types.FunctionType):
+            continue
+        if original(own) is original(now):
+            vars(owner)[name] = types.MethodType(own, owner)
     owner.__class__ = new
 
     def back() -> None:
@@ -95,9 +93,7 @@ def rewrite(owner: nn.Module, calls: Sequence[tuple[Location, str]]) -> Callable
         owner.__class__ = kind
         for name in attributes:
             vars(owner).pop(name, None)
-        for name, value in before.items():
-            if isinstance(value, types.MethodType):
-                vars(owner)[name] = value
+        vars(owner).update(bound)
 
     return back
 
@@ -139,7 +135,7 @@ def _call_text(step: Any) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _class(base: type[nn.Module], methods: tuple[Method, ...]) -> type[nn.Module]:
+def _class(base: Any, methods: tuple[Method, ...]) -> type[nn.Module]:
     body: dict[str, Any] = {
         "__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__,
         "__reduce_ex__": _reduce, "__prepare_scriptable__": _refuse_script, _METHODS: methods,
@@ -150,7 +146,8 @@ def _class(base: type[nn.Module], methods: tuple[Method, ...]) -> type[nn.Module
         else:
             raw = next(vars(k)[method.name] for k in base.__mro__ if method.name in vars(k))
             body[method.name] = _within(raw, method)
-    return type(base)(base.__name__, (base,), body)
+    made: type[nn.Module] = type(base)(base.__name__, (base,), body)
+    return made
 
 
 def _within(raw: Any, method: Method, depth: int = 4) -> Any:
@@ -200,7 +197,7 @@ def _reduce(module: nn.Module, protocol: Any) -> Any:
     return (_new, (kind.__base__, getattr(kind, _METHODS), *reduced[1][1:]), *reduced[2:])
 
 
-def _new(base: type[nn.Module], methods: tuple[Method, ...], *arguments: Any) -> nn.Module:
+def _new(base: Any, methods: tuple[Method, ...], *arguments: Any) -> nn.Module:
     kind = _class(base, methods)
     module: nn.Module = kind.__new__(kind, *arguments)
     return module

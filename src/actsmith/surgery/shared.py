@@ -46,17 +46,25 @@ class Parts:
                 home._modules[name] = shared
 
 
-def split_shared(model: nn.Module, where: Where | None, split: bool) -> Parts:
-    """Give the places that `where` tells apart from others of one module (all, where `split`) copies of their own."""
+def split_shared(model: nn.Module, where: Where | None, split: bool, named: bool = False) -> Parts:
+    """Give the places that `where` tells apart from others of one module (all, where `split`) copies of their own.
+
+    Where `named`, it is a list of paths, each for itself.
+    """
     parts = Parts()
+    paths_named = where if named and isinstance(where, list) else []
     known, possible = activation_modules(model)
     modules = {**known, **possible}
     for first, rest in aliases_of(model).items():
         if first not in modules:
             continue
         paths = (first, *rest)
-        asked = paths if split else tuple(p for p in paths if _matches(p, where))
-        if not split and len(asked) in (0, len(paths)):
+        asked = (
+            paths
+            if split
+            else tuple(p for p in paths if (named and p in paths_named) or (not named and _matches(p, where)))
+        )
+        if not asked or not (split or named or len(asked) < len(paths)):
             continue
         for path in asked:
             home, name = model.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[2]

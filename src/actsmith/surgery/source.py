@@ -133,8 +133,9 @@ def _read(function: types.FunctionType) -> tuple[str, tuple[int, ...]]:
 def _definition(tree: ast.Module, function: types.FunctionType) -> Any:
     code = function.__code__
     for node in ast.walk(tree):
-        named = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == code.co_name
-        if named and code.co_firstlineno == min([node.lineno, *(d.lineno for d in node.decorator_list)]):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or node.name != code.co_name:
+            continue
+        if code.co_firstlineno == min([node.lineno, *(d.lineno for d in node.decorator_list)]):
             return node
     raise UnreadableError(f"{function.__qualname__} is no function that `def` makes")
 
@@ -262,21 +263,19 @@ def called_function(
         UnreadableError: what it calls cannot be read.
     """
     target = call_at(function, end).func
-    found = resolved(target, function)
-    form = "helper"
-    if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Call):
-        if isinstance(target.value.func, ast.Name) and target.value.func.id == "super":
-            methods = (vars(kind).get(target.attr) for kind in type(owner).__mro__)
-            found = next((m for m in methods if getattr(m, "__code__", None) is code), None)
-            form = "super"
-    elif found is None and isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
-        if target.value.id == function.__code__.co_varnames[0]:
-            found = inspect.getattr_static(type(owner), target.attr, None)
-            found = found.__func__ if isinstance(found, staticmethod) else None
+    found, form = resolved(target, function), "helper"
+    root = target.value if isinstance(target, ast.Attribute) else None
+    name = target.attr if isinstance(target, ast.Attribute) else ""
+    if isinstance(root, ast.Call) and isinstance(root.func, ast.Name) and root.func.id == "super":
+        methods = (vars(kind).get(name) for kind in type(owner).__mro__)
+        found, form = next((m for m in methods if getattr(m, "__code__", None) is code), None), "super"
+    elif found is None and isinstance(root, ast.Name) and root.id == function.__code__.co_varnames[0]:
+        found = inspect.getattr_static(type(owner), name, None)
+        found = found.__func__ if isinstance(found, staticmethod) else None
     found = original(found) if isinstance(found, types.FunctionType) else found
     if not isinstance(found, types.FunctionType) or found.__code__ is not code:
-        raise UnreadableError(f"called through {code.co_qualname}, which line {end[0]} of {function.__code__.co_filename} "
-                         "does not call by its name")  # fmt: skip
+        at = f"line {end[0]} of {function.__code__.co_filename}"
+        raise UnreadableError(f"called through {code.co_qualname}, which {at} does not call by its name")
     _named(found, helper=form == "helper")
     return found, form
 
@@ -290,10 +289,11 @@ def _named(function: types.FunctionType, helper: bool) -> str:
     definition = _definition(_parsed(_read(function)[0]), function)
     if helper:
         return OWNER
-    first = (definition.args.posonlyargs + definition.args.args)[0]
+    first: ast.arg = (definition.args.posonlyargs + definition.args.args)[0]
     for node in ast.walk(definition):
         bound = isinstance(node, ast.Name) and node.id == first.arg and not isinstance(node.ctx, ast.Load)
-        if bound or (isinstance(node, ast.arg) and node.arg == first.arg and node is not first):
+        taken = isinstance(node, ast.arg) and node.arg == first.arg and node is not first
+        if isinstance(node, ast.Name | ast.arg) and (bound or taken):
             raise UnreadableError(f"{function.__qualname__} gives {first.arg!r} another meaning in line {node.lineno}")
     return first.arg
 

@@ -32,9 +32,9 @@ def choose(
     for site in found:
         if where is not None and not _holds(model, site, where, len(found)):
             skipped.append((site, "not selected by `where`"))
-        elif site.fixed is not None:
-            skipped.append((site, f"cannot be exchanged: {site.fixed}"))
-        elif not (where == site.path or (gates and site.gates) or (squashes and site.squashes) or site.ordinary):
+        elif not (
+            site.fixed or where == site.path or (gates and site.gates) or (squashes and site.squashes) or site.ordinary
+        ):
             skipped.append((site, f"{site.reason}; {'gates' if site.gates else 'squashes'}=True takes it too"))
         else:
             chosen.append(site)
