@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -76,10 +77,15 @@ class Statistics:
 
     def has_atom(self) -> bool:
         """Whether a value repeats among the inputs, so that they have no density."""
+        if self.failure is not None:
+            return False
         try:
-            self.input.bins()
+            self.input.bins()  # counts what waits; too few inputs are another reason to have no law
         except LawError:
-            return self.failure is None and bool(self.input.atoms)
+            with suppress(LawError):
+                self.input.check_atoms()
+                return False
+            return True
         return False
 
     def record(self, site: Site, strict: bool) -> Record:
