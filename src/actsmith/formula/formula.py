@@ -23,6 +23,7 @@ from actsmith.formula import pieces as _pieces
 from actsmith.formula.lower import Program, lower, lower_log_abs, torch_ops
 from actsmith.formula.parse import CONSTANTS, MAX_POWER, X, parameter_symbol, parse
 from actsmith.formula.primitives import FUNCTIONS, standardise
+from actsmith.formula.removable import Patch, may_have_singularities, patched
 from actsmith.formula.size import MAX_DERIVATIVE_SIZE, derivative_size
 from actsmith.formula.spline import Table, register, spline, tables_of
 from actsmith.formula.text import to_text
@@ -111,7 +112,7 @@ class Formula:
             )
         if unused := sorted(set(self.params) - free):
             raise FormulaError(f"formula {self.name!r}: parameter {', '.join(unused)} does not occur in it")
-        if not np.any(np.isfinite(self(_CHECK_GRID))):
+        if not np.any(np.isfinite(self._program(0).numpy(_CHECK_GRID)[0])):
             raise FormulaError(f"formula {self.name!r}: not a finite real number anywhere on [-1000, 1000]")
 
     # ------------------------------------------------------------------------------------------------ the function
@@ -131,9 +132,18 @@ class Formula:
         """Points, ascending, where f is not infinitely differentiable or is singular."""
         return tuple(float(k) for k in self._exact_kinks)
 
-    @cached_property
+    @property
     def _exact_kinks(self) -> tuple[sp.Expr, ...]:
+        return self._special_points[0]
+
+    @cached_property
+    def _special_points(self) -> tuple[tuple[sp.Expr, ...], tuple[Patch, ...]]:
         return _pieces.find_kinks(self.bound)
+
+    @cached_property
+    def _patches(self) -> tuple[Patch, ...]:
+        """f about its removable singularities; looked for where a denominator may vanish."""
+        return self._special_points[1] if may_have_singularities(self.bound) else ()
 
     @cached_property
     def pieces(self) -> tuple[_pieces.Piece, ...]:
@@ -156,15 +166,33 @@ class Formula:
             result = self._program(0).run([x], torch_ops())[0]
             return result if isinstance(result, type(x)) else x.new_full(x.shape, result)
         result = self._program(0).numpy(x)[0]
+        if self._patches:
+            result = patched(np.atleast_1d(result), np.atleast_1d(np.asarray(x, np.float64)), self._patches, 0).reshape(
+                result.shape
+            )
         return float(result) if result.ndim == 0 else result.copy()
 
     def jet(self, x: Any, order: int) -> np.ndarray:
         """(f, f', ..., f^(order)) at x: shape (order + 1, *x.shape), float64. At a kink, torch's one-sided choice."""
-        return np.stack(self._program(order).numpy(x))
+        values = np.stack(self._program(order).numpy(x))
+        if self._patches:
+            at = np.asarray(x, np.float64)
+            for k in range(order + 1):
+                values[k] = patched(np.atleast_1d(values[k]), np.atleast_1d(at), self._patches, k).reshape(at.shape)
+        return values
 
     def log_abs_derivative(self, x: Any, order: int = 1) -> np.ndarray:
         """log|f^(order)(x)|, right where f^(order) underflows; -inf where it vanishes. Shape of x, float64."""
-        return self._log_program(order).numpy(x)[0]
+        result = self._log_program(order).numpy(x)[0]
+        for patch in self._patches:
+            at = np.atleast_1d(np.asarray(x, np.float64))
+            near = np.abs(at - patch.centre) <= patch.radius
+            if near.any():
+                result = np.array(np.atleast_1d(result), copy=True)
+                with np.errstate(divide="ignore"):
+                    result[near] = np.log(np.abs(patch.derivative(at[near], order)))
+                result = result.reshape(np.shape(x))
+        return result
 
     def derivative(self, k: int = 1) -> Formula:
         """The k-th pointwise derivative with respect to x, as a Formula with the parameters that remain."""

@@ -20,9 +20,10 @@ import sympy as sp
 
 from actsmith.errors import FormulaError
 from actsmith.formula import primitives as pr
-from actsmith.formula.lower import lower
+from actsmith.formula.lower import Program, lower
 from actsmith.formula.parse import X
 from actsmith.formula.primitives import constant_value
+from actsmith.formula.removable import Patch, patch_at
 
 __all__ = ["Piece", "find_kinks", "find_pieces", "find_smoothness", "resolve", "sample_point"]
 
@@ -73,10 +74,13 @@ def resolve(expression: sp.Expr, sample: sp.Expr) -> sp.Expr:
     return expression
 
 
-def find_kinks(expression: sp.Expr) -> tuple[sp.Expr, ...]:
-    """The kinks of a parameter-free expression, ascending: zeros of the switches' arguments, and singular points
-    (zeros of denominators, of logarithms' arguments and of bases of fractional powers). A zero where nothing happens,
-    as of x in relu(x) - relu(-x), is none. Of more than MOST_KINKS, as of relu(sin(x)), the ones nearest 0."""
+def find_kinks(expression: sp.Expr) -> tuple[tuple[sp.Expr, ...], tuple[Patch, ...]]:
+    """The kinks of a parameter-free expression, ascending, and its removable singularities.
+
+    Kinks are zeros of the switches' arguments, and singular points (zeros of denominators, of logarithms' arguments and
+    of bases of fractional powers). A zero where nothing happens, as of x in relu(x) - relu(-x), is none, and so is one
+    where a singularity is removable, as of sin(x)/x. Of more than MOST_KINKS, as of relu(sin(x)), the ones nearest 0.
+    """
     kinks: list[sp.Expr] = []
     searched = 0
     for argument in _critical_arguments(expression):
@@ -90,11 +94,18 @@ def find_kinks(expression: sp.Expr) -> tuple[sp.Expr, ...]:
                     kinks = sorted([*kinks, root], key=float)
         kinks = _nearest(kinks)
     sides = find_pieces(expression, kinks)
-    return tuple(
-        kink
-        for kink, left, right in zip(kinks, sides, sides[1:], strict=False)
-        if left.expr != right.expr or _is_singular(left.expr, float(kink))
-    )
+    patches: list[Patch] = []
+    kept: list[sp.Expr] = []
+    for kink, left, right in zip(kinks, sides, sides[1:], strict=False):
+        if left.expr != right.expr:
+            kept.append(kink)
+        elif _is_singular(left.expr, float(kink)):
+            patch = patch_at(left.expr, kink, [float(k) for k in kinks])
+            if patch is None:
+                kept.append(kink)
+            else:
+                patches.append(patch)
+    return tuple(kept), tuple(patches)
 
 
 def _nearest(points: Sequence[sp.Expr]) -> list[sp.Expr]:
@@ -163,13 +174,16 @@ def _degree(u: sp.Expr) -> float:
 
 
 def _scan(u: sp.Expr, low: float, high: float) -> list[float]:
-    """Sign changes of u between the points of a fixed grid, all bisected at once down to neighbouring floats.
+    """Sign changes of u between the points of a fixed grid and the ends, all bisected at once down to neighbouring
+    floats. Roots come in pairs between two points too: where |u| has a minimum between them it is looked for.
 
     A point of the grid where u is 0 is a root if its neighbours are none: on a whole stretch of zeros u underflows.
     """
     program = lower([u], [X], {})
     grid = np.unique(np.concatenate([_SCAN[(low < _SCAN) & (high > _SCAN)], [0.0] if low < 0 < high else []]))
+    grid = np.unique(np.concatenate([_beside(low, high), grid]))
     values = program.numpy(grid)[0]
+    grid, values = _with_minima(program, grid, values)
     finite = np.isfinite(values)
     brackets = np.nonzero((np.sign(values[:-1]) * np.sign(values[1:]) < 0) & finite[:-1] & finite[1:])[0]
     brackets = brackets[np.argsort(np.abs(grid[brackets]), kind="stable")[:MOST_KINKS]]
@@ -181,6 +195,43 @@ def _scan(u: sp.Expr, low: float, high: float) -> list[float]:
     zero = np.concatenate([[False], values == 0, [False]])
     alone = zero[1:-1] & ~zero[:-2] & ~zero[2:]
     return [float(x) for x in (*grid[alone], *right)]
+
+
+def _beside(low: float, high: float) -> np.ndarray:
+    """Points beside the finite ends of an interval, where a kink may hide a root from the grid."""
+    length = min(high - low, 1.0)
+    near = length * np.geomspace(1e-9, 0.25, 18)
+    points = [end + sign * near for end, sign in ((low, 1), (high, -1)) if math.isfinite(end)]
+    beside = np.concatenate(points) if points else np.zeros(0)
+    return np.asarray(beside[(beside > low) & (beside < high)])
+
+
+def _with_minima(program: Program, grid: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The grid with the minima of |u| between points where u has one sign, found by golden sections."""
+    with np.errstate(all="ignore"):
+        size = np.abs(values)
+        same = (np.sign(values[1:-1]) == np.sign(values[:-2])) & (np.sign(values[1:-1]) == np.sign(values[2:]))
+        dips = np.flatnonzero((size[1:-1] <= size[:-2]) & (size[1:-1] <= size[2:]) & same & (values[1:-1] != 0)) + 1
+        # A minimum that is far above 0 on the scale of the curve about it cannot cross.
+        curve = size[dips - 1] + size[dips + 1] - 2 * size[dips]
+        dips = dips[size[dips] <= 4 * curve]
+    if dips.size == 0:
+        return grid, values
+    side = np.sign(values[dips])
+    a, b = grid[dips - 1], grid[dips + 1]
+    golden = (math.sqrt(5) - 1) / 2
+    for _ in range(80):
+        c, d = b - golden * (b - a), a + golden * (b - a)
+        left = side * program.numpy(c)[0] < side * program.numpy(d)[0]
+        a, b = np.where(left, a, c), np.where(left, d, b)
+    lowest = 0.5 * (a + b)
+    found = program.numpy(lowest)[0]
+    # Where it only touches 0, to rounding, it is a root as well.
+    found = np.where(np.abs(found) <= 1e-15 * np.maximum(size[dips - 1], size[dips + 1]), 0.0, found)
+    crossing = side * found <= 0
+    points = np.concatenate([grid, lowest[crossing]])
+    order = np.argsort(points, kind="stable")
+    return points[order], np.concatenate([values, found[crossing]])[order]
 
 
 def _as_exact(u: sp.Expr, root: float) -> sp.Expr:
@@ -211,18 +262,68 @@ def find_pieces(expression: sp.Expr, kinks: Sequence[sp.Expr]) -> tuple[Piece, .
 
 
 def find_smoothness(pieces: Sequence[Piece]) -> int | None:
-    """The largest k with f in C^k: -1 where f jumps, None where no derivative up to SMOOTHNESS_LIMIT does."""
+    """The largest k with f in C^k: -1 where f jumps, None where no derivative up to SMOOTHNESS_LIMIT does.
+
+    At an exact kink both sides are looked at to 80 digits; the order n to which their difference vanishes there makes
+    f C^(n-1), or C^floor(n) where n is no whole number, also beyond the derivatives that are taken.
+    """
+    levels = [_smoothness_at(left, right) for left, right in itertools.pairwise(pieces)]
+    known = [level for level in levels if level is not None]
+    return min(known) if known else None
+
+
+def _smoothness_at(left: Piece, right: Piece) -> int | None:
+    kink = left.high
+    before, after = left.expr, right.expr
     for order in range(SMOOTHNESS_LIMIT + 1):
-        for left, right in itertools.pairwise(pieces):
-            kink = float(left.high)
-            before, after = (_limit(p.expr.diff(X, order), kink, side) for p, side in ((left, -1), (right, 1)))
-            if not abs(before - after) <= 1e-9 * max(1.0, abs(before), abs(after)):
-                return order - 1
+        if order:
+            before, after = before.diff(X), after.diff(X)
+        if not _continuous(before, after, kink):
+            return order - 1
+        if order == 2 and (vanishing := _vanishing_order(left.expr, right.expr, kink)) is not None:
+            return vanishing
     return None
 
 
-def _limit(expression: sp.Expr, kink: float, side: int) -> float:
+def _vanishing_order(left: sp.Expr, right: sp.Expr, kink: sp.Expr) -> int | None:
+    """The smoothness at a kink of which one side is analytic, by how the difference of the sides falls towards it."""
+    if not kink.is_Rational:
+        return None
+    steps = [sp.Rational(1, 10**20), sp.Rational(1, 10**25)]
+    for side in (1, -1):
+        logs = []
+        for step in steps:
+            gap = (right - left).subs(X, kink + side * step).evalf(400, maxn=4000)
+            if not gap.is_Float or gap == 0:
+                break
+            logs.append(float(sp.log(sp.Abs(gap)).evalf(30)))
+        else:
+            order = (logs[0] - logs[1]) / (5 * math.log(10))
+            if not order < 10_000:
+                return None
+            return round(order) - 1 if abs(order - round(order)) < 1e-3 else math.floor(order)
+    return None
+
+
+def _continuous(before: sp.Expr, after: sp.Expr, kink: sp.Expr) -> bool:
+    """Whether two expressions have one limit at a kink, from the left and from the right."""
+    sides = [_limit(before, kink, -1), _limit(after, kink, 1)]
+    return bool(abs(sides[0] - sides[1]) <= 1e-9 * max(1.0, abs(sides[0]), abs(sides[1])))
+
+
+def _limit(expression: sp.Expr, kink: sp.Expr, side: int) -> float:
     """The one-sided limit at a kink, NaN where the expression is singular there."""
-    near = kink + side * 1e-9 * max(1.0, abs(kink))
-    at, beside = lower([expression], [X], {}).numpy(np.array([kink, near]))[0]
-    return float(at) if abs(at - beside) <= 1e-4 * max(1.0, abs(at)) else math.nan
+    point = float(kink)
+    near = point + side * 1e-9 * max(1.0, abs(point))
+    at, beside = lower([expression], [X], {}).numpy(np.array([point, near]))[0]
+    if abs(at - beside) <= 1e-4 * max(1.0, abs(at)):
+        return float(at)
+    if not kink.is_Rational:
+        return math.nan
+    values = [_digits(expression, kink + side * sp.Rational(1, 10**k)) for k in (30, 45)]
+    return values[1] if abs(values[0] - values[1]) <= 1e-4 * max(1.0, abs(values[1])) else math.nan
+
+
+def _digits(expression: sp.Expr, at: sp.Expr) -> float:
+    value = expression.subs(X, at).evalf(80, maxn=2000)
+    return float(value) if value.is_real else math.nan
