@@ -4,8 +4,10 @@ A `Program` is a list of instructions over slots, equal subexpressions sharing o
 decides how every function is computed on every route, so the numerical care sits here:
 
 - sigmoid, softplus, the normal distribution function and sech are computed by forms that neither overflow nor cancel;
+- quotients of sums of exponentials are divided by the largest of them (`actsmith.formula.exponentials`);
 - a product of a vanishing and an overflowing factor (exp(x) sech(exp(x))^2 at x = 100) is found by running the program
-  once on a probe grid in float32, and is then computed through the sum of its factors' logarithms;
+  on a probe grid in float32 and in float64, at several values of each parameter, and is then computed through the sum
+  of its factors' logarithms wherever these are large;
 - log|f| has a program of its own, built from the structure, so that log f' of a Gaussian tail is right where f' is 0.
 """
 
@@ -23,16 +25,22 @@ from scipy import special
 
 from actsmith.errors import FormulaError
 from actsmith.formula import primitives as pr
+from actsmith.formula.exponentials import Quotient, quotient
 from actsmith.formula.primitives import constant_value
 from actsmith.formula.spline import spline, spline_numpy, spline_torch
 
 __all__ = ["Instruction", "Program", "lower", "lower_log_abs", "numpy_ops", "parameter_settings", "torch_ops"]
 
+SAFE_LOG_32, SAFE_LOG_64 = 85.0, 700.0
+"""Numbers between exp(-this) and exp(this) are neither subnormal nor infinite."""
+
 Ops = Mapping[str, Callable[..., Any]]
 
 _PROBE = np.array(
-    [0.0, 1e-6, 0.03, 0.3, 1.0, 2.0, 3.0, 6.0, 10.0, 20.0, 30.0, 50.0, 89.0, 120.0, 300.0, 1e3, 3e3, 1e4], np.float32
+    [1e-6, 0.03, 0.3, 1.0, 2.0, 3.0, 6.0, 10.0, 20.0, 30.0, 45.0, 60.0, 88.0, 89.0, 120.0, 300.0, 1e3, 3e3, 1e4],
+    np.float32,
 )
+_GRID = np.concatenate([-_PROBE[::-1], [0.0], _PROBE])
 
 
 @dataclass(frozen=True)
@@ -134,7 +142,12 @@ class _Builder:
         if isinstance(e, sp.Add):
             return self.sum(e)
         if isinstance(e, sp.Mul):
+            found = quotient(e, self.inputs[0])
+            if found is not None:
+                return self.quotient(found)
             return self.safe_product(e) if e in self.hazards else self.product(e)
+        if isinstance(e, sp.log) and e.args[0].has(*_POSITIVE, pr.expm1, sp.sinh):
+            return self.safe_log(e.args[0])
         if isinstance(e, sp.Pow):
             return self.power(*e.args)
         if isinstance(e, pr.squareplus | pr.squareplus_slope | pr.sqrt1pm1):
@@ -213,7 +226,59 @@ class _Builder:
     def safe_product(self, e: sp.Mul) -> int:
         """A product whose plain form is 0 * inf somewhere: there, sign * exp(sum of the factors' logarithms)."""
         through_logs = self.emit("mul", self.sign(e), self.emit("exp", self.log_abs(e)))
-        return self.emit("rescue", self.product(e), through_logs)
+        sizes = [self.emit("abs", self.log_abs(factor)) for factor in e.args if factor.free_symbols]
+        size = sizes[0]
+        for other in sizes[1:]:
+            size = self.emit("add", size, other)
+        return self.emit("rescue", self.product(e), through_logs, size)
+
+    def safe_log(self, u: sp.Expr) -> int:
+        """log u, by the structure of u where u under- or overflows."""
+        log = self.log_abs(u)
+        if not u.is_positive:  # NaN where u < 0
+            log = self.emit("add", log, self.emit("log", self.sign(u)))
+        return self.emit("rescue", self.emit("log", self.value(u)), log, self.emit("abs", log))
+
+    def quotient(self, q: Quotient) -> int:
+        """Sums of exponentials, each divided by its largest one."""
+        above = [] if q.rest == 1 else [self.value(q.rest)]
+        below = []
+        u = self.value(q.u)
+        for terms, power in q.sums:
+            if len(terms) > 1:
+                slot = self.scaled_exponentials(u, terms)
+                n = abs(float(power))
+                slot = self.small_power(slot, int(n)) if n in (1, 2, 3, 4) else self.emit("pow", slot, self.constant(n))
+                (above if power > 0 else below).append(slot)
+            else:
+                ((coefficient,),) = (terms.values(),)
+                above += [] if coefficient == 1 else [self.value(coefficient**power)]
+        ends = [sum((power * end(terms) for terms, power in q.sums), sp.S.Zero) for end in (max, min)]
+        if any(ends):
+            above.append(self.emit("exp", self.either(u, *ends)))
+        result = self.fold(above or [self.constant(1.0)])
+        return self.emit("div", result, self.fold(below)) if below else result
+
+    def either(self, u: int, k: sp.Rational, m: sp.Rational) -> int:
+        """k u where u > 0, else m u."""
+        sides = [self.emit("mul", self.constant(float(n)), u) if n else self.constant(0.0) for n in (k, m)]
+        return sides[0] if k == m else self.emit("where", u, *sides)
+
+    def scaled_exponentials(self, u: int, terms: dict[sp.Rational, sp.Expr]) -> int:
+        """sum of c_k exp(k u) over its largest exponential."""
+        top, bottom = max(terms), min(terms)
+        if len(terms) == 2 and terms[top] == -terms[bottom]:  # c (1 - exp(-|w|)) and its negative, without cancellation
+            w = self.emit("mul", self.constant(float(bottom - top)), self.emit("abs", u))
+            size = self.emit("mul", self.value(-terms[top]), self.emit("expm1", w))
+            return self.emit("mul", self.emit("sign", u), size)
+        total: int | None = None
+        for k, coefficient in terms.items():
+            slot = self.emit("exp", self.either(u, k - top, k - bottom))
+            if coefficient != 1:
+                slot = self.emit("mul", self.value(coefficient), slot)
+            total = slot if total is None else self.emit("add", total, slot)
+        assert total is not None
+        return total
 
     def sign(self, e: sp.Expr) -> int:  # noqa: PLR0911
         if isinstance(e, _POSITIVE) or e.is_positive:
@@ -271,9 +336,19 @@ class _Builder:
     def log_abs_odd(self, e: sp.Expr) -> int:
         """g(u) = c u + ...: log|g(u)| = log c + log|u| where u is so small that it may have underflowed."""
         u, slope = e.args[0], _SLOPE_AT_ZERO[type(e)]
+        log = self.log_abs_growing(e) if isinstance(e, sp.sinh | pr.expm1) else self.emit("log_abs", self.value(e))
         small = self.emit("add", self.log_abs(u), self.constant(math.log(slope)))
         far = self.emit("sub", self.value(pr.absolute(u)), self.constant(_TINY))
-        return self.emit("where", far, self.emit("log_abs", self.value(e)), small)
+        return self.emit("where", far, log, small)
+
+    def log_abs_growing(self, e: sp.Expr) -> int:
+        """log|sinh(u)| = |u| + log(1 - exp(-2|u|)) - log 2, log|expm1(u)| = max(u, 0) + log(1 - exp(-|u|))."""
+        u, odd = e.args[0], isinstance(e, sp.sinh)
+        size = self.value(pr.absolute(u))
+        rest = self.emit("log_abs", self.emit("expm1", self.emit("mul", self.constant(-2.0 if odd else -1.0), size)))
+        if odd:
+            rest = self.emit("sub", rest, self.constant(math.log(2)))
+        return self.emit("add", size if odd else self.value(pr.relu(u)), rest)
 
     def log_abs_sum(self, e: sp.Add) -> int:
         """log|sum of s_i exp(l_i)| = m + log|sum of s_i exp(l_i - m)|, m the largest l_i."""
@@ -312,11 +387,12 @@ def lower(expressions: Sequence[sp.Expr], inputs: Sequence[sp.Symbol], probe: Ma
         FormulaError: an expression holds a function with no lowering, or a constant that is not real.
     """
     hazards: frozenset[sp.Expr] = frozenset()
-    grid = np.concatenate([-_PROBE[::-1], _PROBE])
+    settings = np.array(parameter_settings(inputs[1:], probe))
+    arguments = [_GRID, *settings.T[:, :, None]]
     while True:
         builder = _Builder(inputs, hazards)
         program = builder.program([builder.value(e) for e in expressions])
-        found = _vanishing_times_infinite(builder, program, [grid, *(np.float32(probe[s]) for s in inputs[1:])])
+        found = _hazards(builder, program, arguments)
         if found <= hazards:
             return program
         hazards |= found
@@ -332,16 +408,25 @@ def parameter_settings(symbols: Sequence[sp.Symbol], probe: Mapping[sp.Symbol, f
     return [start, *varied]
 
 
-def _vanishing_times_infinite(builder: _Builder, program: Program, arguments: list[Any]) -> set[sp.Expr]:
+def _hazards(builder: _Builder, program: Program, arguments: Sequence[np.ndarray]) -> set[sp.Expr]:
+    """The products that are NaN though their factors are known, or that float32 loses by a factor's range alone."""
+    if not builder.products:
+        return set()
     everything = Program(program.inputs, program.instructions, tuple(range(len(program.instructions) + len(arguments))))
     with np.errstate(all="ignore"):
-        values = everything.run(arguments, numpy_ops())
-    isnan = [np.isnan(v) for v in values]
-    found = set()
-    for slot, (product, factors) in builder.products.items():
-        factors_known = ~np.any(np.broadcast_arrays(*[isnan[f] for f in factors]), axis=0)
-        if np.any(isnan[slot] & factors_known):
-            found.add(product)
+        short = everything.run([np.asarray(a, np.float32) for a in arguments], numpy_ops())
+        wide = everything.run([np.asarray(a, np.float32).astype(np.float64) for a in arguments], numpy_ops())
+        found = set()
+        for slot, (product, factors) in builder.products.items():
+            known = lost = False
+            for factor in factors:
+                known = known & ~np.isnan(short[factor]) if factor != factors[0] else ~np.isnan(short[factor])
+                lost = lost | (np.isinf(short[factor]) & np.isfinite(wide[factor]))
+                lost = lost | ((short[factor] == 0) & (wide[factor] != 0))
+            size = np.abs(wide[slot])
+            wrong = (np.abs(short[slot] - wide[slot]) > 0.01 * size) & (size > 1e-30) & (size < 1e37)
+            if np.any(np.isnan(short[slot]) & known) or np.any(wrong & (lost | np.isinf(short[slot]))):
+                found.add(product)
     return found
 
 
@@ -349,6 +434,11 @@ def lower_log_abs(expression: sp.Expr, inputs: Sequence[sp.Symbol]) -> Program:
     """The program of log|expression|."""
     builder = _Builder(inputs)
     return builder.program([builder.log_abs(expression)])
+
+
+def _limit(short: bool) -> float:
+    """The logarithm, without its sign, up to which float32 or float64 holds a number in full accuracy."""
+    return SAFE_LOG_32 if short else SAFE_LOG_64
 
 
 @lru_cache(maxsize=1)
@@ -380,7 +470,7 @@ def numpy_ops() -> Ops:
         "log": np.log, "sin": np.sin, "cos": np.cos, "sinh": np.sinh, "cosh": np.cosh, "atan": np.arctan,
         "asinh": np.arcsinh, "erf": special.erf, "erfc": special.erfc,
         "spline": spline_numpy,
-        "rescue": lambda plain, safe: np.where(np.isnan(plain), safe, plain),
+        "rescue": lambda plain, safe, size: np.where(size <= _limit(np.result_type(size) == np.float32), plain, safe),
         "rescue_log": lambda plain, safe: np.where(plain == -np.inf, safe, plain),
         "log_abs": lambda u: np.log(np.abs(u)), "log_mul": log_mul, "log_div": log_div,
         "log_sigmoid": lambda u: -softplus(-u), "log_normal_cdf": special.log_ndtr, "log_sech": log_sech,
@@ -435,7 +525,7 @@ def torch_ops() -> Ops:
         "exp": torch.exp, "log": torch.log, "sin": torch.sin, "cos": torch.cos, "sinh": torch.sinh, "cosh": torch.cosh,
         "atan": torch.atan, "asinh": torch.asinh, "erf": torch.erf, "erfc": torch.erfc,
         "spline": spline_torch,
-        "rescue": lambda plain, safe: torch.where(torch.isnan(plain), safe, plain),
+        "rescue": lambda plain, safe, size: torch.where(size <= _limit(size.dtype == torch.float32), plain, safe),
         "rescue_log": lambda plain, safe: torch.where(plain == -math.inf, safe, plain),
         "log_abs": lambda u: torch.log(torch.abs(u)), "log_mul": log_mul,
         "log_div": lambda a, b: torch.where(a == b, 0.0, a - b),

@@ -5,9 +5,11 @@
 
 #ifdef WIDE
 typedef double T;
+#define SAFE_LOG 700.0
 #define LIBM(name) name
 #else
 typedef float T;
+#define SAFE_LOG 85.0f
 #define LIBM(name) name##f
 #endif
 
@@ -44,7 +46,7 @@ INLINE T f_sign(T u) { return (T)(u > 0) - (T)(u < 0); }
 INLINE T f_max(T a, T b) { return a > b ? a : a != a ? a : b; }
 INLINE T f_min(T a, T b) { return a < b ? a : a != a ? a : b; }
 INLINE T f_where(T c, T a, T b) { return c > 0 ? a : b; }
-INLINE T f_rescue(T plain, T safe) { return plain != plain ? safe : plain; }
+INLINE T f_rescue(T plain, T safe, T size) { return size <= SAFE_LOG ? plain : safe; }
 INLINE T f_rescue_log(T plain, T safe) { return plain == -INFINITE ? safe : plain; }
 
 #ifdef WIDE

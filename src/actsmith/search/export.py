@@ -60,7 +60,7 @@ _OPS: dict[str, Callable[..., str]] = {
     "normal_cdf": lambda u: f"0.5 * torch.erfc({u} * {-math.sqrt(0.5)!r})",
     "normal_pdf": lambda u: f"torch.exp(-0.5 * {u} * {u}) * {1 / math.sqrt(2 * math.pi)!r}",
     "sech": lambda u: f"1 / torch.cosh({u})",
-    "rescue": lambda plain, safe: f"torch.where(torch.isnan({plain}), {_text(safe)}, {plain})",
+    "rescue": lambda plain, safe, size: f"torch.where({size} <= _limit({size}), {_text(plain)}, {_text(safe)})",
     "log_abs": lambda u: f"torch.log(torch.abs({u}))", "log_mul": _call("_log_mul"),
     "log_div": lambda a, b: f"torch.where({_text(a)} == {_text(b)}, 0.0, {_text(a)} - {_text(b)})",
     "log_sigmoid": lambda u: f"-_softplus(-{u})", "log_normal_cdf": _call("torch.special.log_ndtr"),
@@ -77,6 +77,7 @@ _HELPERS = {
         "def _log_mul(a, b):\n    total = a + b  # 0 * inf counts as 0\n"
         "    return torch.where(torch.isnan(total), -math.inf, total)\n"
     ),
+    "_limit": "def _limit(u):\n    return 85.0 if u.dtype == torch.float32 else 700.0\n",
     "_log_sech": ("def _log_sech(u):\n    a = u.abs()\n    return math.log(2) - a - torch.log1p(torch.exp(-2 * a))\n"),
 }
 
@@ -89,6 +90,7 @@ import math
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 {helpers}
 
 def _value({arguments}):
@@ -100,7 +102,10 @@ def _slopes({arguments}):
 
 
 class _Function(torch.autograd.Function):
-    """Keeps the input, not what was computed on the way; float16 and bfloat16 are computed in float32."""
+    """Keeps the input, not what was computed on the way; float16 and bfloat16 are computed in float32.
+
+    Its gradient is exact; a gradient of that (double backward) is refused, not computed wrongly.
+    """
 
     @staticmethod
     def forward(ctx, {arguments}):
@@ -108,6 +113,7 @@ class _Function(torch.autograd.Function):
         return _value({wide}).to(x.dtype)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad):
         {arguments}{comma} = ctx.saved_tensors
         slopes = [_wide(grad) * slope for slope in _slopes({wide})]
@@ -125,6 +131,8 @@ class {name}(nn.Module):
         super().__init__()
 {parameters}
     def forward(self, x):
+        if not x.is_floating_point():
+            raise TypeError(f"{name}: got a tensor of {{x.dtype}}; expected a floating-point tensor")
         return _Function.apply({applied})
 {start}'''
 
@@ -165,7 +173,7 @@ def to_torch_source(
     Raises:
         ActsmithError: `class_name` is no name that a class can have.
     """
-    reserved = {"torch", "math", "nn", "init_", "_Function", "_value", "_slopes", "_wide", *_HELPERS}
+    reserved = {"torch", "math", "nn", "init_", "_Function", "_value", "_slopes", "_wide", "once_differentiable", *_HELPERS}
     possible = class_name.isidentifier() and class_name.isascii() and not keyword.iskeyword(class_name)
     if not possible or class_name in reserved:
         raise ActsmithError(f"export: class name: got {class_name!r}; expected a Python name, as in MyActivation")
