@@ -173,7 +173,18 @@ def to_torch_source(
     Raises:
         ActsmithError: `class_name` is no name that a class can have.
     """
-    reserved = {"torch", "math", "nn", "init_", "_Function", "_value", "_slopes", "_wide", "once_differentiable", *_HELPERS}
+    reserved = {
+        "torch",
+        "math",
+        "nn",
+        "init_",
+        "_Function",
+        "_value",
+        "_slopes",
+        "_wide",
+        "once_differentiable",
+        *_HELPERS,
+    }
     possible = class_name.isidentifier() and class_name.isascii() and not keyword.iskeyword(class_name)
     if not possible or class_name in reserved:
         raise ActsmithError(f"export: class name: got {class_name!r}; expected a Python name, as in MyActivation")
