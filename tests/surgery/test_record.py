@@ -107,8 +107,8 @@ def test_gradients_of_a_model_with_its_own_loss() -> None:
 def test_a_site_without_a_law_has_a_reason() -> None:
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.ReLU())
     with pytest.raises(LawError, match="site '2'"):
-        probe(model, X)
-    found = probe(model, X, strict=False)
+        probe(model, X, ["1", "2"])
+    found = probe(model, X)
     assert list(found) == ["1"]
     assert len(found) == 1
     assert "atom" in str(found.records["2"].reason)
