@@ -10,7 +10,7 @@ from __future__ import annotations
 import keyword
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -21,6 +21,7 @@ import sympy as sp
 from actsmith.errors import FormulaError
 from actsmith.formula import pieces as _pieces
 from actsmith.formula.lower import Program, lower, lower_log_abs, torch_ops
+from actsmith.formula.param import Param
 from actsmith.formula.parse import CONSTANTS, MAX_POWER, X, parameter_symbol, parse
 from actsmith.formula.primitives import FUNCTIONS, standardise
 from actsmith.formula.removable import Patch, may_have_singularities, patched
@@ -32,28 +33,6 @@ from actsmith.formula.tidy import tidy
 __all__ = ["Formula", "Param"]
 
 _CHECK_GRID = np.concatenate([np.linspace(-10, 10, 81) + 1e-3, [-1e3, 1e3]])
-
-
-@dataclass(frozen=True)
-class Param:
-    """A parameter of a formula: its value, whether training may change it, and the closed range it must stay in.
-
-    >>> Param(0.01, learn=True)
-    Param(value=0.01, learn=True, low=-inf, high=inf)
-    """
-
-    value: float
-    learn: bool = False
-    low: float = -math.inf
-    high: float = math.inf
-
-    def __post_init__(self) -> None:
-        try:
-            object.__setattr__(self, "value", float(self.value))
-        except (TypeError, ValueError, OverflowError):
-            raise FormulaError(f"parameter: expected a number, got {str(self.value)[:60]!r}") from None
-        if not self.low <= self.value <= self.high or not math.isfinite(self.value):
-            raise FormulaError(f"parameter: value {self.value} is outside its range [{self.low}, {self.high}]")
 
 
 class Formula:

@@ -6,18 +6,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sympy as sp
 
 from actsmith.formula import primitives as pr
+from actsmith.formula.declared import ALIASES, DECLARED, Declaration
 from actsmith.formula.primitives import FUNCTIONS
 
-if TYPE_CHECKING:
-    from actsmith.formula.catalogue import Entry
-
 __all__ = [
-    "KEYWORDS", "PREFIXES", "SPELLED", "VARIABLES", "argument_names", "entry_function", "function_names",
+    "ACTIVATIONS", "KEYWORDS", "PREFIXES", "SPELLED", "VARIABLES", "argument_names", "function_names",
     "is_activation", "known_name", "squash",
 ]  # fmt: skip
 
@@ -102,15 +100,13 @@ def squash(name: str) -> str:
     return name.lower().replace("_", "").replace("-", "")
 
 
-def _entries() -> Mapping[str, Entry]:
-    from actsmith.formula.catalogue import ALIASES, CATALOGUE  # it is built of formulas, which are read with this
-
-    return {**CATALOGUE, **ALIASES}
+ACTIVATIONS: Mapping[str, Declaration] = {**DECLARED, **ALIASES}
+"""The catalogue's, and what others call them."""
 
 
 @cache
 def _squashed() -> dict[str, str]:
-    return {squash(name): name for name in (*_entries(), *reversed(SPELLED), *FUNCTIONS, "pow", "power", "square")}
+    return {squash(name): name for name in (*ACTIVATIONS, *reversed(SPELLED), *FUNCTIONS, "pow", "power", "square")}
 
 
 def known_name(name: str) -> str | None:
@@ -122,41 +118,17 @@ def known_name(name: str) -> str | None:
 
 def function_names() -> tuple[str, ...]:
     """Every function that a text may call, for hints."""
-    return (*FUNCTIONS, *_entries(), *SPELLED, "pow", "power", "square")
+    return (*FUNCTIONS, *ACTIVATIONS, *SPELLED, "pow", "power", "square")
 
 
 def is_activation(name: str) -> bool:
     """Whether the catalogue holds it."""
-    return name in _entries()
-
-
-@cache
-def entry_function(name: str) -> Callable[..., sp.Expr] | None:
-    """A catalogue activation as a function of its argument and its parameters, in the order of its declaration."""
-    from actsmith.formula.parse import X, parameter_symbol, parse
-
-    entry = _entries().get(name)
-    if entry is None:
-        return None
-    expression = parse(entry.text, entry.params)
-    values = {n: sp.Rational(repr(p.value)) for n, p in entry.params.items()}
-
-    def call(u: sp.Expr, /, *given: sp.Expr, **named: sp.Expr) -> sp.Expr:
-        if len(given) > len(values):
-            raise TypeError(f"{name} takes {len(values)} parameters")
-        chosen = dict(zip(values, given, strict=False))
-        for key, value in named.items():
-            if key not in values or key in chosen:
-                raise TypeError(f"{name} has no parameter {key} left")
-            chosen[key] = value
-        return expression.xreplace({X: u, **{parameter_symbol(n): chosen.get(n, v) for n, v in values.items()}})
-
-    return call
+    return name in ACTIVATIONS
 
 
 def argument_names(name: str) -> list[str]:
     """What a function takes, for messages."""
     if name in SPELLED:
         return [p for p in inspect.signature(SPELLED[name]).parameters if p not in ("args", "kwargs")]
-    entry = _entries().get(name)
+    entry = ACTIVATIONS.get(name)
     return ["x", *entry.params] if entry else ["x"]

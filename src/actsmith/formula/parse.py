@@ -9,6 +9,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Collection
+from functools import cache
 from typing import Any
 
 import sympy as sp
@@ -16,12 +17,12 @@ import sympy as sp
 from actsmith.errors import FormulaError
 from actsmith.formula.conditions import branch, gather, indicator, is_condition
 from actsmith.formula.functions import (
+    ACTIVATIONS,
     KEYWORDS,
     PREFIXES,
     SPELLED,
     VARIABLES,
     argument_names,
-    entry_function,
     function_names,
     known_name,
 )
@@ -385,7 +386,7 @@ class _Reader:
         self, node: ast.Call, name: str, written: str, arguments: list[Any], named: dict[str, sp.Expr]
     ) -> sp.Expr:
         """A function of another library's name, or an activation of the catalogue with its parameters."""
-        function: Callable[..., Any] | None = SPELLED.get(name) or entry_function(name)
+        function: Callable[..., Any] | None = SPELLED.get(name) or _activation(name)
         if (not arguments and named) or (function is None and named):
             raise self.fail(node, f"{written} takes plain arguments only, without {next(iter(named))}=")
         if function is not None and arguments:
@@ -421,3 +422,25 @@ def _is_none(node: ast.expr) -> bool:
 def _near(name: str, known: Collection[str]) -> str:
     hint = did_you_mean(name, known)
     return f" ({hint})" if hint else ""
+
+
+@cache
+def _activation(name: str) -> Callable[..., sp.Expr] | None:
+    """A catalogue activation as a function of its argument and its parameters, in the order of its declaration."""
+    entry = ACTIVATIONS.get(name)
+    if entry is None:
+        return None
+    expression = parse(entry.text, entry.params)
+    values = {n: sp.Rational(repr(p.value)) for n, p in entry.params.items()}
+
+    def call(u: sp.Expr, /, *given: sp.Expr, **named: sp.Expr) -> sp.Expr:
+        if len(given) > len(values):
+            raise TypeError(f"{name} takes {len(values)} parameters")
+        chosen = dict(zip(values, given, strict=False))
+        for key, value in named.items():
+            if key not in values or key in chosen:
+                raise TypeError(f"{name} has no parameter {key} left")
+            chosen[key] = value
+        return expression.xreplace({X: u, **{parameter_symbol(n): chosen.get(n, v) for n, v in values.items()}})
+
+    return call
