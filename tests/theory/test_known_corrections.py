@@ -53,3 +53,11 @@ def test_a_long_step_shows_its_true_change() -> None:
     assert slope.min() < 0, "it folds, so the change is no mean of log f'"
     assert row["entropy_change"] == pytest.approx(10 / math.sqrt(2 * math.pi) * 2**-1.5, rel=1e-9)
     assert row["entropy_change_true"] == pytest.approx(0.163, abs=2e-3)
+
+
+@pytest.mark.parametrize("law", ["student:2.5", "student:0.7", "student:31", "cauchy", "lognormal", "lognormal:1,0.3"])
+def test_the_worst_activation_is_the_distribution_function(law):
+    f, law = acts.worst_activation(law, 0, 1), acts.resolve_law(law)
+    x = law.quantile(np.array([1e-9, 1e-3, 0.2, 0.5, 0.77, 0.999, 1 - 1e-9]))
+    np.testing.assert_allclose(f(x), law.cdf(x), atol=2e-9)
+    assert acts.entropy(f, law).mixed == pytest.approx(0.0, abs=1e-6)

@@ -17,6 +17,7 @@ from actsmith.theory.laws import (
     Laplace,
     Law,
     Logistic,
+    LogNormal,
     Mixture,
     Normal,
     StudentT,
@@ -39,6 +40,8 @@ PARAMETRIC = {
     StudentT(40, 0, 0.1): stats.t(40, 0, 0.1),
     Uniform(): stats.uniform(-1, 2),
     Uniform(2, 5): stats.uniform(2, 3),
+    LogNormal(): stats.lognorm(1),
+    LogNormal(-1, 0.3): stats.lognorm(0.3, scale=np.exp(-1)),
 }
 MIXTURES = [
     BIMODAL,
@@ -249,7 +252,7 @@ def test_uniform_outside_its_support():
         (lambda: Laplace(0, np.nan), "Laplace: scale: got nan"),
         (lambda: StudentT(0), "StudentT: df: got 0"),
         (lambda: Uniform(1, 1), r"Uniform: got low=1.0, high=1.0; expected low < high"),
-        (lambda: Uniform(-1.7e308, 1.7e308), "Uniform: got low"),
+        (lambda: Uniform(-1.7e308, 1.7e308), "Uniform: low: got"),
         (
             lambda: Mixture((0.5, 0.4), (Normal(), Laplace())),
             "Mixture: weights: got a sum of 0.9; expected 1 within 1e-12",
@@ -491,3 +494,46 @@ def test_streaming_sees_an_atom_and_ignores_nothing():
         Empirical.from_bins(stream.bins())
     with pytest.raises(LawError, match="got 1 of 3"):
         stream.update([0.0, 1.0, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("text", "law"),
+    [
+        ("cauchy", StudentT(1)),
+        ("cauchy:2,3", StudentT(1, 2, 3)),
+        ("lognormal", LogNormal()),
+        ("lognormal:1,0.5", LogNormal(1, 0.5)),
+        ("mixture:0.5*normal(-2,1)+0.5*normal(2,1)", Mixture((0.5, 0.5), (Normal(-2, 1), Normal(2, 1)))),
+        ("mixture:0.3*laplace + 0.7*student:3", Mixture((0.3, 0.7), (Laplace(), StudentT(3)))),
+        (BIMODAL.spec, BIMODAL),
+    ],
+)
+def test_laws_of_the_command_line(text, law):
+    assert parse_law(text) == law
+    assert parse_law(law.spec) == law
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["mixture:normal", "mixture:0.5*normal+0.4*normal", "mixture:", "cauchy:1", "lognormal:0,9"],
+)
+def test_laws_that_are_none_are_refused(text):
+    with pytest.raises(LawError, match="expected"):
+        parse_law(text)
+
+
+def test_samples_in_text(tmp_path):
+    x = np.random.default_rng(0).normal(size=500)
+    np.save(tmp_path / "x.npy", x)
+    (tmp_path / "x.csv").write_text("a,b\n" + "\n".join(f"{u!r},{v!r}" for u, v in x.reshape(-1, 2).tolist()))
+    assert parse_law(str(tmp_path / "x.csv")) == parse_law(str(tmp_path / "x.npy"))
+    for name, content in (("empty.npy", ""), ("empty.csv", ""), ("words.csv", "a,b\nc,d"), ("x.npy", "hello")):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(LawError, match=r"expected|readable"):
+            parse_law(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("law", ["normal:0,1e300", "normal:1e200,1", "laplace:0,1e-200"])
+def test_scales_beyond_float64_are_refused(law):
+    with pytest.raises(LawError, match="expected"):
+        parse_law(law)

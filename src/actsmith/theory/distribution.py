@@ -5,9 +5,9 @@ from __future__ import annotations
 import sympy as sp
 
 from actsmith.errors import LawError
-from actsmith.formula.primitives import absolute, expm1, maximum, minimum, normal_cdf, sigmoid, sign
+from actsmith.formula.primitives import absolute, expm1, maximum, minimum, normal_cdf, sigmoid, sign, where
 from actsmith.theory.law import Law
-from actsmith.theory.laws import Laplace, Logistic, Mixture, Normal, StudentT, Uniform
+from actsmith.theory.laws import Laplace, Logistic, LogNormal, Mixture, Normal, StudentT, Uniform
 
 __all__ = ["cdf_expression"]
 
@@ -17,7 +17,7 @@ def exact(value: float) -> sp.Rational:
     return sp.Rational(repr(float(value)))
 
 
-def cdf_expression(law: Law, x: sp.Symbol) -> sp.Expr:
+def cdf_expression(law: Law, x: sp.Symbol) -> sp.Expr:  # noqa: PLR0911  (one return per law)
     """P(X <= x) in closed form.
 
     Raises:
@@ -35,6 +35,9 @@ def cdf_expression(law: Law, x: sp.Symbol) -> sp.Expr:
         return (minimum(maximum(x, low), high) - low) / (high - low)
     if isinstance(law, StudentT):
         return _student(law, x)
+    if isinstance(law, LogNormal):
+        # log|x| is real on both sides, and the branch not taken is not looked at
+        return where(x, normal_cdf((sp.log(absolute(x)) - exact(law.mu)) / exact(law.sigma)), sp.S.Zero)
     if isinstance(law, Mixture):
         parts = zip(law.weights, law.laws, strict=True)
         return sp.Add(*(exact(w) * cdf_expression(part, x) for w, part in parts))

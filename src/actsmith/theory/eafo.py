@@ -38,7 +38,7 @@ from typing import Any, Literal
 import numpy as np
 import sympy as sp
 
-from actsmith.errors import ActsmithError, FormulaError, NumericsError
+from actsmith.errors import ActsmithError, FormulaError, LawError, NumericsError
 from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula, Param
 from actsmith.formula.inverse import solve_inverse
@@ -71,7 +71,7 @@ def worst_activation(law: Law | str = "normal", low: float = -1.0, high: float =
 
     Raises:
         ActsmithError: the bounds are not finite and increasing.
-        LawError: a symbolic law whose distribution function has no closed form.
+        NumericsError: a law without a closed distribution function has a feature too narrow for a table.
 
     >>> worst_activation("logistic", 0, 1)
     Formula('sigmoid(x)', name='worst(logistic(0,1))')
@@ -81,9 +81,12 @@ def worst_activation(law: Law | str = "normal", low: float = -1.0, high: float =
     if not low < high:
         raise ActsmithError(f"worst_activation: expected finite bounds low < high, got low={low}, high={high}")
     a, b = exact_rational(low), exact_rational(high)
-    if law.density(X) is None:
-        return Formula(numeric.cdf_spline(law, low, high), name=f"worst({law})")
-    return Formula(a + (b - a) * cdf_expression(law, X), name=f"worst({law})")
+    try:
+        closed = None if law.density(X) is None else cdf_expression(law, X)
+    except LawError:  # as Student's with a fractional df
+        closed = None
+    expression = numeric.cdf_spline(law, low, high) if closed is None else a + (b - a) * closed
+    return Formula(expression, name=f"worst({law})")
 
 
 worst = worst_activation  # until experiments/ calls it by its name

@@ -18,6 +18,10 @@ from actsmith.theory.quadrature import EPS, Estimate, expectation
 Array = NDArray[np.float64]
 
 
+LARGEST = 1e100
+"""Means and scales are at most this: squares of samples and densities must fit float64."""
+
+
 class Law(ABC):
     """A continuous distribution on an interval of the line. Immutable, hashable, picklable.
 
@@ -132,6 +136,11 @@ def require_number(owner: object, name: str, *, positive: bool = False) -> None:
         raise LawError(f"{type(owner).__name__}: {name}: got {got!r}; expected {expected}") from None
     if not isfinite(value) or (positive and value <= 0):
         raise LawError(f"{type(owner).__name__}: {name}: got {got!r}; expected {expected}")
+    if abs(value) > LARGEST or (positive and value < 1 / LARGEST):
+        raise LawError(
+            f"{type(owner).__name__}: {name}: got {got!r}; expected {expected} whose square float64 can hold, "
+            f"{1 / LARGEST:g} to {LARGEST:g} in size"
+        )
     object.__setattr__(owner, name, value)
 
 

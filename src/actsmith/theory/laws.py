@@ -25,6 +25,7 @@ from actsmith.names import did_you_mean
 from actsmith.theory.empirical import Empirical
 from actsmith.theory.histogram import Histogram
 from actsmith.theory.law import Array, Law, at_probabilities, decimal_text, exact, generator, require_number
+from actsmith.theory.lognormal import LogNormal
 from actsmith.theory.mixture import Mixture
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Histogram",
     "Laplace",
     "Law",
+    "LogNormal",
     "Logistic",
     "Mixture",
     "Normal",
@@ -398,15 +400,16 @@ class Uniform(Law):
         return sympy.Piecewise((1 / (high - low), (x >= low) & (x <= high)), (0, True))
 
 
-_NAMED: dict[str, type[Law]] = {law.name: law for law in (Normal, Logistic, Laplace, StudentT, Uniform)}
+_NAMED: dict[str, type[Law]] = {law.name: law for law in (Normal, Logistic, Laplace, StudentT, Uniform, LogNormal)}
 _FORMS = (
-    "normal[:mean,std], logistic[:mean,scale], laplace[:mean,scale], student:df[,mean,scale], uniform[:low,high] "
-    "or FILE.npy"
+    "normal[:mean,std], logistic[:mean,scale], laplace[:mean,scale], student:df[,mean,scale], cauchy[:median,scale], "
+    "uniform[:low,high], lognormal[:mu,sigma], mixture:WEIGHT*LAW(...)+WEIGHT*LAW(...), FILE.npy or FILE.csv"
 )
 
 
 def parse_law(text: str) -> Law:
-    """The law that a text names: `normal`, `normal:0,2`, `student:3`, `uniform:-1,1`, a path to a .npy file of samples.
+    """The law that a text names: `normal`, `normal:0,2`, `student:3`, `cauchy`, `lognormal`, `uniform:-1,1`,
+    `mixture:0.3*normal(-2,1)+0.7*normal(2,1)`, a path to a .npy or .csv file of samples.
 
     A law's own `spec` (`normal(0,2)`) reads back too.
 
@@ -418,12 +421,17 @@ def parse_law(text: str) -> Law:
         Normal(mean=0.0, std=2.0)
     """
     text = text.strip()
-    if text.endswith(".npy"):
+    if text.lower().endswith((".npy", ".csv", ".txt")):
         return _from_file(Path(text))
+    if text.lower().startswith("mixture"):
+        return _mixture(text)
     match = re.fullmatch(r"([A-Za-z_]\w*)\s*(?:[:(](.*?)\)?)?", text, flags=re.DOTALL)
     name = match[1].lower() if match else text
+    if match is not None and name == "cauchy":
+        given = (match[2] or "").strip()
+        return parse_law(f"student:1,{given}" if given else "student:1")
     if match is None or name not in _NAMED:
-        hint = did_you_mean(name, _NAMED)
+        hint = did_you_mean(name, [*_NAMED, "cauchy", "mixture"])
         raise LawError(f"law: got {text[:80]!r}; expected one of {_FORMS}{'; ' * bool(hint)}{hint}")
     law, given = _NAMED[name], (match[2] or "").strip()
     arguments: list[float] = []
@@ -474,14 +482,46 @@ def law_from_dict(data: dict[str, Any]) -> Law:
         raise LawError(f"law from a dictionary: got law={name!r} ({error}); expected one of {known}") from None
 
 
+def _mixture(text: str) -> Mixture:
+    """`mixture:0.3*normal(-2,1)+0.7*normal(2,1)`, or with brackets as its `spec` has it."""
+    body = text[len("mixture") :].strip().removeprefix(":").strip()
+    if body.startswith("(") and body.endswith(")") and body.find(")") < len(body) - 1:
+        body = body[1:-1]
+    parts = re.split(r"\+(?=\s*[\d.]+(?:[eE][-+]?\d+)?\s*\*)", body)
+    weights, laws = list[float](), list[Law]()
+    for part in parts:
+        weight, star, law = part.partition("*")
+        try:
+            weights.append(float(weight))
+        except ValueError:
+            star = ""
+        if not star:
+            raise LawError(
+                f"law {text[:80]!r}: got {part.strip()[:40]!r}; expected WEIGHT*LAW, as in "
+                "mixture:0.3*normal(-2,1)+0.7*normal(2,1)"
+            )
+        laws.append(parse_law(law))
+    return Mixture(tuple(weights), tuple(laws))
+
+
 def _from_file(path: Path) -> Law:
+    kind = path.suffix.lower()
     try:
-        samples = np.load(path, allow_pickle=False)
+        samples = np.load(path, allow_pickle=False) if kind == ".npy" else _from_text(path)
     except FileNotFoundError:
-        raise LawError(f"law {str(path)!r}: no such file; expected a .npy file of samples") from None
+        raise LawError(f"law {str(path)!r}: no such file; expected a {kind} file of samples") from None
     except (OSError, ValueError, EOFError) as error:
-        raise LawError(f"law {str(path)!r}: not a readable .npy array of numbers ({error})") from None
+        raise LawError(f"law {str(path)!r}: not a readable {kind} array of numbers ({error})") from None
     return Empirical(samples)
+
+
+def _from_text(path: Path) -> Array:
+    """All numbers of a text file, by commas, semicolons or spaces; a first line of names is passed over."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = [[cell for cell in re.split(r"[,;\s]+", line.strip()) if cell] for line in lines if line.strip()]
+    if rows and not all(re.fullmatch(r"[-+.\deE]+", cell) for cell in rows[0]):
+        rows = rows[1:]
+    return np.array([float(cell) for row in rows for cell in row])
 
 
 # Beyond 50 the series in 1/x is exact to float64, while the differences of Gamma functions cancel.

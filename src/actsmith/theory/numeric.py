@@ -12,7 +12,7 @@ from actsmith.formula.formula import Formula
 from actsmith.formula.parse import X
 from actsmith.formula.primitives import where
 from actsmith.formula.spline import spline_expression
-from actsmith.theory.law import Array, Law
+from actsmith.theory.law import Array, Law, exact
 from actsmith.theory.output import reach
 
 __all__ = ["cdf_spline", "direction_spline", "exact_step"]
@@ -20,6 +20,7 @@ __all__ = ["cdf_spline", "direction_spline", "exact_step"]
 CDF_KNOTS = 4_096  # the entropy's error is the square of the slope's, which falls with the cube of the step
 DIRECTION_KNOTS = 513
 EXACT_KNOTS = 1_025
+HEAVY = 100.0  # a law whose range exceeds this many interquartile ranges is tabulated in asinh of x
 OUTSIDE = 1e-13  # mass beyond either end of a tabulated distribution function, where it goes on as a line
 
 
@@ -29,12 +30,21 @@ def cdf_spline(law: Law, low: float, high: float) -> sp.Expr:
     Raises:
         NumericsError: the spline is not monotone: the law has a feature narrower than a 4,096th of its range.
     """
-    ends = law.quantile(np.array([OUTSIDE, 1 - OUTSIDE]))
-    knots = np.linspace(ends[0], ends[1], CDF_KNOTS)
-    below, above = law.cdf(knots), law.survival(knots)
-    values = np.where(knots < law.mean, low + (high - low) * below, high - (high - low) * above)
-    expression = spline_expression(X, knots, values)
-    slopes = Formula(expression).jet(np.linspace(ends[0], ends[1], 4 * CDF_KNOTS), 1)[1]
+    ends = law.quantile(np.array([OUTSIDE, 0.25, 0.5, 0.75, 1 - OUTSIDE]))
+    ends, (lower, centre, upper) = ends[[0, -1]], ends[1:4]
+    spread = float(upper - lower)
+    if np.ptp(ends) > HEAVY * spread:
+        # u = asinh((x - c)/s) is linear about the centre and logarithmic in the tails.
+        u = np.arcsinh((ends - centre) / spread)
+        knots = np.linspace(u[0], u[1], CDF_KNOTS)
+        inner = sp.asinh((X - exact(float(centre))) / exact(spread))
+        x = centre + spread * np.sinh(knots)
+    else:
+        knots, inner = np.linspace(ends[0], ends[1], CDF_KNOTS), X
+        x = knots
+    values = np.where(x < centre, low + (high - low) * law.cdf(x), high - (high - low) * law.survival(x))
+    expression = spline_expression(inner, knots, values)
+    slopes = Formula(expression).jet(np.unique(np.concatenate([x, 0.5 * (x[1:] + x[:-1])])), 1)[1]
     if slopes.min() <= 0:
         raise NumericsError(
             f"worst_activation: {law} has a feature too narrow for {CDF_KNOTS:,} knots; expected a smoother law"
