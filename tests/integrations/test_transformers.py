@@ -94,6 +94,16 @@ def test_a_part_of_the_sites_and_a_copy(tmp_path):
     assert kinds == ["NewGELUActivation", "Activation"]
 
 
+def test_parameters_of_the_whole_model_stay_tied(tmp_path):
+    model = gpt2()
+    replace_(model, "crrelu", example=IDS, share="model")
+    learned(model).save_pretrained(tmp_path)
+    again = type(model).from_pretrained(tmp_path)
+    first, second = (block.mlp.act for block in again.transformer.h)
+    assert first.eps is second.eps
+    assert torch.equal(outputs(again), outputs(model))
+
+
 def test_the_same_configuration_without_a_swap_is_saved_as_ever(tmp_path):
     model = gpt2()
     other = transformers.GPT2LMHeadModel(model.config).eval()

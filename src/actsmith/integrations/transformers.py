@@ -78,6 +78,7 @@ class _Formulas(dict[str, Any]):
 def _saving(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def save_pretrained(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        _tie(self)
         with _recorded(self):
             return method(self, *arguments, **keywords)
 
@@ -92,9 +93,30 @@ def _building(method: Callable[..., Any]) -> Callable[..., Any]:
         if record:
             whole = record["model"] == type(self).__name__
             rebuild_(self, _paths_in(self, record["prefix"], record["sites"]), strict=whole)
+            _tie(self)
         return result
 
     return post_init
+
+
+def _tie(model: Any) -> None:
+    """Tell transformers which parameters of activations are one."""
+    tied = _tied(model)
+    if tied:
+        model._tied_weights_keys = {**(model._tied_weights_keys or {}), **tied}
+        model.all_tied_weights_keys.update(tied)
+
+
+def _tied(model: nn.Module) -> dict[str, str]:
+    """Key of an activation's parameter -> the first key of the same parameter, as of share="model"."""
+    first: dict[int, str] = {}
+    found: dict[str, str] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        for name, p in module.named_parameters(recurse=False) if isinstance(module, Activation) else ():
+            key = first.setdefault(id(p), f"{path}.{name}")
+            if key != f"{path}.{name}":
+                found[f"{path}.{name}"] = key
+    return found
 
 
 def _filling(method: Callable[..., Any]) -> Callable[..., Any]:
