@@ -287,8 +287,8 @@ class _Builder:
             return self.sign(e.args[0])  # increasing through 0
         if isinstance(e, sp.Mul):
             return self.fold([self.sign(factor) for factor in e.args])
-        if isinstance(e, sp.Pow) and e.args[1].is_even:
-            return self.constant(1.0)
+        if isinstance(e, sp.Pow):  # a base with another power than a whole one is not negative
+            return self.constant(1.0) if e.args[1].is_even else self.sign(e.args[0])
         if isinstance(e, pr.where):
             c, a, b = e.args
             return self.emit("where", self.value(c), self.sign(a), self.sign(b))
@@ -506,6 +506,8 @@ def torch_ops() -> Ops:
         def apply(a: Any, b: Any) -> Any:
             if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
                 return tensor(a, b)
+            if not isinstance(a, torch.Tensor) and not isinstance(b, torch.Tensor):  # two constant factors
+                return (max if number == "min" else min)(a, b)
             return torch.clamp(a, **{number: b}) if isinstance(a, torch.Tensor) else torch.clamp(b, **{number: a})
 
         return apply
