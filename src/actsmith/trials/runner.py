@@ -292,6 +292,8 @@ class FitRunner:
             return None if found is not None and reason(resolve(self.usual)) is not None else found
         except ActsmithError as error:  # no start keeps its scale
             return str(error)
+        except Exception:  # whatever else this activation does to the network, its trainings will say
+            return None
 
     def start(self, formula: Formula) -> Start | str:
         """See `Runner`."""

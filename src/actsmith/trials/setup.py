@@ -75,7 +75,9 @@ def runner_of(
         raise ActsmithError(
             "search: got a training loop without metric; name the key of its result, as metric='val' (--metric)"
         )
-    return ScriptRunner(task, train, metric=Metric(metric, better), start=start, test=test, example=example)  # type: ignore[arg-type]
+    # A script's accuracy may be in percent: its interval is a share's where all of its values are.
+    judged = Metric(metric, better, share="acc" in metric.lower())
+    return ScriptRunner(task, train, metric=judged, start=start, test=test, example=example)  # type: ignore[arg-type]
 
 
 def pool_of(runner: Runner, folder: Path, workers: int, timeout: float | None, grace: float = 10.0) -> Pool:

@@ -143,7 +143,11 @@ def _row(
     rates: Sequence[float],
 ) -> Row:
     mine = metric.transformed(raw)
-    found = (share_interval if metric.share else interval)(mine) if mine is not None else None
+    found = (
+        (share_interval if metric.share and 0 <= min(mine) and max(mine) <= 1 else interval)(mine)
+        if mine is not None
+        else None
+    )
     pair = paired_difference(mine, base) if mine is not None and base is not None else None
     effect = effect_size(mine, base) if mine is not None and base is not None else None
     ends = [None, None, None] if found is None else [found.mean, found.low, found.high]
