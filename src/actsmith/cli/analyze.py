@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from actsmith.cli.common import formula_of, formula_options, json_option, law_option, print_json
+from actsmith.cli.common import formula_of, formula_options, json_option, law_option, print_json, tau_option
 
 NAME = "analyze"
 HELP = "What a formula does to information (entropy) and to depth (criticality)."
@@ -23,6 +23,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures")
     formula_options(parser)
     law_option(parser)
+    tau_option(parser)
     json_option(parser)
 
 
@@ -30,7 +31,7 @@ def run(request: argparse.Namespace) -> None:
     """Analyse it; print, and write the page where asked."""
     from actsmith.theory.analysis import analyze
 
-    analysis = analyze(formula_of(request.formula, request), request.law)
+    analysis = analyze(formula_of(request.formula, request), request.law, request.tau)
     if request.html:
         from actsmith.report.analysis_page import analysis_page
         from actsmith.report.html import write_page
@@ -49,10 +50,12 @@ def run(request: argparse.Namespace) -> None:
     print(f"Entropy of f(X) in nats, X ~ {analysis.law}")
     for name in ("differential", "mixed", "scale_free", "smoothed"):
         value = getattr(e, name)
-        print(f"  {name:<13}{value:+.9f}" if value is not None else f"  {name:<13}undefined: {e.reasons[name]}")
+        shown = f"undefined: {e.reasons[name]}" if value is None else f"{value:+.9f} ± {e.error:.0e}"
+        print(f"  {name:<13}{shown}")
     print(f"\nCriticality: {c.universality}")
     for point in c.points:
-        print(f"  K = {point.K:.9g}, C_W = {point.C_W:.9g}, C_b = {point.C_b:.9g}: {point.stability}")
+        where = f"K = {point.K:.9g}, C_W = {point.C_W:.9g}, C_b = {point.C_b:.9g} (± {point.error:.0e} of each)"
+        print(f"  {where}: {point.stability}")
     print(f"  {c.verdict}")
     if analysis.note:
         print(f"\n{analysis.note}")

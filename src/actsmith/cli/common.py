@@ -22,13 +22,15 @@ __all__ = [
     "print_json",
     "print_table",
     "seconds",
+    "tau_option",
 ]
 
 FORMULAS = """\
 FORMULA is a name from `actsmith list`, one with values, such as mrepu:3, or text in x, such as
 "max(0, x) + eps*x*exp(-x^2/2)"; give its parameters with --param eps=0.01."""
 LAWS = """\
-LAW is normal, normal:MEAN,STD, laplace, logistic, student:DF, uniform:LOW,HIGH, or a .npy file of samples."""
+LAW is normal, normal:MEAN,STD, laplace, logistic, student:DF, cauchy, lognormal, uniform:LOW,HIGH, a mixture such as
+mixture:0.3*normal(-2,1)+0.7*normal(2,1), or a .npy or .csv file of samples."""
 WIDE = 160  # columns of a table that is not printed on a terminal
 
 
@@ -43,6 +45,12 @@ def law_option(parser: argparse.ArgumentParser) -> None:
     """--law."""
     parser.description = f"{parser.description}\n\n{LAWS}"
     parser.add_argument("--law", default="normal", help="law of the pre-activation (default: normal)")
+
+
+def tau_option(parser: argparse.ArgumentParser) -> None:
+    """--tau."""
+    help_text = "width of the smoothing, in standard deviations of the output (default: 0.1)"
+    parser.add_argument("--tau", type=float, default=0.1, help=help_text)
 
 
 def json_option(parser: argparse.ArgumentParser) -> None:
@@ -103,9 +111,7 @@ def _check_names(names: Collection[str], known: Collection[str], option: str) ->
 
     for name in names:
         if name not in known:
-            hint = (
-                did_you_mean(name, known) or f"expected one of: {', '.join(known) or 'none'}"
-            )
+            hint = did_you_mean(name, known) or f"expected one of: {', '.join(known) or 'none'}"
             raise ActsmithError(f"{option}: no parameter {name!r}; {hint}")
 
 

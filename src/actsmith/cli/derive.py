@@ -57,6 +57,8 @@ def run(request: argparse.Namespace) -> None:
         head = "entropy not resolved" if true is None else f"entropy {true:+.3g} nats"
         print(f"  truly:           {head}" + ("" if smooth is None else f", smoothed {smooth:+.3g} nats"))
     print(f"\n{record['note']}")
+    if math.isfinite(record["error"]):
+        print(f"Error of the rate: {record['error']:.0e} nats per unit of eps.")
     return None
 
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from actsmith.cli.common import formula_options, formulas_of, json_option, law_option, print_json, print_table
+from actsmith.cli.common import (
+    formula_options,
+    formulas_of,
+    json_option,
+    law_option,
+    print_json,
+    print_table,
+    tau_option,
+)
 
 NAME = "rank"
 HELP = "Formulas in the order of their smoothed, scale-free output entropy, lowest first."
@@ -20,6 +28,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("formulas", nargs="*", metavar="FORMULA", help="what to rank (default: the whole catalogue)")
     formula_options(parser)
     law_option(parser)
+    tau_option(parser)
     json_option(parser)
 
 
@@ -29,13 +38,14 @@ def run(request: argparse.Namespace) -> None:
     from actsmith.theory.analysis import rank
 
     texts = request.formulas or list(CATALOGUE)
-    analyses = rank(formulas_of(texts, request), request.law)
+    analyses = rank(formulas_of(texts, request), request.law, request.tau)
     rows = [
         {
             "name": a.formula.name,
             "formula": a.formula.text,
             "smoothed": a.entropy.smoothed,
             "scale_free": a.entropy.scale_free,
+            "error": a.entropy.error,
             "universality": a.criticality.universality,
             "verdict": a.criticality.verdict,
             "reasons": dict(a.entropy.reasons),
@@ -49,8 +59,8 @@ def run(request: argparse.Namespace) -> None:
     for a in analyses:
         values = (a.entropy.smoothed, a.entropy.scale_free)
         shown.append([a.formula.name, *("undefined" if v is None else f"{v:+.6f}" for v in values)])
-        shown[-1].append(a.criticality.universality)
-    print_table(["name", "smoothed", "scale-free", "universality"], shown)
+        shown[-1] += [f"± {a.entropy.error:.0e}", a.criticality.universality]
+    print_table(["name", "smoothed", "scale-free", "error", "universality"], shown)
     for note in {a.note: None for a in analyses if a.note}:
         print(f"\n{note}")
     return None

@@ -31,11 +31,12 @@ def run(request: argparse.Namespace) -> None:
     f = worst_activation(request.law, request.low, request.high)
     value = entropy(f, request.law)
     record = {"formula": f.text, "name": f.name, "low": request.low, "high": request.high, "latex": f.latex()}
-    record |= {"law": request.law, "entropy": value.differential, "bound": math.log(request.high - request.low)}
+    bound = math.log(request.high - request.low)
+    record |= {"law": request.law, "entropy": value.differential, "error": value.error, "bound": bound}
     if request.json:
         return print_json(record)
     print(f"The worst activation from {request.low:g} to {request.high:g} under {request.law}:  f(x) = {f.text}")
-    known = f"{value.differential:.12g} nats" if value.differential is not None else "undefined"
+    known = f"{value.differential:.12g} ± {value.error:.0e} nats" if value.differential is not None else "undefined"
     reason = value.reasons.get("differential", "")
     print(
         f"  output entropy {known}; the bound log(high - low) is {record['bound']:.12g}{f'; {reason}' * bool(reason)}"
