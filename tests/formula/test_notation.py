@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 import sympy as sp
+import torch
 from corpus import PARAMETERS, READ, REFUSED
 
 from actsmith.errors import FormulaError
@@ -13,6 +14,7 @@ from actsmith.formula.formula import Formula
 from actsmith.formula.functions import SPELLED, known_name, squash
 from actsmith.formula.parse import MAX_POWER, parse
 from actsmith.formula.primitives import FUNCTIONS
+from actsmith.nn.activation import Activation
 
 GRID = np.array([-7.3, -2.6, -1.2, -0.7, -0.31, 0.23, 0.77, 1.4, 2.2, 6.7])
 
@@ -189,6 +191,40 @@ def test_a_parameter_hides_a_function():
     assert Formula("sigma*x", {"sigma": 2.0})(1.0) == 2
     assert Formula("sigma(x + 1)", {"sigma": 2.0})(1.0) == 4
     assert Formula("t*x", {"t": 2.0})(1.0) == 2
+
+
+def test_a_parameter_that_is_not_there_has_its_near_matches():
+    with pytest.raises(FormulaError, match="no parameter 'betta'; it has: beta; did you mean beta"):
+        get_activation("swish").at(betta=1.0)
+
+
+# ------------------------------------------------------------------------------------------------- steps, poles, limits
+
+
+def test_floor_on_every_route():
+    f = Formula("x - floor(2x)/2")
+    x = np.array([-2.0, -1.3, -0.5, -0.01, 0.0, 0.2, 0.5, 1.75, 3e4 + 0.25])
+    np.testing.assert_array_equal(f(x), x - np.floor(2 * x) / 2)
+    np.testing.assert_array_equal(f.jet(x, 2)[1:], [np.ones_like(x), np.zeros_like(x)])
+    assert {-1.5, -0.5, 0.0, 0.5, 1.0} <= set(f.kinks)
+    assert all(float(2 * k).is_integer() for k in f.kinks)
+    assert f.smoothness == -1
+    for dtype in (torch.float32, torch.float64):
+        t = torch.tensor(x, dtype=dtype).repeat(500).requires_grad_()
+        y = Activation(f)(t)
+        torch.testing.assert_close(y, t - torch.floor(2 * t) / 2)
+        (slope,) = torch.autograd.grad(y.sum(), t)
+        torch.testing.assert_close(slope, torch.ones_like(t))
+
+
+def test_tan_cbrt_and_sinc():
+    poles = np.array([k for k in Formula("tan(x)").kinks if abs(k) < 5])
+    np.testing.assert_allclose(poles, np.pi * np.array([-1.5, -0.5, 0.5, 1.5]), rtol=1e-12)
+    np.testing.assert_allclose(Formula("tan(x)").jet(GRID, 1), [np.tan(GRID), 1 + np.tan(GRID) ** 2], rtol=1e-13)
+    np.testing.assert_allclose(Formula("cbrt(x)").jet(GRID, 1), [np.cbrt(GRID), np.cbrt(GRID) / GRID / 3], rtol=1e-14)
+    assert Formula("cbrt(x)").kinks == (0.0,)
+    assert Formula("cbrt(x)")(0.0) == 0
+    np.testing.assert_allclose(Formula("sinc(x)").jet(0.0, 2), [1, 0, -(np.pi**2) / 3], atol=1e-12)
 
 
 # ---------------------------------------------------------------------------------------------------- SymPy, and safety

@@ -29,6 +29,7 @@ from actsmith.formula.size import MAX_DERIVATIVE_SIZE, derivative_size
 from actsmith.formula.spline import Table, register, spline, tables_of
 from actsmith.formula.text import to_text
 from actsmith.formula.tidy import tidy
+from actsmith.names import did_you_mean
 
 __all__ = ["Formula", "Param"]
 
@@ -210,7 +211,8 @@ class Formula:
         for name in values:
             if name not in self.params:
                 known = ", ".join(self.params) or "none"
-                raise FormulaError(f"{self.name} has no parameter {name!r}; it has: {known}")
+                hint = did_you_mean(name, self.params)
+                raise FormulaError(f"{self.name} has no parameter {name!r}; it has: {known}{f'; {hint}' * bool(hint)}")
         params = dict(self.params)
         for name, value in values.items():
             params[name] = value if isinstance(value, Param) else replace(params[name], value=value)

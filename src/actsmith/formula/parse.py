@@ -27,7 +27,7 @@ from actsmith.formula.functions import (
     known_name,
 )
 from actsmith.formula.notation import needs_rewriting, rewrite
-from actsmith.formula.primitives import FUNCTIONS, constant_value
+from actsmith.formula.primitives import FUNCTIONS, constant_value, expm1
 from actsmith.formula.size import MAX_SIZE, expression_size
 from actsmith.formula.spline import spline, table
 from actsmith.names import did_you_mean
@@ -42,7 +42,7 @@ X = sp.Symbol("x", real=True)
 CONSTANTS: dict[str, sp.Expr] = {"pi": sp.pi, "e": sp.E}
 
 _CHAINED = (ast.Add, ast.Sub, ast.Mult, ast.Div)
-_GROWING = ("exp", "expm1", "sinh", "cosh", "exp2", "csch", "sh", "ch")
+_GROWING = ("exp", "expm1", "exp2", "sinh", "cosh", "csch", "sh", "ch")  # those with an h on both sides
 _HINTS = {
     "lambda": "write what it returns alone, without lambda", "?": "write a if x > 0 else b", "[": "write ( ) for [ ]",
     "{": "write ( ) for { }", "=": "write the right side alone; a comparison is ==, <, >", ";": "write one formula",
@@ -306,7 +306,8 @@ class _Reader:
         if base.is_number and base.is_zero and exponent.is_negative:
             raise self.fail(node, "division by zero")
         if base.is_number and exponent.is_number and base != 0:
-            size = constant_value(exponent) * math.log(abs(constant_value(base)))
+            value = abs(constant_value(base))
+            size = constant_value(exponent) * math.log(value) if value else math.inf  # a number below float64's least
             if abs(size) > MAX_CONSTANT:
                 raise self.fail(node, "a number beyond the range of float64")
             bits = max((int(n).bit_length() for r in base.atoms(sp.Rational) for n in (r.p, r.q)), default=0)
@@ -366,7 +367,8 @@ class _Reader:
                 raise self.fail(node, f"{written} takes {1 if name == 'square' else 2} arguments")
             return self.raised(node, arguments[0], arguments[1])
         constants = [a for a in arguments if a is not None and a.is_number and (name in _GROWING or not a.is_Rational)]
-        if max((abs(constant_value(a)) for a in constants), default=0) > MAX_CONSTANT and name in _GROWING:
+        values = [constant_value(a) for a in constants]
+        if name in _GROWING and any(v > MAX_CONSTANT or (v < -MAX_CONSTANT and "h" in name) for v in values):
             raise self.fail(node, f"{written} of a constant beyond {MAX_CONSTANT} in size")
         primitive = FUNCTIONS.get(name)
         if (
@@ -393,6 +395,8 @@ class _Reader:
             for keywords in (named, {KEYWORDS.get(key, key): value for key, value in named.items()}):
                 with contextlib.suppress(TypeError):
                     result: sp.Expr = function(*arguments, **keywords)
+                    if name in ACTIVATIONS:
+                        self.check_growth(node, written, result)
                     return result
         _, least, most = FUNCTIONS.get(name, (None, 1, 1))
         if function is not None and len(takes := argument_names(name)) > 1:
@@ -400,6 +404,12 @@ class _Reader:
                             + "".join(f", {key}=" for key in named))  # fmt: skip
         wanted = str(least) if least == most else f"{least} to {most}"
         raise self.fail(node, f"{written} takes {wanted} argument{'s' * (wanted != '1')}, got {len(arguments)}")
+
+    def check_growth(self, node: ast.Call, written: str, result: sp.Expr) -> None:
+        """An activation at a constant holds no exponential that `to_text` prints and this parser refuses."""
+        for grown in sorted(result.atoms(sp.exp, expm1, sp.cosh, sp.sinh), key=expression_size):  # inner ones first
+            if grown.args[0].is_number and constant_value(grown.args[0]) > MAX_CONSTANT:
+                raise self.fail(node, f"{written} of a constant beyond {MAX_CONSTANT} in size")
 
     def spline(self, node: ast.Call, depth: int) -> sp.Expr:
         """`spline(u, table, order)`, as saved formulas hold it; their tables come with them."""
