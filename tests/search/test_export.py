@@ -164,3 +164,19 @@ def test_parameter_names_that_torch_has(name, tmp_path):
     formula = Formula(f"{name}*x", {name: Param(2.0, learn=True)})
     module = _module(to_torch_source(formula, "Exported"), tmp_path).Exported()
     assert module(torch.ones(1)).item() == 2.0
+
+
+@pytest.mark.parametrize("name", list(CATALOGUE))
+def test_a_second_derivative_is_refused_not_wrong(name, tmp_path):
+    module = _module(to_torch_source(get_activation(name), "Exported"), tmp_path).Exported()
+    x = torch.tensor([-3.0, 0.5, 20.0], requires_grad=True)
+    (slope,) = torch.autograd.grad(module(x).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        torch.autograd.grad(slope.sum(), x)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool])
+def test_integers_are_refused(dtype, tmp_path):
+    module = _module(to_torch_source(get_activation("crrelu"), "Exported"), tmp_path).Exported()
+    with pytest.raises(TypeError, match="expected a floating-point tensor"):
+        module(torch.ones(3, dtype=dtype))

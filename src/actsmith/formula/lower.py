@@ -242,7 +242,7 @@ class _Builder:
     def quotient(self, q: Quotient) -> int:
         """Sums of exponentials, each divided by its largest one."""
         above = [] if q.rest == 1 else [self.value(q.rest)]
-        below = []
+        below: list[int] = []
         u = self.value(q.u)
         for terms, power in q.sums:
             if len(terms) > 1:

@@ -19,6 +19,7 @@ import subprocess
 import tempfile
 import time
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -115,7 +116,8 @@ def _folders() -> tuple[list[Path], list[str]]:
     beside the temporary files.
     """
     found, reasons = [], []
-    for make in (lambda: cache_folder("kernels"), _temporary_folder):
+    places: tuple[Callable[[], Path], ...] = (lambda: cache_folder("kernels"), _temporary_folder)
+    for make in places:
         try:
             folder = make()
             executes = not os.statvfs(folder).f_flag & getattr(os, "ST_NOEXEC", 0)
