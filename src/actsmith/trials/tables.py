@@ -144,7 +144,7 @@ def _row(
 ) -> Row:
     mine = metric.transformed(raw)
     found = (
-        (share_interval if metric.share and 0 <= min(mine) and max(mine) <= 1 else interval)(mine)
+        (share_interval if metric.share and min(mine) >= 0 and max(mine) <= 1 else interval)(mine)
         if mine is not None
         else None
     )
