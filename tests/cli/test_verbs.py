@@ -142,7 +142,7 @@ def test_a_law_from_a_file_of_samples(capsys, tmp_path):
         (["analyze", "log(x)"], "not a finite real number near x"),
         (["analyze", "__import__('os').system('x')"], "only named functions"),
         (["derive", "sigmoid", "--law", "logistic"], "nothing to correct"),
-        (["derive", "relu", "--step", "-1"], "step must be"),
+        (["derive", "relu", "--step", "-1"], "step: got"),
         (["worst", "--low", "2"], "low < high"),
         (["search", "digitz"], "digits"),
         (["search", "--budget", "soon"], "expected a time such as"),

@@ -69,11 +69,11 @@ def second_moments(f, K):
     for panels in (6_000, 5_003, 4_007):
         t, w = special.roots_legendre(6)
         # fine about 0 and about kinks, where features are narrow
-        fine = np.geomspace(1e-7, 13 * np.sqrt(K), panels // 40)
-        centres = np.array([0.0, *(k for k in f.kinks if abs(k) < 12 * np.sqrt(K))][:20])
+        fine = np.geomspace(1e-7, 38 * np.sqrt(K), panels // 40)
+        centres = np.array([0.0, *(k for k in f.kinks if abs(k) < 36 * np.sqrt(K))][:20])
         beside = (centres[:, None] + np.concatenate([-fine, [0], fine])).ravel()
-        edges = np.union1d(np.sqrt(K) * np.linspace(-13, 13, panels + 1), beside)
-        edges = edges[np.abs(edges) <= 13 * np.sqrt(K)]
+        edges = np.union1d(np.sqrt(K) * np.linspace(-38, 38, 2 * panels + 1), beside)
+        edges = edges[np.abs(edges) <= 38 * np.sqrt(K)]
         half = 0.5 * np.diff(edges)[:, None]
         x = (edges[:-1, None] + half + half * t).ravel()
         weight = (half * w).ravel() * np.exp(-x * x / (2 * K)) / np.sqrt(2 * np.pi * K)

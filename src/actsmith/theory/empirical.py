@@ -35,8 +35,13 @@ from actsmith.theory.law import Array, Law, at_probabilities, generator, invert
 
 # Kernels this many bandwidths away are below the smallest float64.
 REACH = 39.0
+# Bins that the bandwidth is chosen from, and of the narrow ones.
+MOST_BINS, MOST_NARROW = 1 << 13, 1 << 16
 # A kernel is left out where the nearest one is larger by exp(75).
 WINDOW = 150.0
+# A bandwidth below this many bins is that of the bins, not of the samples.
+RESOLVED_BINS = 4.0
+FINER = 32
 # Panels of 16 bandwidths: their nodes are 0.4 h apart at the default step.
 PANEL = 16.0
 
@@ -75,7 +80,13 @@ class Empirical(Law):
     def __init__(self, samples: ArrayLike) -> None:
         histogram = Histogram()
         histogram.update(samples)
-        object.__setattr__(self, "__dict__", dict(vars(Empirical.from_bins(histogram.bins()))))
+        law = Empirical.from_bins(histogram.bins())
+        if law.bandwidth < RESOLVED_BINS * WIDTH:
+            # Structure as narrow as a bin: the samples are here, so narrower bins are.
+            narrow = Histogram(WIDTH / FINER)
+            narrow.update(samples)
+            law = Empirical.from_bins(narrow.bins())
+        object.__setattr__(self, "__dict__", dict(vars(law)))
 
     @classmethod
     def from_histogram(cls, edges: ArrayLike, counts: ArrayLike) -> Empirical:
@@ -119,14 +130,14 @@ class Empirical(Law):
         n, counts = bins.count, np.asarray(bins.counts, dtype=np.float64)
         check_count(n)
         if np.count_nonzero(counts) < 2:
-            near = f"within {WIDTH * bins.spread:.1e} of {bins.origin:.17g}"
+            near = f"within {bins.width * bins.spread:.1e} of {bins.origin:.17g}"
             raise LawError(f"samples: got {n:.0f} numbers {near}; expected a spread")
-        h = bandwidth(counts, n, WIDTH)
+        h = bandwidth(counts, n, bins.width)
         # Bins are gathered four to a bandwidth, each at its own centre of mass, which keeps the mean in u.
-        group = max(int(h / (4 * WIDTH)), 1)
+        group = max(int(h / (4 * bins.width)), 1)
         index = np.arange(counts.size)
         mass = np.bincount(index // group, counts)
-        moment = np.bincount(index // group, counts * (bins.first + index + 0.5) * WIDTH)
+        moment = np.bincount(index // group, counts * (bins.first + index + 0.5) * bins.width)
         centres, weights = (moment / np.where(mass > 0, mass, 1.0))[mass > 0], mass[mass > 0] / mass.sum()
         return cls._assemble(
             count=n,
@@ -332,7 +343,8 @@ def bandwidth(counts: Array, n: float, width: float) -> float:
     """
     size = 1 << (counts.size - 1).bit_length()
     padded = np.concatenate([counts, np.zeros(size - counts.size)])
-    while size > 1 << 13:
+    most = MOST_BINS if width >= WIDTH else MOST_NARROW
+    while size > most:
         size //= 2
         padded, width = padded.reshape(size, 2).sum(axis=1), 2 * width
     length = size * width
@@ -359,9 +371,11 @@ def bandwidth(counts: Array, n: float, width: float) -> float:
     silverman = 0.9 * min(std, float(upper - lower) / NORMAL_IQR or std) * n**-0.2
     try:
         # From a bin's width up to twice the rule that one normal mode would need.
-        trial = np.geomspace(width / 2, max(2 * silverman, 2 * width), 24)
+        trial = np.geomspace(width / 2, max(2 * silverman, 2 * width), 32)
         values = [miss(float(h / length) ** 2) for h in trial]
-        at = next(i for i in range(23) if values[i] < 0 <= values[i + 1])
+        if values[0] >= 0:  # the smallest root lies within a bin
+            return width
+        at = next(i for i in range(31) if values[i] < 0 <= values[i + 1])
         t = optimize.brentq(miss, (trial[at] / length) ** 2, (trial[at + 1] / length) ** 2, rtol=1e-6)
         return max(sqrt(t) * length, width)
     except (StopIteration, ZeroDivisionError, OverflowError):

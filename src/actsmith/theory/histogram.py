@@ -28,7 +28,7 @@ _CANDIDATES = 8
 
 @dataclass(frozen=True)
 class Bins:
-    """Counts of u = asinh((x - origin)/spread) in bins of width 1/1024, the first from first/1024.
+    """Counts of u = asinh((x - origin)/spread) in bins of a width, 1/1024 unless asked for, the first from first*width.
 
     Attributes:
         counts: (k,), whole numbers or shares of them.
@@ -42,6 +42,7 @@ class Bins:
     count: float
     mean: float
     std: float
+    width: float = WIDTH
 
 
 class Histogram:
@@ -65,7 +66,8 @@ class Histogram:
         20000
     """
 
-    def __init__(self) -> None:
+    def __init__(self, width: float = WIDTH) -> None:
+        self.width = width
         self.count = 0
         self.mean = 0.0
         self.m2 = 0.0
@@ -127,7 +129,7 @@ class Histogram:
         self._flush()
         check_count(self.count)
         self.check_atoms()
-        return Bins(self.origin, self.spread, self.first, self.counts, self.count, self.mean, self.std)
+        return Bins(self.origin, self.spread, self.first, self.counts, self.count, self.mean, self.std, self.width)
 
     def check_atoms(self) -> None:
         """Raise LawError if a value makes up over 1% of the values, and came ten times or more."""
@@ -190,7 +192,7 @@ class Histogram:
         u = x - self.origin
         u /= self.spread
         np.arcsinh(u, out=u)
-        u *= 1 / WIDTH
+        u *= 1 / self.width
         index = np.floor(u, out=u).astype(np.int32)
         low, high = int(index.min()), int(index.max())
         if not self.counts.size:
