@@ -95,6 +95,7 @@ def check(kind: type[nn.Module], compiled: bool) -> bool:
     for clone in copies[:2]:
         same(observed(clone, False), wanted)
     with torch.no_grad():
+        copy.copy(plain)(X)  # a shallow copy's side effects are its original's
         same(tensors_in(copies[2](X)), wanted["outputs"])
     if compiled:
         for training in (True, False):
