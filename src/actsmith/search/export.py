@@ -90,7 +90,6 @@ import math
 
 import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
 {helpers}
 
 def _value({arguments}):
@@ -113,11 +112,19 @@ class _Function(torch.autograd.Function):
         return _value({wide}).to(x.dtype)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad):
-        {arguments}{comma} = ctx.saved_tensors
+        return _Gradient.apply(grad, *ctx.saved_tensors)
+
+
+class _Gradient(torch.autograd.Function):  # plain operations would be differentiated, not everywhere rightly
+    @staticmethod
+    def forward(ctx, grad, {arguments}):
         slopes = [_wide(grad) * slope for slope in _slopes({wide})]
         return {returned}
+
+    @staticmethod
+    def backward(ctx, *grads):
+        raise RuntimeError("{name} has first derivatives only; acts.nn.Activation has all orders")
 
 
 def _wide(x):
@@ -182,7 +189,7 @@ def to_torch_source(
         "_value",
         "_slopes",
         "_wide",
-        "once_differentiable",
+        "_Gradient",
         *_HELPERS,
     }
     possible = class_name.isidentifier() and class_name.isascii() and not keyword.iskeyword(class_name)
@@ -204,7 +211,6 @@ def to_torch_source(
         comments="".join(f"{_plain(line)}\n" for line in (*comments, *_start_lines(start))), helpers=helpers,
         start=_START.format(**start.to_dict()) if isinstance(start, Start) else "",
         arguments=", ".join(slots), value=value, slopes=slopes, wide=", ".join(f"_wide({s})" for s in slots),
-        comma="," if len(slots) == 1 else "",
         returned=", ".join(f"slopes[{i}]{'.sum()' if i else ''}.to({s}.dtype)" for i, s in enumerate(slots)),
         name=class_name, summary=_plain(f"f(x) = {_expression_text(formula)}"),
         parameters="".join(
