@@ -44,7 +44,8 @@ from actsmith.formula.formula import Formula, Param
 from actsmith.formula.inverse import solve_inverse
 from actsmith.formula.parse import X, parameter_symbol
 from actsmith.formula.pieces import Piece, sample_point
-from actsmith.formula.primitives import sigmoid, standardise, where
+from actsmith.formula.primitives import sigmoid, where
+from actsmith.formula.stable import standardise
 from actsmith.formula.tidy import tidy
 from actsmith.theory import numeric
 from actsmith.theory.arguments import number

@@ -36,6 +36,7 @@ DEFAULT_TAU = 0.1
 TOLERANCE = 1e-10
 CONVERGED = 1e-4
 RELIED = 1e-3  # what is known less well is no number to rank by
+LONG, LONG_TOLERANCE = 400_000, 1e-6  # nodes times branches from which a finer step takes seconds
 HALVINGS = 3
 DIVERGES = "-int q log q does not converge"
 
@@ -214,7 +215,9 @@ def _continuous_entropy(f: Formula, law: Law, output: OutputLaw) -> Estimate:
         estimate = Estimate(estimate.value, estimate.error + doubt)
         if estimate.error < best.error:
             best = estimate
-        if best.error <= TOLERANCE * max(1.0, abs(best.value)):
+        # What preimages leave in doubt no finer step mends, and many of them take seconds.
+        enough = LONG_TOLERANCE if current.rule.x.size * len(current.branches) > LONG else TOLERANCE
+        if best.error <= max(enough * max(1.0, abs(best.value)), 3 * doubt):
             break
     return Estimate(best.value, best.error + _left_in_the_tails(f, law))
 

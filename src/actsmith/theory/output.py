@@ -39,7 +39,7 @@ FLAT = 1e-13  # a relative change of f below this is rounding, and so is the sig
 LOG_FLOOR = -700.0  # log|f'| at the one node in 1e16 that rounds onto a fold
 CANCELLED = 1e-8  # a difference of values of f below this, relative to f's size, has lost half its digits
 SAME = 1e-13  # ends of branches whose values differ by less, relative to f's size, are one value
-MOST_WORK = 6_000_000  # nodes times branches: some seconds
+MOST_WORK = 5_000_000  # nodes times branches: some seconds
 LOG_TWO = 0.6931471805599453
 WEIGHTLESS = 1e-19  # what a node or a branch of a smaller probability does to the entropy cannot be seen
 TAYLOR = 0.1  # the Taylor polynomial of a fold serves where its third and fourth order change it by less than this
@@ -95,15 +95,17 @@ def branches_of(f: Formula, law: Law) -> Branches:
             mass = float(law.cdf(b) - law.cdf(a)) if b < law.mean else float(law.survival(a) - law.survival(b))
             atoms.append(Atom(float(values[inside][0]), mass, a, b))
             continue
-        certain = np.abs(slopes[inside]) * (spread + np.abs(rule.x[inside])) > FLAT * np.maximum(
-            np.abs(values[inside]), typical
-        )
-        turns = _roots(f, 1, rule.x[inside][certain], slopes[inside][certain])
-        folds += turns
         inflections = np.array(_roots(f, 2, rule.x[inside], bends[inside]))
+        level = f.jet(inflections, 1)[1] if len(inflections) else inflections
+        # Folds come in pairs between two nodes: there f' has its other sign at the inflection between them.
+        x, slope = np.concatenate([rule.x[inside], inflections]), np.concatenate([slopes[inside], level])
+        value = np.concatenate([values[inside], f(inflections) if len(inflections) else inflections])
+        certain = np.abs(slope) * (spread + np.abs(x)) > FLAT * np.maximum(np.abs(value), typical)
+        turns = _roots(f, 1, x[certain], slope[certain])
+        folds += turns
         if len(inflections):
-            level = np.abs(f.jet(inflections, 1)[1])
-            saddles += [float(x) for x in inflections[level < SADDLE * np.abs(slopes[inside]).max()]]
+            flat = np.abs(level) < SADDLE * np.abs(slopes[inside]).max()
+            saddles += [float(x) for x in inflections[flat]]
         for left, right in pairwise([a, *turns, b]):
             inner_left, inner_right = np.nextafter(left, right), np.nextafter(right, left)
             z_low, z_high = f(np.array([inner_left, inner_right]))

@@ -24,7 +24,7 @@ from actsmith.formula.catalogue import CATALOGUE, resolve
 from actsmith.formula.formula import Formula
 from actsmith.formula.lower import Program, lower
 from actsmith.formula.parse import X, parse
-from actsmith.formula.primitives import standardise
+from actsmith.formula.stable import standardise
 from actsmith.theory.entropy import DEFAULT_TAU
 from actsmith.theory.law import Array, Law
 from actsmith.theory.laws import resolve_law
