@@ -45,8 +45,8 @@ def test_the_quicker_is_chosen(runtime, stacked, mode):
     found = choose(problem, [Sleeps(0.02, stacked) for _ in range(3)], Recipe(1, 8, lbfgs=0), runtime)
     if mode == "own":
         assert found.mode in ("own", "vmap")  # by vmap three nets sleep once
-    assert found.seconds["alone"] == pytest.approx(0.02, rel=0.5)
-    assert found.seconds["own"] == pytest.approx(stacked, rel=0.6)
+    assert found.seconds["alone"] >= 0.02
+    assert found.seconds["own"] >= stacked
     assert found.reasons == {}
 
 
