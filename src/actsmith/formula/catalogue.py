@@ -14,7 +14,7 @@ from actsmith.errors import FormulaError
 from actsmith.formula import declared
 from actsmith.formula.declared import DECLARED, Declaration
 from actsmith.formula.formula import Formula, Param
-from actsmith.formula.functions import known_name
+from actsmith.formula.functions import known_name, squash
 from actsmith.formula.parse import parse
 from actsmith.formula.primitives import constant_value
 from actsmith.names import did_you_mean
@@ -48,8 +48,10 @@ ALIASES: dict[str, Entry] = _entries(declared.ALIASES)
 
 def _entry(name: str) -> Entry | None:
     """By its name or an alias, in any case, with _ or - or neither."""
-    known = known_name(name.strip())
-    return CATALOGUE.get(known or "") or ALIASES.get(known or "")
+    return _SQUASHED.get(squash(name.strip()))
+
+
+_SQUASHED = {squash(name): entry for name, entry in (*ALIASES.items(), *CATALOGUE.items())}
 
 
 @cache
@@ -77,7 +79,6 @@ def get_activation(name: str, /, **params: float | Param) -> Formula:
     return entry.formula(**params)
 
 
-get = get_activation  # until experiments/ and search/ call it by its name
 
 _WITH_VALUES = re.compile(r"\s*([A-Za-z][\w-]*)\s*:(.*)", re.DOTALL)
 _NAME = re.compile(r"\s*[A-Za-z_](?:[\w-]*\w)?\s*")

@@ -96,7 +96,7 @@ def read_back(shape: Formula, base: Formula, terms: int = TERMS, order: int = OR
     Any shape can be read back, a trained spline's `SplineActivation.formula` as well as a Hermite activation's.
 
     Example:
-        >>> from actsmith.formula.catalogue import get
+        >>> from actsmith.formula.catalogue import get_activation as get
         >>> read_back(get("crrelu", eps=0.2), get("relu"), terms=1).formula.text
         '1/5*x*exp(-x**2/2) + relu(x)'
     """

@@ -90,7 +90,6 @@ def worst_activation(law: Law | str = "normal", low: float = -1.0, high: float =
     return Formula(expression, name=f"worst({law})")
 
 
-worst = worst_activation  # until experiments/ calls it by its name
 
 
 @dataclass(frozen=True)
