@@ -23,10 +23,11 @@ from actsmith.formula import pieces as _pieces
 from actsmith.formula.lower import Program, lower, lower_log_abs, torch_ops
 from actsmith.formula.param import Param
 from actsmith.formula.parse import CONSTANTS, MAX_POWER, X, parameter_symbol, parse
-from actsmith.formula.primitives import FUNCTIONS, standardise
+from actsmith.formula.primitives import FUNCTIONS
 from actsmith.formula.removable import Patch, may_have_singularities, patched
 from actsmith.formula.size import MAX_DERIVATIVE_SIZE, derivative_size
 from actsmith.formula.spline import Table, register, spline, tables_of
+from actsmith.formula.stable import standardise
 from actsmith.formula.text import to_text
 from actsmith.formula.tidy import tidy
 from actsmith.names import did_you_mean

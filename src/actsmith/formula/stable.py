@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import sympy as sp
 
-from actsmith.formula.primitives import expm1, log1p, sech, sigmoid, softplus, tanh
+from actsmith.formula.primitives import expm1, in_primitives, log1p, sech, sigmoid, softplus, tanh
 
-__all__ = ["stable"]
+__all__ = ["standardise"]
 
 
-def stable(expression: sp.Expr) -> sp.Expr:
-    """The same function in forms that neither overflow nor cancel, from the inside to the outside."""
+def standardise(expression: sp.Expr) -> sp.Expr:
+    """The same function in the primitives of this package, in forms that neither overflow nor cancel."""
+    expression = in_primitives(expression)
     if expression.has(sp.exp, sp.cosh, sp.sinh, sp.log, expm1, log1p):
         for kind, rewrite in ((sp.Pow, _reciprocal), (sp.Mul, _product), ((sp.log, log1p), _logarithm)):
             expression = expression.replace(lambda e, kind=kind: isinstance(e, kind), rewrite)
