@@ -90,8 +90,6 @@ def worst_activation(law: Law | str = "normal", low: float = -1.0, high: float =
     return Formula(expression, name=f"worst({law})")
 
 
-
-
 @dataclass(frozen=True)
 class BranchCorrection:
     """The correction on one smooth piece of f.

@@ -134,7 +134,8 @@ class Ends:
             new = np.where(inside, new, 0.5 * (low + high))
             result[at] = new
             # One more step of Newton's from 1e-8 is right to 1e-16.
-            going = ~((np.abs(miss) <= 1e-8) & inside) & (np.abs(new - guess) > 4e-16 * np.abs(guess))
+            going = ~((np.abs(miss) <= 1e-8) & inside) & (np.abs(miss) > 1e-13)
+            going &= np.abs(new - guess) > 4e-16 * np.abs(guess)
             if not going.any():
                 break
             at, guess, low, high = at[going], new[going], low[going], high[going]
