@@ -235,7 +235,7 @@ class _Builder:
     def safe_log(self, u: sp.Expr) -> int:
         """log u, by the structure of u where u under- or overflows."""
         log = self.log_abs(u)
-        if not u.is_positive:  # NaN where u < 0
+        if not _positive(u):  # NaN where u < 0
             log = self.emit("add", log, self.emit("log", self.sign(u)))
         return self.emit("rescue", self.emit("log", self.value(u)), log, self.emit("abs", log))
 
@@ -281,14 +281,15 @@ class _Builder:
         return total
 
     def sign(self, e: sp.Expr) -> int:  # noqa: PLR0911
-        if isinstance(e, _POSITIVE) or e.is_positive:
+        if _positive(e):
             return self.constant(1.0)
         if type(e) in _SLOPE_AT_ZERO and not isinstance(e, sp.sin):
             return self.sign(e.args[0])  # increasing through 0
         if isinstance(e, sp.Mul):
             return self.fold([self.sign(factor) for factor in e.args])
         if isinstance(e, sp.Pow):  # a base with another power than a whole one is not negative
-            return self.constant(1.0) if e.args[1].is_even else self.sign(e.args[0])
+            even = e.args[1].is_number and e.args[1].is_even
+            return self.constant(1.0) if even else self.sign(e.args[0])
         if isinstance(e, pr.where):
             c, a, b = e.args
             return self.emit("where", self.value(c), self.sign(a), self.sign(b))
@@ -373,6 +374,11 @@ class _Builder:
 
     def program(self, outputs: Sequence[int]) -> Program:
         return Program(tuple(str(s) for s in self.inputs), tuple(self.instructions), tuple(outputs))
+
+
+def _positive(e: sp.Expr) -> bool:
+    """Whether e > 0 everywhere, as far as is known; of towers of powers SymPy asks itself for minutes."""
+    return isinstance(e, _POSITIVE) or (all(p.exp.is_number for p in e.atoms(sp.Pow)) and bool(e.is_positive))
 
 
 def lower(expressions: Sequence[sp.Expr], inputs: Sequence[sp.Symbol], probe: Mapping[sp.Symbol, float]) -> Program:
