@@ -72,7 +72,7 @@ def swap_record(model: nn.Module) -> list[dict[str, Any]]:
 
 def _placed(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     changed = getattr(vars(model).get(SWAPS), "changed", ())
-    put: dict[str, nn.Module] = {path: change.module for change in changed for path in (change.path, *change.site.aliases)}
+    put: dict[str, nn.Module] = {p: c.module for c in changed for p in (c.path, *c.site.aliases)}
     inside = ""
     for path, module in model.named_modules(remove_duplicate=False):
         if inside and path.startswith(inside):

@@ -49,38 +49,30 @@ def replace_(
 ) -> Swaps:
     """Replace activations of the model, in place.
 
-    A child module is exchanged under its own name; a function in an attribute becomes a child of that name; a call of
-    a function in a forward goes to a new child `actsmith_<function>_<number>`. So `state_dict` gains the keys
-    `<site path>.<parameter>`, or `<owner>.actsmith_relu_0.<parameter>`, loses those of replaced modules that had
-    parameters (PReLU), and keeps the others. New parameters are float32 (float64 in a float64 model), on the device of
-    the modules around them.
+    A child module is exchanged under its own name; a function in an attribute becomes a child of that name; a call of a
+    function in a forward goes to a new child `actsmith_<function>_<number>`: `state_dict` gains their parameters, loses
+    those of replaced modules (PReLU), and keeps the others. New parameters are float32 (float64 in a float64 model), on
+    the device of the modules around them.
 
     Args:
         model: any module; of a compiled one what is inside. Not one that is distributed or has adapters already.
-        to: see `To`.
-        where: see `Where`; all sites by default. A mapping given as `to` says where by its paths.
-        example: one input of the model, a tensor, a tuple of positional arguments or a dictionary of keyword
-            arguments. timm and transformers models with tokens can do without.
-        gates, squashes: take sites that gate (a GLU) or squash (squeeze-and-excitation) too. A path given in full
-            takes any site.
-        share: "layer" gives every site learnable parameters of its own, "channel" every unit of each, "model" one set
-            to all. A module given as `to` keeps its own.
+        to, where: see `To` and `Where`; all sites by default. A mapping given as `to` says where by its paths.
+        example: one input of the model, a tensor, a tuple of positional or a dictionary of keyword arguments. timm and
+            transformers models with tokens can do without.
+        gates, squashes: take sites that gate (a GLU) or squash (squeeze-and-excitation), too; a whole path takes any.
+        share: learnable parameters for every "layer", every "channel", or the whole "model".
         blend: a `Blend`, or a number of its steps, to go from the old activations to the new ones gradually.
-        prove_it: run the model before and after and compare how often each activation ran. Without it a function call
-            cannot be found unless an example is given.
-        split: give every path of a module that stands under several (the one SiLU of a YOLO) a new activation of its
-            own. A path, or a pattern that matches some of the paths, splits too: the other places keep the old module.
+        prove_it: run the model before and after and compare how often each activation ran.
+        split: give every path of a module that stands under several (the one SiLU of a YOLO) its own. A path or pattern
+            that matches some of them splits too: the others keep the old module.
 
     Raises:
-        ActsmithError: no site found or chosen; a wrapped model; a function that writes into `out=`; the proof fails,
-            or the model relies on an activation that changes its input in place (the model is then as before).
+        ActsmithError: no site found or chosen; a wrapped model; a function that writes into `out=` or an activation
+            that changes its input in place; the proof fails. The model is then as before.
 
     Example:
-        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
-        >>> swaps = replace_(model, "crrelu", example=torch.zeros(2, 4))
-        >>> list(model.state_dict())
-        ['0.weight', '0.bias', '1.eps', '2.weight', '2.bias']
-        >>> swaps.undo()
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU())
+        >>> replace_(model, "crrelu", example=torch.zeros(2, 4)).undo()
         >>> model[1]
         ReLU()
     """
@@ -90,10 +82,8 @@ def replace_(
         try:
             observer, before, example = _observed(model, example, prove_it)
             found = sites(model) if observer is None else sites_of(model, observer)
-            if isinstance(to, Mapping):
-                chosen, skipped = _possible(*choose_named(found, to))
-            else:
-                chosen, skipped = _possible(*choose(model, found, where, gates, squashes))
+            own = choose_named(found, to) if isinstance(to, Mapping) else choose(model, found, where, gates, squashes)
+            chosen, skipped = _possible(*own)
             _check(model, found, chosen, skipped, where)
             schedule = blend if blend is None or isinstance(blend, Blend) else Blend(index(blend))
         except BaseException:
@@ -112,7 +102,6 @@ def replace_(
             raise
     parts.settle()
     swaps.notes = (*parts.notes, *notes(model, swaps.changed, found))
-    swaps._forwards = {c.path: vars(home).get("forward") for c in swaps.changed for home, _ in c.homes}
     _remember(swaps)
     return swaps
 
@@ -271,7 +260,8 @@ def _value_back(module: nn.Module, name: str, old: Any) -> Callable[[], None]:
 
 
 def _remember(swaps: Swaps) -> None:
-    """Let `calibrate_(model, ...)` find the last swap of a model."""
+    """Let `calibrate_(model, ...)` find the last swap of a model, and `undo` see what came after it."""
+    swaps._forwards = {c.path: vars(home).get("forward") for c in swaps.changed for home, _ in c.homes}
     held = vars(swaps.model)
     previous = held.get(SWAPS)
 
