@@ -123,3 +123,22 @@ def test_many_branches_take_seconds(f):
     assert e.smoothed is not None
     if f == "relu(sin(10*x))":  # h(1/2) + H(|sin|)/2, the angle uniform to 1e-20
         assert within(e.mixed, math.log(2) + 0.5 * math.log(math.pi / 4), e.error)
+
+
+def test_folds_at_which_f_saturates():
+    """z = Phi(10 sin 2x) is monotone in s = sin 2x: H(Z) = H(s) + E log(10 phi(10 s)), E s^2 = (1 - exp(-8))/2."""
+    e, s = acts.entropy("normal_cdf(10*sin(2*x))"), acts.entropy("sin(2*x)")
+    right = s.mixed + math.log(10 / math.sqrt(2 * math.pi)) - 25 * (1 - math.exp(-8))
+    assert within(e.mixed, right, e.error + s.error)
+
+
+def test_folds_come_in_pairs_between_nodes():
+    """g = 1.0001 + cos(x) has no root, g = 0.9999 + cos(x) two near each odd multiple of pi: g^2 folds there thrice."""
+    from actsmith.theory.output import branches_of
+
+    law = acts.resolve_law("laplace")
+    folds = [
+        len([x for x in branches_of(acts.Formula(f), law).folds if 15 < x < 16.5])
+        for f in ("(cos(x)+1.0001)**2", "(cos(x)+0.999)**2")
+    ]
+    assert folds == [1, 3]

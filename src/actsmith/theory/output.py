@@ -33,6 +33,7 @@ __all__ = ["Atom", "Branch", "OutputLaw", "branches_of", "inverse", "log_slope",
 
 MOST_FOLDS = 64
 SCAN_STEP = 0.025  # 40 nodes for every factor e of distance from a kink or a centre of the law
+SCAN_POINTS = 801
 UNDERFLOW = 1e-280
 SADDLE = 0.02  # a smaller slope at an inflection, relative to the largest, makes log|f'| nearly singular there
 FLAT = 1e-13  # a relative change of f below this is rounding, and so is the sign of its slope
@@ -81,24 +82,27 @@ def branches_of(f: Formula, law: Law) -> Branches:
     low, high = reach(law)
     ends = [low, *(k for k in f.kinks if low < k < high), high]
     rule = nodes((*f.kinks, *law.breakpoints, 0.0), low=low, high=high, step=SCAN_STEP)
-    values, slopes, bends = f.jet(rule.x, 2)
-    _require_finite(f, law, rule, values)
+    _require_finite(f, law, rule, f(rule.x))
     core = law.quantile(np.linspace(0.01, 0.99, 99))
+    # The rule is sparse between its centres, where folds of f may be: a uniform grid over the bulk sees those.
+    bulk = np.linspace(*law.quantile(np.array([1e-9, 1 - 1e-9])), SCAN_POINTS)
+    scan = np.union1d(rule.x, bulk[(bulk > low) & (bulk < high)])
+    values, slopes, bends = f.jet(scan, 2)
     typical, spread = np.abs(f(core)).max(), core[-1] - core[0]
     found: list[Branch] = []
     atoms: list[Atom] = []
     folds: list[float] = []
     saddles: list[float] = []
     for a, b in pairwise(ends):
-        inside = (rule.x > a) & (rule.x < b)
+        inside = (scan > a) & (scan < b)
         if not np.any(slopes[inside]) and np.ptp(values[inside]) == 0:
             mass = float(law.cdf(b) - law.cdf(a)) if b < law.mean else float(law.survival(a) - law.survival(b))
             atoms.append(Atom(float(values[inside][0]), mass, a, b))
             continue
-        inflections = np.array(_roots(f, 2, rule.x[inside], bends[inside]))
+        inflections = np.array(_roots(f, 2, scan[inside], bends[inside]))
         level = f.jet(inflections, 1)[1] if len(inflections) else inflections
         # Folds come in pairs between two nodes: there f' has its other sign at the inflection between them.
-        x, slope = np.concatenate([rule.x[inside], inflections]), np.concatenate([slopes[inside], level])
+        x, slope = np.concatenate([scan[inside], inflections]), np.concatenate([slopes[inside], level])
         value = np.concatenate([values[inside], f(inflections) if len(inflections) else inflections])
         certain = np.abs(slope) * (spread + np.abs(x)) > FLAT * np.maximum(np.abs(value), typical)
         turns = _roots(f, 1, x[certain], slope[certain])

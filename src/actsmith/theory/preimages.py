@@ -132,10 +132,10 @@ class Ends:
                 new = guess + miss * value / slope
             inside = (new > low) & (new < high)
             new = np.where(inside, new, 0.5 * (low + high))
-            result[at] = new
+            there = np.abs(miss) <= 1e-14  # rounding: a bracket that has closed in on it says no more
+            result[at] = np.where(there, guess, new)
             # One more step of Newton's from 1e-8 is right to 1e-16.
-            going = ~((np.abs(miss) <= 1e-8) & inside) & (np.abs(miss) > 1e-13)
-            going &= np.abs(new - guess) > 4e-16 * np.abs(guess)
+            going = ~there & ~((np.abs(miss) <= 1e-8) & inside) & (np.abs(new - guess) > 4e-16 * np.abs(guess))
             if not going.any():
                 break
             at, guess, low, high = at[going], new[going], low[going], high[going]

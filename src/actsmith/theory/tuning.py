@@ -279,15 +279,19 @@ def _solve(formula: Formula, theta: float, which: int, bracket: tuple[float, flo
 
 
 def _why_none(formula: Formula) -> str:
+    """Where chi_par lies for the two shifts d, each by itself: it need not be on one side of 1 for both."""
     here = _both(_means(formula, 1.0, 0.0))
     values = np.concatenate([_ray(formula, float(theta), here) for theta in ANGLES], axis=1)
-    low, high = np.nanmin(values), np.nanmax(values)
-    if low < 0 < high:
-        return (
-            "with E f^2 = E f'^2 = 1 at K = 1 no scale and shift searched (log(a)^2 + b^2 <= 25) make chi_par 1 to the "
-            f"accuracy of the quadrature; on the grid of the search it is {1 + low:.4g} to {1 + high:.4g}, where f is "
-            "too steep or grows too fast for it"
-        )
-    text = f"with E f^2 = E f'^2 = 1 at K = 1, chi_par stays {'above' if low > 0 else 'below'} 1"
     reach = f"for every inner scale and shift searched (log(a)^2 + b^2 <= {FARTHEST:g}^2)"
-    return f"{text} {reach}; its range there is {1 + low:.4g} to {1 + high:.4g}"
+    sides: list[str] = []
+    for row in values:
+        known = row[np.isfinite(row)]
+        low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+        side = "above" if low > -NOISE else "below" if high < NOISE else ""
+        sides.append(
+            f"{f'stays {side} 1' if side else 'meets 1 at no place that holds'}, {1 + low:.4g} to {1 + high:.4g}"
+        )
+    named = (
+        sides[0] if sides[0] == sides[1] else f"{sides[0]}, with the larger shift d, and {sides[1]}, with the smaller,"
+    )
+    return f"with E f^2 = E f'^2 = 1 at K = 1, chi_par {named} {reach}"
