@@ -53,8 +53,8 @@ def _cells(law, count):
     """Midpoints and masses of cells: equally probable in the core, equally wide far into the tails."""
     core = law.quantile(np.linspace(1e-4, 1 - 1e-4, count // 2))
     low, high = law.support
-    # 100 deviations of a normal law, 140 scales of Laplace's: E f(X)^2 of an exponential f has its mass there
-    far = np.linspace(max(low, law.mean - 100 * law.std), min(high, law.mean + 100 * law.std), count)
+    # E f(X)^2 of a fast f has its mass hundreds of deviations out
+    far = np.linspace(max(low, law.mean - 300 * law.std), min(high, law.mean + 300 * law.std), count)
     edges = np.union1d(core, far)
     below, above = law.cdf(edges), law.survival(edges)
     mass = np.where(edges[1:] < law.quantile(0.5), np.diff(below), -np.diff(above))

@@ -85,7 +85,8 @@ def branches_of(f: Formula, law: Law) -> Branches:
     _require_finite(f, law, rule, f(rule.x))
     core = law.quantile(np.linspace(0.01, 0.99, 99))
     # The rule is sparse between its centres, where folds of f may be: a uniform grid over the bulk sees those.
-    bulk = np.linspace(*law.quantile(np.array([1e-9, 1 - 1e-9])), SCAN_POINTS)
+    first, last = law.quantile(np.array([1e-9, 1 - 1e-9])).tolist()
+    bulk = np.linspace(first, last, SCAN_POINTS)
     scan = np.union1d(rule.x, bulk[(bulk > low) & (bulk < high)])
     values, slopes, bends = f.jet(scan, 2)
     typical, spread = np.abs(f(core)).max(), core[-1] - core[0]
