@@ -79,7 +79,6 @@ def get_activation(name: str, /, **params: float | Param) -> Formula:
     return entry.formula(**params)
 
 
-
 _WITH_VALUES = re.compile(r"\s*([A-Za-z][\w-]*)\s*:(.*)", re.DOTALL)
 _NAME = re.compile(r"\s*[A-Za-z_](?:[\w-]*\w)?\s*")
 
