@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from actsmith.errors import NumericsError
+from actsmith.errors import ActsmithError
 from actsmith.formula.catalogue import get_activation
 from actsmith.theory.correlation import correlation_flow, correlation_map, depth_scales, hermite_coefficients
 from actsmith.theory.kernel import moments
@@ -106,5 +106,5 @@ def test_depth_scales():
 
 @pytest.mark.parametrize("bad", [{"K": 0.0}, {"rho": 1.1}, {"C_W": 0.0}, {"C_b": -1.0}, {"route": "closed"}])
 def test_bad_input(bad):
-    with pytest.raises(NumericsError):
+    with pytest.raises(ActsmithError):
         correlation_map("tanh", **{"K": 1.0, "rho": 0.5, **bad})

@@ -11,7 +11,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from actsmith.errors import NumericsError
+from actsmith.errors import ActsmithError, NumericsError
 from actsmith.formula.catalogue import CATALOGUE, get_activation, resolve
 from actsmith.formula.formula import Formula, Param
 from actsmith.theory.criticality import UNIVERSALITY, criticality
@@ -363,7 +363,7 @@ def test_safe_depth():
     assert relu.safe_depth(1.0, C_W=4.0) == 9  # 2^10 > 1000
     assert criticality("repu").safe_depth(1.0, C_W=1.0) == 4
     for bad in ({"K0": 0.0}, {"K0": 1.0, "ceiling": 1.0}):
-        with pytest.raises(NumericsError):
+        with pytest.raises(ActsmithError):
             relu.safe_depth(**bad)
     with pytest.raises(NumericsError, match="critical point"):
         criticality("repu").safe_depth(1.0)

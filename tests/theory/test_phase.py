@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from actsmith.errors import NumericsError
+from actsmith.errors import ActsmithError
 from actsmith.theory.criticality import criticality
 from actsmith.theory.kernel import kernel_flow, moments
 from actsmith.theory.phase import PHASES, phase_diagram
@@ -71,7 +71,7 @@ def test_data_is_json():
 
 def test_bad_input():
     for bad in ({"C_W": 0.0}, {"C_W": 1.0, "C_b": -1.0}, {"C_W": 1.0, "K0": 1e9}, {"C_W": [[1.0]]}):
-        with pytest.raises(NumericsError):
+        with pytest.raises(ActsmithError):
             phase_diagram("tanh", **{"C_b": 0.0, **bad})
 
 

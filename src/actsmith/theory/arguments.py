@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actsmith.errors import NumericsError
+from actsmith.errors import ActsmithError
 
 __all__ = ["number", "numbers", "whole"]
 
@@ -17,20 +17,20 @@ def number(name: str, value: Any, *, positive: bool = False, low: float | None =
     """A real number as a float: finite unless `infinite`, above 0 or at least `low` where that is asked for.
 
     Raises:
-        NumericsError: it is none.
+        ActsmithError: it is none.
     """
     bounds = " above 0" if positive else f" of at least {low:g}" if low is not None else ""
     expected = f"{name}: got {str(value)[:40]!r}; expected a {'' if infinite else 'finite '}number{bounds}"
     if isinstance(value, str | bytes | bool):
-        raise NumericsError(expected)
+        raise ActsmithError(expected)
     try:
         result = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise NumericsError(expected) from None
+        raise ActsmithError(expected) from None
     if math.isnan(result) or (math.isinf(result) and not infinite):
-        raise NumericsError(expected)
+        raise ActsmithError(expected)
     if (positive and not result > 0) or (low is not None and not result >= low):
-        raise NumericsError(expected)
+        raise ActsmithError(expected)
     return result
 
 
@@ -38,12 +38,12 @@ def whole(name: str, value: Any, *, least: int = 0) -> int:
     """A whole number of at least `least`.
 
     Raises:
-        NumericsError: it is none.
+        ActsmithError: it is none.
     """
     if isinstance(value, bool | str | bytes) or not isinstance(value, int | float | np.integer | np.floating):
-        raise NumericsError(f"{name}: got {str(value)[:40]!r}; expected a whole number of at least {least}")
+        raise ActsmithError(f"{name}: got {str(value)[:40]!r}; expected a whole number of at least {least}")
     if not math.isfinite(value) or value != int(value) or value < least:
-        raise NumericsError(f"{name}: got {value}; expected a whole number of at least {least}")
+        raise ActsmithError(f"{name}: got {value}; expected a whole number of at least {least}")
     return int(value)
 
 
@@ -54,7 +54,7 @@ def numbers(
     `low`.
 
     Raises:
-        NumericsError: it is none.
+        ActsmithError: it is none.
     """
     bounds = f" of at least {low:g}" if low is not None else ""
     expected = f"expected {'' if infinite else 'finite '}numbers{bounds}, one or more"
@@ -64,11 +64,11 @@ def numbers(
             raise TypeError
         result = given.astype(np.float64)
     except (TypeError, ValueError, OverflowError):
-        raise NumericsError(f"{name}: got {str(values)[:40]!r}; {expected}") from None
+        raise ActsmithError(f"{name}: got {str(values)[:40]!r}; {expected}") from None
     bad = np.isnan(result) | (np.isinf(result) & (not infinite))
     if low is not None:
         bad |= result < low
     if (result.size == 0 and not empty) or bad.any():
         got = "none" if result.size == 0 else f"{result[bad].reshape(-1)[0]}"
-        raise NumericsError(f"{name}: got {got}; {expected}")
+        raise ActsmithError(f"{name}: got {got}; {expected}")
     return result
