@@ -182,7 +182,7 @@ def test_what_is_undefined_says_why(relu):
         ("repu", "student:3", ["undefined: the output has no finite variance", "1.5", "RePU: g(K) grows like K^p"]),
         ("hardshrink", "normal", ["No picture over the layers", "chi_perp is infinite", "Points: f jumps"]),
         ("erf(x/sqrt(2))", "normal", ["There is none: ", "is stationary", "within"]),
-        ("sin", "student:3", ["There is none: sin folds more than 64 times", "it is not resolved"]),
+        ("sin", "student:3", ["There is none: sin folds", "more than 64", "not resolved"]),
         ("relu", "uniform:5,6", ["stationary", "scale_invariant"]),
         ("step(x)", "normal", ["There is none: ", "flat everywhere", "100.0000%"]),
         ("1/x", "normal", ["no finite variance"]),
@@ -227,7 +227,7 @@ def test_kinks_and_densities_are_drawn():
         assert len(text) < 100_000  # a rule has ten thousand nodes, the picture a thousand
     assert ElementTree.fromstring(shape).tag.endswith("svg")
     assert shape.lower().count("#d55e00") > svg(plot_shape, analyze("tanh")).lower().count("#d55e00")
-    assert "folds more than 64 times" in re.sub(r"<[^>]*>\s*", " ", svg(plot_laws, analyze("sin", "student:3")))
+    assert "more than 64" in re.sub(r"<[^>]*>\s*", " ", svg(plot_laws, analyze("sin", "student:3")))
 
 
 def test_figures_of_one_page_share_no_id():

@@ -226,7 +226,7 @@ def test_samples_agree_with_their_law():
 
 @pytest.mark.parametrize("tau", [0, -1, float("nan")])
 def test_tau_must_be_positive(tau):
-    with pytest.raises(acts.NumericsError, match="tau"):
+    with pytest.raises(acts.ActsmithError, match="tau"):
         acts.entropy("relu", tau=tau)
 
 
