@@ -11,7 +11,6 @@ import pytest
 
 import actsmith.cli
 from actsmith.cli import main, parser, verbs
-from actsmith.cli.common import seconds
 from actsmith.errors import ActsmithError, NumericsError
 
 FOLDER = Path(actsmith.cli.__file__).parent
@@ -102,9 +101,11 @@ def test_what_fails_gives_one_line_and_its_status(monkeypatch, capsys, error: Ba
 
 
 def test_times() -> None:
-    assert [seconds(t) for t in (None, "90", "90s", "10m", "2h", "1d")] == [None, 90, 90, 600, 7200, 86400]
-    with pytest.raises(ActsmithError, match="--trial-timeout: expected a time such as"):
-        seconds("soon", "--trial-timeout")
+    from actsmith.trials.setup import duration
+
+    assert [duration(t, "budget") for t in (None, "90", "90s", "10m", "2h", "1d")] == [None, 90, 90, 600, 7200, 86400]
+    with pytest.raises(ActsmithError, match="--trial-timeout: got 'soon'; expected a time such as"):
+        duration("soon", "--trial-timeout")
 
 
 def test_start_loads_little() -> None:

@@ -21,7 +21,6 @@ __all__ = [
     "law_option",
     "print_json",
     "print_table",
-    "seconds",
     "tau_option",
 ]
 
@@ -125,24 +124,6 @@ def _parameters(pairs: Sequence[str]) -> dict[str, float]:
             raise ActsmithError(f"--param: expected NAME=VALUE with a number, got {pair!r}")
         given[name.strip()] = number(value, f"--param {name}")
     return given
-
-
-def seconds(text: str | None, option: str = "--budget") -> float | None:
-    """A time such as 90s, 10m, 2h or 1d in seconds; a plain number is of seconds, None stays None.
-
-    Raises:
-        ActsmithError: it is none.
-
-    >>> seconds("1.5h")
-    5400.0
-    """
-    if text is None:
-        return None
-    scale = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}.get(text[-1:])
-    try:
-        return float(text if scale is None else text[:-1]) * (scale or 1.0)
-    except ValueError:
-        raise ActsmithError(f"{option}: expected a time such as 90s, 10m or 2h, got {text!r}") from None
 
 
 def print_json(record: dict[str, Any]) -> None:
