@@ -55,13 +55,17 @@ class Candidate:
 
     Attributes:
         formula: what it is.
-        kind: "baseline" or "candidate".
+        kind: "start", "known" or "candidate".
         origin: where it comes from, one line.
+        proposer: the name of the proposer that it comes from; empty where a person gave it.
+        parents: names of the formulas that it was made from.
     """
 
     formula: Formula
     kind: str
     origin: str
+    proposer: str = ""
+    parents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

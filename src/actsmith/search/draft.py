@@ -1,0 +1,94 @@
+"""A proposal as numbers, before it is a formula: thousands are looked at for one that is trained.
+
+| symbol  | meaning                                                    | shape |
+|---------|------------------------------------------------------------|-------|
+| x       | quantiles of the law p of the pre-activations              | (m,)  |
+| w       | weights, so that E v(X) is nearly w @ v(x); they sum to 1  | (m,)  |
+| f, f'   | values and slopes of a proposal at x                       | (m,)  |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from actsmith.formula.formula import Formula
+from actsmith.search.candidates import Candidate
+from actsmith.theory.law import Law
+
+__all__ = ["Draft", "Grid"]
+
+Array = NDArray[np.float64]
+
+NODES, REACH = 129, 4.0
+"""Nodes, and how far they reach in standard normal units: what lies beyond is 6e-5 of the mass."""
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Where functions are compared: quantiles of the law of the pre-activations, with quadrature weights.
+
+    Attributes:
+        law: the law p.
+        x: P(X <= x_i) = Phi(z_i), z_i equally spaced on [-4, 4]; ascending, float64 (m,).
+        weights: of the trapezoidal rule in z, summing to 1, float64 (m,).
+    """
+
+    law: Law
+    x: Array
+    weights: Array
+
+    @classmethod
+    def of(cls, law: Law, nodes: int = NODES) -> Grid:
+        """The grid of a law.
+
+        >>> from actsmith.theory.laws import Normal
+        >>> grid = Grid.of(Normal())
+        >>> round(float(grid.weights @ grid.x**2), 3)
+        0.999
+        """
+        z = np.linspace(-REACH, REACH, nodes)
+        weights = np.exp(-(z**2) / 2)
+        return cls(law, np.asarray(law.quantile(ndtr(z))), weights / weights.sum())
+
+    def look(self, formula: Formula) -> tuple[Array, Array]:
+        """Values and slopes of a formula at the nodes, each float64 (m,); at a kink, torch's one-sided choice."""
+        with np.errstate(all="ignore"):
+            values, slopes = formula.jet(self.x, 1)
+        return values, slopes
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """A proposal: a function on a grid, and how to build its formula.
+
+    Attributes:
+        values, slopes: f and f' on the grid's nodes, float64 (m,); not finite where f is not.
+        proposer: the name of the proposer.
+        origin: where it comes from, one line.
+        parents: names of the formulas that it was made from.
+        make: builds the candidate.
+
+            Raises:
+                ActsmithError: the formula cannot be had.
+        learns: whether training changes its parameters: then an equal function that it does not change is another.
+    """
+
+    values: Array
+    slopes: Array
+    proposer: str
+    origin: str
+    parents: tuple[str, ...]
+    make: Callable[[], Candidate] = field(repr=False)
+    learns: bool = False
+
+    @classmethod
+    def of(cls, candidate: Candidate, grid: Grid) -> Draft:
+        """The draft of a candidate whose formula is there already."""
+        values, slopes = grid.look(candidate.formula)
+        learns = any(p.learn for p in candidate.formula.params.values())
+        return cls(values, slopes, candidate.proposer, candidate.origin, candidate.parents, lambda: candidate, learns)
