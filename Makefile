@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: help demo test test-slow lint types format bench results clean
+.PHONY: help demo test test-slow sweep lint types format bench results clean
 
 help:  ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -32,6 +32,10 @@ $(VENV)/weights: $(VENV)/dev
 
 test-slow: $(VENV)/weights  ## What takes minutes, with real weights
 	$(BIN)/python -m pytest -m slow
+
+sweep: $(VENV)/dev  ## Swap the activations of real models and compare, a line per model in runs/sweep.jsonl; goes on where it stopped
+	$(BIN)/python tests/surgery/sweep.py
+	$(BIN)/python tests/surgery/sweep.py --table
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -1,174 +1,248 @@
-"""Many models of torchvision, timm and transformers, each swapped for the formulas that it has.
+"""Many models of torchvision, timm and transformers, each swapped for the formulas that it has: every output must be
+what it was, in evaluation and in training mode, and what it was again after `undo`.
 
-Every output must be what it was. `python tests/surgery/sweep.py [PACKAGE ...]` prints what was found, swapped and left.
+    python tests/surgery/sweep.py [PACKAGE ...]    a JSON line per model into runs/sweep.jsonl; goes on where it stopped
+    python tests/surgery/sweep.py --table          the table of docs/surgery.md from that file
+
+Every model has a process of its own, with a time limit; no line is left out: what cannot be built, runs in no training
+mode, or is refused says why.
 """
 
 from __future__ import annotations
 
+import json
+import multiprocessing
 import re
+import resource
 import sys
+import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from sweep_models import PACKAGES, Build
 from torch import nn
 
 from actsmith.errors import ActsmithError
-from actsmith.surgery.proof import tensors_in
+from actsmith.surgery.proof import MODES, tensors_in
 from actsmith.surgery.replace import replace_
-from actsmith.surgery.running import run_example
+from actsmith.surgery.running import run_example, untouched
+from actsmith.surgery.swaps import Swaps
 
+ROOT = Path(__file__).parents[2]
+FILE, PAGE = ROOT / "runs" / "sweep.jsonl", ROOT / "docs" / "surgery.md"
 TOLERANCE = 1e-3
 """Relative, of outputs in float32: a formula's rounding, through as many layers as a model has."""
-LARGEST = 30_000_000
-"""Parameters of a timm model: of larger ones, a smaller relative has run."""
-SMALL = {
-    "hidden_size": 32, "d_model": 32, "n_embd": 32, "embedding_size": 32, "num_hidden_layers": 2, "n_layer": 2,
-    "num_layers": 2, "encoder_layers": 2, "decoder_layers": 2, "num_attention_heads": 4, "n_head": 4, "num_heads": 4,
-    "encoder_attention_heads": 4, "decoder_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64,
-    "d_ff": 64, "ffn_dim": 64, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "d_kv": 8, "head_dim": 8, "vocab_size": 99,
-    "image_size": 32, "patch_size": 8, "max_position_embeddings": 64, "n_positions": 64, "num_experts": 4,
-    "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "pad_token_id": 0,
-    "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1,
-}  # fmt: skip
-TRANSFORMERS = (
-    "albert", "audio-spectrogram-transformer", "bart", "beit", "bert", "bert-generation", "big_bird", "biogpt",
-    "blenderbot-small", "bloom", "camembert", "canine", "codegen", "cohere", "convbert", "convnext",
-    "convnextv2", "ctrl", "cvt", "data2vec-text", "data2vec-vision", "deberta", "deberta-v2", "deit", "dinov2",
-    "distilbert", "dpr", "electra", "ernie", "esm", "falcon", "focalnet", "fnet", "gemma", "gemma2", "glm",
-    "glpn", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gptj", "granite", "hiera", "ibert", "imagegpt",
-    "jamba", "layoutlm", "led", "levit", "lilt", "llama", "longformer", "luke", "mamba", "marian", "mbart",
-    "megatron-bert", "mistral", "mixtral", "mobilebert", "mobilenet_v1", "mobilenet_v2", "mobilevit",
-    "mobilevitv2", "mpnet", "mpt", "mt5", "mvp", "nezha", "nystromformer", "olmo", "olmo2", "opt", "pegasus",
-    "persimmon", "phi", "phi3", "plbart", "poolformer", "pvt", "pvt_v2", "qwen2", "qwen2_moe", "qwen3",
-    "recurrent_gemma", "regnet", "rembert", "resnet", "roberta", "roc_bert", "roformer", "segformer", "seggpt",
-    "squeezebert", "stablelm", "starcoder2", "swiftformer", "swin", "swinv2", "switch_transformers", "t5",
-    "vit", "vit_mae", "vit_msn", "xglm", "xlm", "xlm-roberta", "xlnet", "xmod", "yolos", "yoso",
-)  # fmt: skip
-SIZES = "pico|nano|atto|femto|tiny|mini|micro|_xxs|_xs|small|_s_|_s$|_050|_0?75|18|lite"
+SECONDS = 300
+"""What one model may take."""
+STATUSES = ("equal", "wrong", "refused", "no activation", "not built", "not finished")
+
+Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Row:
-    """What became of one model: `wrong` is None where every output is what it was."""
-
-    name: str
-    found: int
-    ordinary: int
-    swapped: int
-    left: Counter[str]
-    wrong: str | None
-
-    def __str__(self) -> str:
-        left = ", ".join(f"{n} {why}" for why, n in self.left.items())
-        return f"| {self.name} | {self.found} | {self.ordinary} | {self.swapped} | {left} | {self.wrong or ''} |"
+# ------------------------------------------------------------------------------------------------------ one model
 
 
-def sweep(name: str, build: Callable[[], tuple[nn.Module, Any]]) -> Row | None:
-    """None where the model cannot be built or run as it is, or holds no activation."""
+def row_of(build: Build) -> Row:
+    """What became of one model: `status`, one of `STATUSES`, with its `reason` where it is not "equal"."""
     torch.manual_seed(0)
     try:
         model, example = build()
-        before = _outputs(model, example)
-    except Exception:
-        return None
+        before = {"eval": _outputs(model, example, "eval")}
+    except Exception as error:
+        return {"status": "not built", "reason": _said(error)}
+    row: Row = {"class": type(model).__name__, "parameters": sum(p.numel() for p in model.parameters())}
     try:
-        swaps = replace_(model, _own, where=lambda s: s.formula is not None, example=example, gates=True, squashes=True)
+        before["train"] = _outputs(model, example, "train")
+    except Exception as error:
+        return row | {"status": "refused", "reason": f"fails in training mode: {_said(error)}"}
+    try:
+        swaps = replace_(model, _own, where=_known, example=example, gates=True, squashes=True)
     except ActsmithError as error:
-        if "holds no activation" in str(error):
-            return None
-        return Row(name, 0, 0, 0, Counter(), None if "fails on the example in train" in str(error) else str(error))
-    after = _outputs(model, example)
-    size = max(1e-20, *(float(t.abs().max()) for t in before))
-    far = max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True)) / size
+        none = "holds no activation" in str(error)
+        return row | {"status": "no activation" if none else "refused", "reason": _said(error)}
+    row |= _found(swaps)
+    after = {mode: _outputs(model, example, mode) for mode in MODES}
+    row["difference"] = {mode: _distance(before[mode], after[mode]) for mode in MODES}
     swaps.undo()
-    restored = all(torch.equal(a, b) for a, b in zip(before, _outputs(model, example), strict=True))
-    wrong = f"differs by {far:.1e}" if not far <= TOLERANCE else None if restored else "undo leaves a difference"
-    reasons = Counter(s.reason for s in swaps.found if s.reason is not None)
-    reasons.update(why.partition("(")[0].strip() for s, why in swaps.skipped)
-    ordinary = sum(s.ordinary for s in swaps.found)
-    return Row(name, len(swaps.found), ordinary, len(swaps.changed), reasons, wrong)
+    restored = all(_distance(before[mode], _outputs(model, example, mode)) == 0 for mode in MODES)
+    wrong = [f"differs by {far:.1e} in {mode} mode" for mode, far in row["difference"].items() if not far <= TOLERANCE]
+    wrong += [] if restored else ["undo leaves a difference"]
+    return row | {"status": "wrong" if wrong else "equal", "reason": "; ".join(wrong) or None}
 
 
 def _own(site: Any) -> Any:
     return site.formula
 
 
-@torch.no_grad()
-def _outputs(model: nn.Module, example: Any) -> list[torch.Tensor]:
-    model.eval()
-    found = tensors_in(run_example(model, example))
-    return [t.clone() for t in found if t.is_floating_point()]
+def _known(site: Any) -> bool:
+    return site.formula is not None
 
 
-def torchvision() -> Iterator[tuple[str, Callable[[], tuple[nn.Module, Any]]]]:
-    import torchvision.models as package
-
-    seen = set()
-    for name in package.list_models(module=package):
-        family = re.split(r"[\d_]", name)[0]
-        if family not in seen or re.search(r"swin_v2_t|efficientnet_v2_s|mobilenet_v3|resnext50|wide|inception", name):
-            seen.add(family)
-            yield f"torchvision {name}", lambda name=name: (package.get_model(name, num_classes=5), images(96, name))
-
-
-def timm() -> Iterator[tuple[str, Callable[[], tuple[nn.Module, Any]]]]:
-    import timm as package
-
-    for module in package.list_modules():
-        names = package.list_models(module=module)
-        fit = [n for n in names if re.search(SIZES, n)] or names
-        for name in sorted(fit, key=len)[:2]:
-
-            def build(name: str = name) -> tuple[nn.Module, Any]:
-                model = package.create_model(name, num_classes=5).eval()
-                if sum(p.numel() for p in model.parameters()) > LARGEST:
-                    raise ValueError(name)
-                try:  # most take small images, too
-                    with torch.no_grad():
-                        model(torch.zeros(2, 3, 96, 96))
-                    return model, torch.randn(2, 3, 96, 96)
-                except Exception:
-                    return model, torch.randn(2, *model.default_cfg["input_size"])
-
-            yield f"timm {name}", build
+def _found(swaps: Swaps) -> Row:
+    """Of the sites: how many, what they are, what is taken only when asked for and why, what was swapped, what was
+    left and why."""
+    left = Counter("no formula is known" if s.formula is None else _short(why) for s, why in swaps.skipped)
+    return {
+        "found": len(swaps.found),
+        "by_default": sum(s.ordinary and s.fixed is None for s in swaps.found),
+        "activations": Counter(s.activation or s.class_name for s in swaps.found),
+        "asked_for": Counter(_short(s.reason) for s in swaps.found if s.reason is not None),
+        "swapped": len(swaps.changed),
+        "by": Counter(c.method for c in swaps.changed),
+        "proven": sum(c.proven for c in swaps.changed),
+        "left": left,
+    }
 
 
-def images(size: int, name: str) -> torch.Tensor:
-    if re.search(r"vit|swin|inception|alexnet", name):
-        size = 299 if "inception" in name else 224
-    return torch.randn(2, 3, size, size)
+def _short(why: str) -> str:
+    """A reason without the places that it names."""
+    return re.sub(r"line \d+ of \S+", "", why.partition("(")[0]).strip(" ,:;")
 
 
-def transformers() -> Iterator[tuple[str, Callable[[], tuple[nn.Module, Any]]]]:
-    import transformers as package
-
-    for kind in TRANSFORMERS:
-
-        def build(kind: str = kind) -> tuple[nn.Module, Any]:
-            config = package.AutoConfig.for_model(kind)
-            for key, value in SMALL.items():
-                if isinstance(getattr(config, key, None), int) and key in config.to_dict():
-                    setattr(config, key, value)
-            model = package.AutoModel.from_config(config)
-            if model.main_input_name == "pixel_values":
-                size = getattr(config, "image_size", 64)
-                return model, {"pixel_values": torch.randn(2, 3, size, size)}
-            tokens = torch.randint(3, 90, (2, 16))
-            pairs = {"decoder_input_ids": tokens[:, :6]} if getattr(config, "is_encoder_decoder", False) else {}
-            return model, {"input_ids": tokens, **pairs}
-
-        yield f"transformers {kind}", build
+def _said(error: Exception) -> str:
+    text = str(error) if isinstance(error, ActsmithError) else f"{type(error).__name__}: {error}"
+    text = re.sub(r"\S*/site-packages/", "", " ".join(text.split()))
+    return text if len(text) <= 300 else f"{text[:297]}..."
 
 
-PACKAGES = {"torchvision": torchvision, "timm": timm, "transformers": transformers}
+def _outputs(model: nn.Module, example: Any, mode: str) -> list[torch.Tensor]:
+    with untouched(model, MODES[mode]):
+        found = tensors_in(run_example(model, example))
+    return [t.detach().clone() for t in found if t.is_floating_point()]
+
+
+def _distance(first: list[torch.Tensor], second: list[torch.Tensor]) -> float:
+    """The largest difference over the largest output; infinite where shapes, or what is finite, differ."""
+    size, far = 0.0, 0.0
+    for a, b in zip(first, second, strict=True):
+        if a.shape != b.shape or not torch.equal(a.isfinite(), b.isfinite()):
+            return float("inf")
+        kept = a.isfinite()
+        if kept.any():
+            size = max(size, float(a[kept].abs().max()))
+            far = max(far, float((a[kept].double() - b[kept].double()).abs().max()))
+    return far / size if far else 0.0
+
+
+# ------------------------------------------------------------------------------------------------------ all of them
+
+
+def run(names: Iterable[tuple[str, str, Build]], file: Path, seconds: float = SECONDS) -> list[Row]:
+    """A row for each (package, name, how to build it), those of the file as they stand there, in a process of its own
+    each, so that memory is given back and one that hangs or dies is a row too."""
+    done = {(row["package"], row["model"]): row for row in read(file)}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for package, name, build in names:
+        if (package, name) not in done:
+            row = {"package": package, "model": name, **_apart(build, seconds)}
+            with file.open("a", encoding="utf-8") as out:
+                out.write(json.dumps(row) + "\n")
+            done[package, name] = row
+        rows.append(done[package, name])
+    return rows
+
+
+def read(file: Path) -> list[Row]:
+    """The rows of the file; a last line that a kill cut off is not there."""
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.is_file() else []
+    whole = [line for line in lines if line.endswith("\n")]
+    if whole != lines:
+        file.write_text("".join(whole), encoding="utf-8")
+    return [json.loads(line) for line in whole]
+
+
+def _apart(build: Build, seconds: float) -> Row:
+    context = multiprocessing.get_context("fork")  # what is imported here is there already
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_send, args=(build, theirs))
+    start = time.monotonic()
+    process.start()
+    theirs.close()
+    row: Row = {"status": "not finished", "reason": f"no answer within {seconds:g} s"}
+    try:
+        if ours.poll(seconds):
+            row = ours.recv()
+    except EOFError:
+        process.join()
+        row["reason"] = f"its process ended with status {process.exitcode}"
+    process.kill()
+    process.join()
+    return row | {"seconds": round(time.monotonic() - start, 1)}
+
+
+def _send(build: Build, pipe: Any) -> None:
+    warnings.simplefilter("ignore")
+    try:
+        row = row_of(build)
+    except BaseException as error:
+        row = {"status": "wrong", "reason": f"raises {_said(error)}"[:300]}  # type: ignore[arg-type]
+    pipe.send(row | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024})
+
+
+def everything(packages: Iterable[str] = PACKAGES) -> Iterator[tuple[str, str, Build]]:
+    for package in packages:
+        for name, build in PACKAGES[package]():
+            yield package, name, build
+
+
+# ------------------------------------------------------------------------------------------------------ the table
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Counts per library, why sites are taken only when asked for or left, and every model that is not equal."""
+    rows = list(rows)
+    packages = list(dict.fromkeys(r["package"] for r in rows))
+    lines = [
+        "| library | models | built | equal | wrong | refused | without activations | not built | "
+        "sites found | taken by default | swapped | left |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for package in packages:
+        of = [r for r in rows if r["package"] == package]
+        states = Counter(r["status"] for r in of)
+        counts = [len(of), len(of) - states["not built"], states["equal"], states["wrong"] + states["not finished"]]
+        counts += [states["refused"], states["no activation"], states["not built"]]
+        counts += [sum(r.get(key, 0) for r in of) for key in ("found", "by_default", "swapped")]
+        counts.append(sum(sum(r.get("left", {}).values()) for r in of))
+        lines.append(f"| {package} | {' | '.join(f'{n:,}' for n in counts)} |")
+    for title, key in (("taken only when asked for", "asked_for"), ("left", "left")):
+        lines += ["", f"| {title} | {' | '.join(packages)} |", f"|---|{'---|' * len(packages)}"]
+        totals = {p: sum((Counter(r.get(key, {})) for r in rows if r["package"] == p), Counter()) for p in packages}
+        for reason, _ in sum(totals.values(), Counter()).most_common():
+            lines.append(f"| {reason} | {' | '.join(f'{totals[p][reason]:,}' for p in packages)} |")
+    for status in ("wrong", "not finished", "refused", "not built"):
+        of = [r for r in rows if r["status"] == status]
+        if of:
+            lines += ["", f"| {status} | why |", "|---|---|"]
+            lines += [f"| {r['package']} {r['model']} | {r['reason'].replace('|', chr(92) + '|')} |" for r in of]
+    return "\n".join(lines) + "\n"
+
+
+def write_table(rows: Iterable[Mapping[str, Any]], page: Path = PAGE) -> None:
+    text = page.read_text(encoding="utf-8")
+    head, rest = text.split("<!-- sweep -->\n", 1)
+    _, tail = rest.split("<!-- /sweep -->", 1)
+    page.write_text(f"{head}<!-- sweep -->\n{table(rows)}<!-- /sweep -->{tail}", encoding="utf-8")
+
+
+def main(arguments: list[str]) -> int:
+    if arguments == ["--table"]:
+        write_table(read(FILE))
+        return 0
+    for name in arguments or PACKAGES:
+        __import__(name)  # once, before the processes part
+    bad = 0
+    for one in everything(arguments or PACKAGES):
+        (row,) = run([one], FILE)
+        bad += row["status"] in ("wrong", "not finished")
+        print(f"{row['package']} {row['model']}: {row['status']} {row['reason'] or ''}", flush=True)
+    return int(bad > 0)
+
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore")
-    for package in sys.argv[1:] or PACKAGES:
-        for row in (sweep(*one) for one in PACKAGES[package]()):
-            if row is not None:
-                print(row, flush=True)
+    sys.exit(main(sys.argv[1:]))
