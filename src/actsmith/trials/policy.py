@@ -1,7 +1,11 @@
 """What comes next: a pure function of what was tried, so that a killed run goes on where it was.
 
-    tune    every learning rate with the tuning seeds, scored on the validation split
-    score   at its best rate, with the scoring seeds (others than those that tuned), the same for every activation
+    tune    every learning rate of a coarse grid with the tuning seeds, scored on the validation split
+    climb   from the best of them, rate and output scale each a step of sqrt 2 up and down, until no step is better
+    score   at its best setting, with the scoring seeds (others than those that tuned), the same for every activation
+
+A setting is (rate, scale). The scale of an activation's output is a setting like the rate: it moved GELU's loss by 0.6
+to 19 % on three tasks, as much as another shape does.
 
 A round is all the trials of such a stage, whether they are done or not: what is stacked together depends on the round
 alone, never on where a run was interrupted.
@@ -11,14 +15,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
 from actsmith.training.problem import Metric, Split
 from actsmith.trials.trial import Outcome, Trial
 
-__all__ = ["TuneThenScore"]
+__all__ = ["Setting", "TuneThenScore"]
+
+Setting = tuple[float, float]
+"""Rate and scale."""
+STEP = math.sqrt(2)
+CLIMB = 6
+"""Steps, at most."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,8 @@ class TuneThenScore:
         look: name of the activation whose tuning trials are of stage "look": what they see is measured, too.
         ranked: whether a single rate is tried with the tuning seeds, too, so that what is scored can be chosen.
         judge: the split of the scores; "validation" where there is no other, which is then never read.
+        climbs: whether rate and scale are tuned on from the best of the grid.
+        settled: name -> setting that holds whatever else is tried: what was scored stays what it was.
 
     Raises:
         ActsmithError: no rate, or seeds that tune and score.
@@ -51,6 +63,8 @@ class TuneThenScore:
     look: str = ""
     ranked: bool = False
     judge: Split = "test"
+    climbs: bool = False
+    settled: Mapping[str, Setting] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.rates or not all(math.isfinite(r) and r > 0 for r in self.rates):
@@ -62,7 +76,7 @@ class TuneThenScore:
 
     def next(self, formula: Formula, history: Mapping[str, Outcome]) -> tuple[Trial, ...]:
         """The round of the activation that is not finished, whole; nothing where all is done."""
-        for stage in (self.tuning(formula), self.scoring(formula, history)):
+        for stage in (self.tuning(formula), self.climbing(formula, history), self.scoring(formula, history)):
             if any(trial.key not in history for trial in stage):
                 return stage
         return ()
@@ -80,33 +94,90 @@ class TuneThenScore:
             for seed in self.tuning_seeds
         )  # fmt: skip
 
-    def scoring(self, formula: Formula, history: Mapping[str, Outcome]) -> tuple[Trial, ...]:
-        """The trials that are scored; none before the rate is chosen."""
-        rate = self.rate(formula, history)
-        if rate is None:
+    def climbing(self, formula: Formula, history: Mapping[str, Outcome]) -> tuple[Trial, ...]:
+        """The settings around the best so far, whole; nothing where none of them is better, or before the grid is
+        tried."""
+        if not self.climbs or formula.name in self.settled:
             return ()
-        test = self.judge == "test"
+        found = self._climbed(formula, history)
+        return () if found is None else found[1]
+
+    def scoring(self, formula: Formula, history: Mapping[str, Outcome]) -> tuple[Trial, ...]:
+        """The trials that are scored; none before the setting is chosen."""
+        setting = self.setting(formula, history)
+        if setting is None:
+            return ()
+        test, (rate, scale) = self.judge == "test", setting
         return tuple(
-            Trial(self.task, formula, "score", rate, seed, 1.0, self.examples, test=test, context=self.context)
+            Trial(self.task, formula, "score", rate, seed, 1.0, self.examples, test, self.context, scale)
             for seed in self.seeds
         )
 
+    def setting(self, formula: Formula, history: Mapping[str, Outcome]) -> Setting | None:
+        """Rate and scale with the best mean validation score of all that was tried; of equal ones the lower loss, then
+        the lower rate; where every one diverges, the lowest rate. None before the grid was tried."""
+        if formula.name in self.settled:
+            return self.settled[formula.name]
+        if not self.tuning(formula):
+            return self.rates[0], 1.0
+        found = self._climbed(formula, history)
+        return None if found is None else found[0]
+
     def rate(self, formula: Formula, history: Mapping[str, Outcome]) -> float | None:
-        """The rate with the best mean validation score; of equal ones the lower loss, then the lower rate; where every
-        one diverges, the lowest. None before all of them were tried."""
-        trials = self.tuning(formula)
-        if not trials:
-            return self.rates[0]
-        if any(trial.key not in history for trial in trials):
-            return None
+        """That of the setting."""
+        setting = self.setting(formula, history)
+        return None if setting is None else setting[0]
 
-        def merit(rate: float) -> tuple[float, float, float]:
-            own = [history[trial.key] for trial in trials if trial.rate == rate]
-            loss = Metric("loss", "lower").merit([o.score("loss") for o in own])
-            return self.metric.merit([o.score(self.metric) for o in own]), loss, -rate
-
-        return max(self.rates, key=merit)
+    def tuned(self, formula: Formula, history: Mapping[str, Outcome]) -> list[Outcome]:
+        """The tuning outcomes at the setting; none where there is no setting yet, or nothing is tuned."""
+        setting = self.setting(formula, history)
+        trials = () if setting is None or not self.tuning(formula) else self._at(formula, setting)
+        return [history[trial.key] for trial in trials if trial.key in history]
 
     def at_edge(self, rate: float) -> bool:
-        """Whether a rate is an end of its grid: a better one may lie beyond."""
-        return len(self.rates) > 1 and rate in (min(self.rates), max(self.rates))
+        """Whether a rate is an end of its grid: a better one may lie beyond. One that was climbed to is none."""
+        return len(self.rates) > 1 and not self.climbs and rate in (min(self.rates), max(self.rates))
+
+    def _at(self, formula: Formula, setting: Setting) -> tuple[Trial, ...]:
+        """The tuning trials at one setting."""
+        stage, (rate, scale) = "look" if formula.name == self.look else "tune", setting
+        return tuple(
+            Trial(self.task, formula, stage, rate, seed, self.length, self.examples, context=self.context, scale=scale)
+            for seed in self.tuning_seeds
+        )
+
+    def _merit(self, formula: Formula, setting: Setting, history: Mapping[str, Outcome]) -> tuple[float, float, float]:
+        own = [history[trial.key] for trial in self._at(formula, setting)]
+        loss = Metric("loss", "lower").merit([o.score("loss") for o in own])
+        return self.metric.merit([o.score(self.metric) for o in own]), loss, -setting[0]
+
+    def _climbed(self, formula: Formula, history: Mapping[str, Outcome]) -> tuple[Setting, tuple[Trial, ...]] | None:
+        """The best setting that is known, and the round to try next; None before the grid was tried."""
+        if any(trial.key not in history for trial in self.tuning(formula)):
+            return None
+
+        def merit(setting: Setting) -> tuple[float, float, float]:
+            return self._merit(formula, setting, history)
+
+        coarse = max(((rate, 1.0) for rate in self.rates), key=merit)
+        place, best = (0, 0), coarse
+        for _ in range(CLIMB if self.climbs else 0):
+            around = {_lattice(coarse[0], i, j): (i, j) for i, j in _around(*place, rates=len(self.rates) > 1)}
+            trials = tuple(trial for setting in around for trial in self._at(formula, setting))
+            if any(trial.key not in history for trial in trials):
+                return best, trials
+            top = max([best, *around], key=merit)
+            if top == best:
+                break
+            place, best = around[top], top
+        return best, ()
+
+
+def _around(i: int, j: int, *, rates: bool) -> list[tuple[int, int]]:
+    """A step up and down in scale and, where there are `rates`, in rate."""
+    return [(i, j + 1), (i, j - 1)] + ([(i + 1, j), (i - 1, j)] if rates else [])
+
+
+def _lattice(rate: float, i: int, j: int) -> Setting:
+    """So many steps from a rate, and from the scale 1; six digits, so that all ways there give one number."""
+    return rate if i == 0 else float(f"{rate * STEP**i:.6g}"), float(f"{STEP**j:.6g}")

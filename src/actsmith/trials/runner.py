@@ -226,7 +226,7 @@ class FitRunner:
         if place.folder is not None:
             checkpoint = Checkpoint.at(place.folder, digest([trial.key for trial in group]))
         try:
-            models = [m for t in group for m in self.models(t.formula, [t.seed])]
+            models = [m for t in group for m in self.models(t.activation, [t.seed])]
             if first.stage == "explore" and all(has_table(t.formula) for t in group):
                 for model in models:
                     read_from_tables_(model)

@@ -214,9 +214,9 @@ class ScriptRunner:
 
     def _trained(self, trial: Trial, place: Place, handle: Handle) -> Outcome:
         began, cuda, looks = time.perf_counter(), torch.cuda.is_available(), trial.stage == "look"
-        example = None if trial.formula == self.formula else self._example(trial, place)
+        example = None if trial.activation == self.formula else self._example(trial, place)
         seed_all(trial.seed)
-        net = self.network(trial.formula, example)
+        net = self.network(trial.activation, example)
         if cuda:
             torch.cuda.reset_peak_memory_stats()
         seed_all(trial.seed)

@@ -10,13 +10,16 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
+from sympy import Float
+
 from actsmith.files import plain
 from actsmith.formula.formula import Formula
 from actsmith.training.problem import Metric, Split
 
-__all__ = ["History", "Outcome", "Trial", "digest"]
+__all__ = ["History", "Outcome", "Trial", "digest", "scaled"]
 
 DIGITS = 16
+SCALE_DIGITS = 6
 
 
 def digest(value: Any) -> str:
@@ -39,6 +42,7 @@ class Trial:
         examples: the share of the training examples.
         test: whether the test split is read.
         context: a digest of everything else that decides the outcome: the task's values, the data.
+        scale: what the activation's output is multiplied with; a setting like the rate.
     """
 
     task: str
@@ -50,10 +54,11 @@ class Trial:
     examples: float = 1.0
     test: bool = False
     context: str = ""
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         # 1 and 1.0 are one rate, and have one key.
-        numbers = {"rate": float, "seed": int, "length": float, "examples": float}
+        numbers = {"rate": float, "seed": int, "length": float, "examples": float, "scale": float}
         for name, kind in numbers.items():
             object.__setattr__(self, name, kind(getattr(self, name)))
 
@@ -62,9 +67,16 @@ class Trial:
         """A digest of the content: equal trials have equal keys, on any machine."""
         return digest(self.to_dict())
 
+    @property
+    def activation(self) -> Formula:
+        """What the network is built with: the formula at its scale."""
+        return scaled(self.formula, self.scale)
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Plain JSON values; a scale of 1 is left out, so that keys of runs from before there were scales hold."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        if self.scale == 1:
+            del values["scale"]
         return {**values, "formula": self.formula.to_dict()}
 
     @classmethod
@@ -72,6 +84,14 @@ class Trial:
         """The inverse of `to_dict`; other entries are left aside."""
         own = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         return cls(**{**own, "formula": _formula(json.dumps(own["formula"]))})
+
+
+@lru_cache(maxsize=1024)
+def scaled(formula: Formula, scale: float) -> Formula:
+    """scale f(x), under the name of f; f itself where the scale is 1."""
+    if scale == 1:
+        return formula
+    return Formula(Float(scale, SCALE_DIGITS) * formula.expr, dict(formula.params), formula.name)
 
 
 @lru_cache(maxsize=1024)
