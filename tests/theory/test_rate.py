@@ -77,6 +77,26 @@ def test_entropy_of_repu_changes_like_the_cube_root_of_eps():
 
 
 @pytest.mark.parametrize(
+    ("name", "law", "place"),
+    [("relu_squared", "normal", 0), ("x**3", "normal", 0), ("repu", "laplace", 0), ("crrelu", "uniform:-1,1", -1)],
+)
+def test_no_smoothed_rate_where_the_changed_function_has_no_variance(name, law, place):
+    """psi ~ 1/(x - x0) beside a root of f': f + eps psi has no finite variance at any eps, so no J to differ."""
+    c = acts.correction(name, law)
+    assert c.smoothed_rate is None
+    assert f"E psi^2 does not converge near x = {place}: f + eps psi has no finite" in c.reasons["smoothed_rate"]
+    for eps in (1e-2, -1e-2, 1e-4, -1e-4):
+        assert acts.entropy(c.formula(eps), law).smoothed is None
+    assert c.to_dict()["dJ_deps"] is None
+
+
+def test_a_pole_is_not_tabulated():
+    law = acts.Empirical(np.random.default_rng(0).normal(size=2000))
+    with pytest.raises(acts.ActsmithError, match="has a pole at x = 0, where"):
+        acts.correction("relu_squared", law)
+
+
+@pytest.mark.parametrize(
     ("name", "law"),
     [
         ("elu", "normal"), ("selu", "normal"), ("softsign", "normal"), ("softsign", "student:3"),

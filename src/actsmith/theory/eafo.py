@@ -57,7 +57,7 @@ from actsmith.theory.law import Law
 from actsmith.theory.laws import resolve_law
 from actsmith.theory.output import branches_of
 from actsmith.theory.quadrature import Estimate
-from actsmith.theory.rate import EntropyRates, entropy_rates, moved_entropy
+from actsmith.theory.rate import EntropyRates, entropy_rates, moved_entropy, variance_fault
 from actsmith.theory.smoothed import smoothed_output
 
 __all__ = ["Correction", "Sign", "correction", "improve", "worst_activation"]
@@ -184,11 +184,10 @@ class Correction:
             output = smoothed_output(self.f, self.law, moments, DEFAULT_TAU)
         except NumericsError as problem:
             return None, str(problem)
-        direction = Formula(self.psi)(output.x)
-        if not np.isfinite(direction).all():
-            at = output.x[np.argmin(np.isfinite(direction))]
-            return None, f"psi is not finite at x = {at:.4g}"
-        return output.variation(direction), ""
+        psi = Formula(self.psi)
+        if fault := variance_fault(self.f, psi, self.law):
+            return None, fault
+        return output.variation(psi(output.x)), ""
 
     def latex(self) -> str:
         """eta on every branch, in LaTeX."""

@@ -21,6 +21,7 @@ CDF_KNOTS = 4_096  # the entropy's error is the square of the slope's, which fal
 DIRECTION_KNOTS = 513
 EXACT_KNOTS = 1_025
 HEAVY = 100.0  # a law whose range exceeds this many interquartile ranges is tabulated in asinh of x
+POLE = 50.0  # by how much d^(-1/2) grows, nearly, while d shrinks to a 10,000th
 OUTSIDE = 1e-13  # mass beyond either end of a tabulated distribution function, where it goes on as a line
 
 
@@ -57,7 +58,7 @@ def direction_spline(f: Formula, law: Law, bends: Sequence[tuple[sp.Expr, int] |
     one for each smooth piece of f; a flat piece (None) continues its neighbour, the right one first.
 
     Raises:
-        FormulaError: d vanishes: the output density is flat.
+        FormulaError: d vanishes: the output density is flat; or it has a pole, which no table shows.
     """
     ends = law.quantile(np.array([1e-6, 1 - 1e-6]))
     margin = 0.1 * (ends[1] - ends[0])
@@ -70,6 +71,8 @@ def direction_spline(f: Formula, law: Law, bends: Sequence[tuple[sp.Expr, int] |
         low, high = piece.bounds
         inside = (low <= knots) & (knots < high)
         bend, side = bends[min((abs(j - i), -j, j) for j in known)[2]] or (sp.S.Zero, 1)
+        if inside.any() and bend != 0:
+            _refuse_pole(f, law, Formula(bend), [end for end in (low, high) if knots[0] < end < knots[-1]])
         if inside.any():
             values[inside] = side * (own[inside] + (p[inside] * Formula(bend)(knots[inside]) if bend != 0 else 0.0))
     if not np.abs(values).max() > 1e-12 * p.max():
@@ -79,6 +82,20 @@ def direction_spline(f: Formula, law: Law, bends: Sequence[tuple[sp.Expr, int] |
     values *= law.std * np.exp(-0.5) / np.abs(values).max()
     values[[0, -1]] = 0.0
     return spline_expression(X, knots, values)
+
+
+def _refuse_pole(f: Formula, law: Law, bend: Formula, points: Sequence[float]) -> None:
+    """Raise where f''/f' grows like d^(-1/2) or faster towards an end of its piece: E d^2 is infinite there."""
+    for x0 in points:
+        near, far = np.array([1e-10, 1e-6]) * max(1.0, abs(x0))
+        sides = np.array([[x0 - near, x0 - far], [x0 + near, x0 + far]])
+        with np.errstate(all="ignore"):
+            growth = np.abs(bend(sides[:, 0]) / bend(sides[:, 1]))
+        if law.pdf(x0) > 0 and np.nanmax(growth) > POLE:
+            raise FormulaError(
+                f"correction: f'' / f' of {f.name} has a pole at x = {x0:.6g}, where {law} has mass; a law with a "
+                "closed density gives the correction as an expression, and no table holds it"
+            )
 
 
 def exact_step(f: Formula, law: Law, psi: Formula, eps: float) -> sp.Expr:

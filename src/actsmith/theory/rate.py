@@ -40,7 +40,7 @@ from actsmith.theory.law import Array, Law
 from actsmith.theory.output import UNDERFLOW, branches_of, overlap
 from actsmith.theory.quadrature import NEGLIGIBLE, Estimate, Nodes, nodes
 
-__all__ = ["EntropyRates", "entropy_rates"]
+__all__ = ["EntropyRates", "entropy_rates", "moved_entropy", "variance_fault"]
 
 RESOLVED = 1e-3  # a rate with a larger relative error is none: a divergent sum has at least 0.5%
 ROUNDING = 1e-9
@@ -84,6 +84,24 @@ def _resolved(rate: Estimate) -> bool:
 def _moving_mass(f: Formula, law: Law) -> float:
     ends = [piece.bounds for piece in f.pieces if not piece.is_constant]
     return sum(float(law.cdf(high) - law.cdf(low)) for low, high in ends)
+
+
+def variance_fault(f: Formula, psi: Formula, law: Law) -> str:
+    """Why f + eps psi has no finite variance, however small eps is, as where f' has a root and psi a pole; else "".
+
+    E psi^2 is summed to 1e-37 beside every kink, so that what diverges there shows.
+    """
+    low, high = law.support
+    splits = (*f.kinks, *psi.kinks, *law.breakpoints, *branches_of(f, law).saddles)
+    rule = nodes(splits, low=low, high=high, cut=law.cut)
+    with np.errstate(all="ignore"):
+        terms = psi(rule.x) ** 2 * law.pdf(rule.x)
+    terms = np.where(~np.isfinite(terms) & (law.pdf(rule.x) * rule.w < NEGLIGIBLE), 0.0, terms)
+    if np.isfinite(terms).all():
+        total = rule.integrate(terms)
+        if total.error <= RESOLVED * total.value:
+            return ""
+    return f"E psi^2 does not converge {_place(terms, law, rule, splits)}: f + eps psi has no finite variance"
 
 
 # ------------------------------------------------------------------------------------------------ monotone f
