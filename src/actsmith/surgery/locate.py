@@ -17,7 +17,7 @@ from typing import Any
 from torch import fx, nn
 from torch.nn import functional
 
-from actsmith.surgery.source import UnreadableError, called_function, original, plan
+from actsmith.nn.source import UnreadableError, called_function, contents, original, plan
 
 __all__ = ["Location", "Step", "base_name", "locate"]
 
@@ -37,7 +37,7 @@ class Step:
     Attributes:
         function: whose code makes the call, as the user wrote it.
         end: (line, column) where the call ends in the source: no two calls end at one place.
-        form: how it is rewritten; see `actsmith.surgery.source.plan`.
+        form: how it is rewritten; see `actsmith.nn.source.plan`.
         old: what is called, where the source does not say.
     """
 
@@ -178,14 +178,6 @@ def inner(function: Any, code: types.CodeType, depth: int = 4) -> types.Function
             if found is not None:
                 return found
     return None
-
-
-def contents(cell: types.CellType) -> Any:
-    """What a cell of a closure holds; None where it is empty."""
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return None
 
 
 def _steps(

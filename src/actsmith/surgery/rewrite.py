@@ -1,55 +1,27 @@
-"""A module whose methods call children where they called functions: a class of its own, derived from the module's.
-
-So `torch.nn.utils.parametrize` and `fully_shard` do it. The class has the name of the user's and is the same for all
-modules with the same edits; copies and pickles hold the user's class and the edits. No other module and no global
-changes, and every way that leads to a method (a checkpoint run again, an entry point beside `forward`) leads to the
-rewritten one.
-"""
+"""From the places of calls to a module whose methods call children there: see `actsmith.nn.rewritten`."""
 
 from __future__ import annotations
 
 import ast
-import copyreg
 import linecache
 import types
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
 from typing import Any
 
 from torch import fx, nn
 
 from actsmith.errors import ActsmithError
-from actsmith.surgery.locate import Location, contents
-from actsmith.surgery.source import Edit, UnreadableError, call_at, edited, original
+from actsmith.nn.rewritten import METHODS, Method, methods_of, rewritten_class
+from actsmith.nn.source import Edit, UnreadableError, call_at, original
+from actsmith.surgery.locate import Location
 
-__all__ = ["Method", "free_name", "is_rewritten", "rewrite"]
-
-_METHODS = "_actsmith_methods"
-
-
-@dataclass(frozen=True)
-class Method:
-    """A method of the class, rewritten, or a function that becomes one.
-
-    Attributes:
-        name: the attribute.
-        function: as the user wrote it; None for the class's own method, found by `lines` under its decorators.
-        lines: (name, first line) of the code.
-        helper: it takes the owner before its own arguments.
-        edits: the calls.
-    """
-
-    name: str
-    function: types.FunctionType | None
-    lines: tuple[str, int]
-    helper: bool
-    edits: tuple[Edit, ...]
+__all__ = ["free_name", "is_rewritten", "rewrite"]
 
 
 def is_rewritten(module: nn.Module) -> bool:
     """Whether its class is one of ours, or its graph was edited."""
-    return isinstance(module, fx.GraphModule) or _METHODS in vars(type(module))
+    return isinstance(module, fx.GraphModule) or METHODS in vars(type(module))
 
 
 def free_name(owner: nn.Module, name: str, taken: Sequence[str] = ()) -> str:
@@ -69,13 +41,13 @@ def rewrite(owner: nn.Module, calls: Sequence[tuple[Location, str]]) -> Callable
     if isinstance(owner, fx.GraphModule):
         return _edit_graph(owner, calls)
     kind = type(owner)
-    known: tuple[Method, ...] = vars(kind).get(_METHODS, ())
+    known = methods_of(owner)
     base = kind.__base__ if known else kind
     methods = {m.name: m for m in known}
     attributes: dict[str, Any] = {}
     for location, child in calls:
         _add(owner, methods, attributes, location, child)
-    new = _class(base, tuple(methods.values()))
+    new = rewritten_class(base, tuple(methods.values()))
     before = dict(vars(owner))
     vars(owner).update(attributes)
     bound = {n: v for n, v in before.items() if isinstance(v, types.MethodType) and v.__self__ is owner}
@@ -129,78 +101,6 @@ def _call_text(step: Any) -> str:
         return ast.unparse(call_at(step.function, step.end))
     except UnreadableError as error:
         raise ActsmithError(f"surgery: {error}") from None
-
-
-# ---------------------------------------------------------------------------------------------------- the class
-
-
-@lru_cache(maxsize=4096)
-def _class(base: Any, methods: tuple[Method, ...]) -> type[nn.Module]:
-    body: dict[str, Any] = {
-        "__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__,
-        "__reduce_ex__": _reduce, "__prepare_scriptable__": _refuse_script, _METHODS: methods,
-    }  # fmt: skip
-    for method in methods:
-        if method.function is not None:
-            body[method.name] = edited(method.function, method.edits, method.helper)
-        else:
-            raw = next(vars(k)[method.name] for k in base.__mro__ if method.name in vars(k))
-            body[method.name] = _within(raw, method)
-    made: type[nn.Module] = type(base)(base.__name__, (base,), body)
-    return made
-
-
-def _within(raw: Any, method: Method, depth: int = 4) -> Any:
-    """The attribute with the function of that code rewritten, wherever its decorators hold it."""
-    found = _search(raw, method, depth)
-    if found is None:
-        raise ActsmithError(f"surgery: {method.name} is not the method in which the calls were found")
-    return found
-
-
-def _search(raw: Any, method: Method, depth: int) -> Any:
-    if isinstance(raw, property):
-        getter = _search(raw.fget, method, depth)
-        return None if getter is None else property(getter, raw.fset, raw.fdel, raw.__doc__)
-    if not isinstance(raw, types.FunctionType):
-        return None
-    code = raw.__code__
-    if (code.co_name, code.co_firstlineno) == method.lines:
-        return edited(raw, method.edits, helper=False)
-    cells = list(raw.__closure__ or ())
-    for i, cell in enumerate(cells if depth else ()):
-        inner = _search(contents(cell), method, depth - 1)
-        if inner is not None:
-            cells[i] = types.CellType(inner)
-            new = types.FunctionType(code, raw.__globals__, raw.__name__, raw.__defaults__, tuple(cells))
-            new.__kwdefaults__, new.__qualname__, new.__doc__ = raw.__kwdefaults__, raw.__qualname__, raw.__doc__
-            new.__module__ = raw.__module__
-            vars(new).update(vars(raw))
-            if "__wrapped__" in vars(new):
-                new.__wrapped__ = inner  # type: ignore[attr-defined]
-            return new
-    return None
-
-
-def _refuse_script(module: nn.Module) -> nn.Module:
-    raise ActsmithError(
-        f"surgery: torch.jit.script reads the source of {type(module).__name__}, where its function calls are the old "
-        "ones; use torch.export or torch.compile"
-    )
-
-
-def _reduce(module: nn.Module, protocol: Any) -> Any:
-    kind: Any = type(module)
-    reduced = super(kind, module).__reduce_ex__(max(int(protocol), 2))
-    if not isinstance(reduced, tuple) or reduced[0] is not copyreg.__newobj__:  # type: ignore[attr-defined]
-        raise ActsmithError(f"{kind.__name__} is copied in a way of its own; undo the swap, copy, and swap again")
-    return (_new, (kind.__base__, getattr(kind, _METHODS), *reduced[1][1:]), *reduced[2:])
-
-
-def _new(base: Any, methods: tuple[Method, ...], *arguments: Any) -> nn.Module:
-    kind = _class(base, methods)
-    module: nn.Module = kind.__new__(kind, *arguments)
-    return module
 
 
 # ---------------------------------------------------------------------------------------------------- graphs

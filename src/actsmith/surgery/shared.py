@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from actsmith.formula.catalogue import CATALOGUE
+from actsmith.nn.source import UnreadableError, calls_in, original, resolved
 from actsmith.surgery.change import Change
 from actsmith.surgery.observe import FUNCTIONS
 from actsmith.surgery.sites import Site, activation_modules, aliases_of
-from actsmith.surgery.source import UnreadableError, calls_in, original, resolved
 from actsmith.surgery.where import Where
 
 __all__ = ["Parts", "notes", "split_shared"]

@@ -19,7 +19,7 @@ import inspect
 import linecache
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -33,8 +33,10 @@ __all__ = [
     "Edit",
     "UnreadableError",
     "call_at",
+    "called_by_name",
     "called_function",
     "calls_in",
+    "contents",
     "edited",
     "original",
     "plan",
@@ -74,6 +76,14 @@ def original(function: types.FunctionType) -> types.FunctionType:
     """As the user wrote it."""
     found: types.FunctionType = vars(function).get(_ORIGINAL, function)
     return found
+
+
+def contents(cell: types.CellType) -> Any:
+    """What a cell of a closure holds; None where it is empty."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
 
 
 # ---------------------------------------------------------------------------------------------------- reading
@@ -175,11 +185,7 @@ def resolved(node: ast.expr, function: types.FunctionType) -> Any:
     code = function.__code__
     if isinstance(node, ast.Name):
         if node.id in code.co_freevars:
-            cell = (function.__closure__ or ())[code.co_freevars.index(node.id)]
-            try:
-                return cell.cell_contents
-            except ValueError:
-                return None
+            return contents((function.__closure__ or ())[code.co_freevars.index(node.id)])
         if any(node.id in c.co_varnames or node.id in c.co_cellvars for c in _nested(code)):
             return None
         builtins = function.__globals__.get("__builtins__", {})
@@ -262,20 +268,38 @@ def called_function(
     Raises:
         UnreadableError: what it calls cannot be read.
     """
+    return _called(function, end, code.co_qualname, lambda other: other is code, owner)
+
+
+def called_by_name(
+    function: types.FunctionType, end: tuple[int, int], name: str, owner: nn.Module
+) -> tuple[types.FunctionType, str]:
+    """As `called_function`, of the function whose code has that qualified name."""
+    return _called(function, end, name, lambda other: other.co_qualname == name, owner)
+
+
+def _called(
+    function: types.FunctionType,
+    end: tuple[int, int],
+    what: str,
+    wanted: Callable[[types.CodeType], bool],
+    owner: nn.Module,
+) -> tuple[types.FunctionType, str]:
     target = call_at(function, end).func
     found, form = resolved(target, function), "helper"
     root = target.value if isinstance(target, ast.Attribute) else None
     name = target.attr if isinstance(target, ast.Attribute) else ""
     if isinstance(root, ast.Call) and isinstance(root.func, ast.Name) and root.func.id == "super":
         methods = (vars(kind).get(name) for kind in type(owner).__mro__)
-        found, form = next((m for m in methods if getattr(m, "__code__", None) is code), None), "super"
+        found = next((m for m in methods if isinstance(m, types.FunctionType) and wanted(m.__code__)), None)
+        form = "super"
     elif found is None and isinstance(root, ast.Name) and root.id == function.__code__.co_varnames[0]:
         found = inspect.getattr_static(type(owner), name, None)
         found = found.__func__ if isinstance(found, staticmethod) else None
     found = original(found) if isinstance(found, types.FunctionType) else found
-    if not isinstance(found, types.FunctionType) or found.__code__ is not code:
+    if not isinstance(found, types.FunctionType) or not wanted(found.__code__):
         at = f"line {end[0]} of {function.__code__.co_filename}"
-        raise UnreadableError(f"called through {code.co_qualname}, which {at} does not call by its name")
+        raise UnreadableError(f"called through {what}, which {at} does not call by its name")
     _named(found, helper=form == "helper")
     return found, form
 
