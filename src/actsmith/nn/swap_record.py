@@ -3,7 +3,8 @@
     record = swap_record(model)                                   # for a configuration, a checkpoint
     model = build(); rebuild_(model, record); model.load_state_dict(...)
 
-A record says which formula is where. What was learned is in the `state_dict`, under the paths of the record.
+A record says which formula is where, and which calls of functions lead to it. What was learned is in the `state_dict`,
+under the paths of the record.
 """
 
 from __future__ import annotations
@@ -18,30 +19,35 @@ from torch import nn
 from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation
+from actsmith.nn.call_record import calls_of, redirect
 from actsmith.nn.known import formula_of_module
+from actsmith.nn.rewritten import METHODS, methods_of
 
-__all__ = ["SWAPS", "rebuild_", "swap_record"]
+__all__ = ["CHILD", "SWAPS", "rebuild_", "swap_record"]
 
 SWAPS = "_actsmith_swaps"
 """The attribute of a model that holds its last swap; copies and pickles of the model hold None there."""
+CHILD = "actsmith_"
+"""What the names of children begin with that calls of functions lead to."""
 
 
 def swap_record(model: nn.Module) -> list[dict[str, Any]]:
     """Every `Activation` of the model, and every module of torch's that a swap put there, as plain data for JSON.
 
-    Activations that replace calls of functions inside a forward are recorded, but what calls them is code: `rebuild_`
-    refuses a model that has no place for them. Other modules that a swap put in, of which no formula is known, are not
+    A module whose calls of functions were redirected is recorded with those calls. Calls that have no record (in a
+    graph; of a module in a plain list), and other modules that a swap put in, of which no formula is known, are not
     recorded; a warning says so.
 
     Returns:
         One dictionary per place: path, formula, share, channels, channel_dim, and, where modules or parameters are the
-        same as at an earlier place, `same` or `tied`, its path.
+        same as at an earlier place, `same` or `tied`, its path. Before them, one per module whose calls were
+        redirected: path, class, calls (see `actsmith.nn.call_record`).
 
     Example:
         >>> swap_record(nn.Sequential(nn.Linear(2, 2), Activation("crrelu")))[0]["path"]
         '1'
     """
-    rows: list[dict[str, Any]] = []
+    rows = list(_redirected(model))
     first: dict[int, str] = {}
     for path, module in _placed(model):
         row: dict[str, Any] = {"path": path}
@@ -59,15 +65,30 @@ def swap_record(model: nn.Module) -> list[dict[str, Any]]:
         else:
             formula = formula_of_module(module)
             if formula is None or list(module.parameters()):
-                warnings.warn(
-                    f"swap record: {path} is a {type(module).__name__}, whose formula is not known; it is not "
-                    "recorded: put it there again before loading the weights",
-                    stacklevel=2,
-                )
+                _warn(path, f"is a {type(module).__name__}, whose formula is not known")
                 continue
             row |= {"formula": formula.to_dict(), "share": "layer", "channels": None, "channel_dim": 1}
         rows.append(row)
     return rows
+
+
+def _redirected(model: nn.Module) -> Iterator[dict[str, Any]]:
+    """The modules whose calls go to children of theirs."""
+    for path, module in model.named_modules():
+        added = [n for n in module._modules if n.startswith(CHILD)]
+        if added and not methods_of(module):
+            _warn(f"{path}.{added[0]}".lstrip("."), "is called in a graph")
+        elif added:
+            try:
+                yield {"path": path, "class": type(module).__name__, "calls": calls_of(module)}
+            except ActsmithError as error:
+                _warn(f"{path}.{added[0]}".lstrip("."), f"is called where {error}")
+
+
+def _warn(path: str, why: str) -> None:
+    warnings.warn(
+        f"swap record: {path} {why}; it is not recorded: put it there again before loading the weights", stacklevel=4
+    )
 
 
 def _placed(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -90,32 +111,58 @@ def rebuild_(model: nn.Module, record: Sequence[Mapping[str, Any]], *, strict: b
     Args:
         model: changed in place.
         record: what `swap_record` gave, possibly read from JSON.
-        strict: whether a path that the model has not is an error; else it is left out.
+        strict: whether a path that the model has not is an error; else it is left out, and so are calls in a module of
+            another class.
 
     Returns:
         How many were put in.
 
     Raises:
-        ActsmithError: a path that the model has not; nothing is changed then.
+        ActsmithError: a path that the model has not, or calls that its source has not; nothing is changed then.
     """
-    missing = [row["path"] for row in record if not hasattr(_owner(model, row["path"]), _name(row["path"]))]
+    calling = [(m, *redirect(m, row["calls"])) for row in record if (m := _calling(model, row, strict)) is not None]
+    added = {id(m): {n for method in vars(kind)[METHODS] for e in method.edits for n in e.children}
+             for m, kind, _ in calling}  # fmt: skip
+
+    def has(path: str) -> bool:
+        owner, name = _owner(model, path), _name(path)
+        return hasattr(owner, name) or name in added.get(id(owner), ())
+
+    places = [row for row in record if "calls" not in row]
+    missing = [row["path"] for row in places if not has(row["path"])]
     if missing and strict:
         raise ActsmithError(
             f"swap record: {type(model).__name__} has no {missing[0]!r}"
             + (f" ({len(missing)} such places)" if len(missing) > 1 else "")
-            + "; a call of a function in a forward was replaced there, which a record cannot do again, or the model is "
-            "another one: build the model, call replace_ as before, then load the state_dict"
+            + "; a call that has no record leads there, or the model is another one: build the model, call replace_ as "
+            "before, then load the state_dict"
         )
+    for module, kind, attributes in calling:
+        module.__class__ = kind
+        vars(module).update(attributes)
     count = 0
-    for row in (r for r in record if r["path"] not in missing):
+    for row in (r for r in places if r["path"] not in missing):
         owner, name = _owner(model, row["path"]), _name(row["path"])
         new = _made(model, row)
-        old = getattr(owner, name)
+        old = getattr(owner, name, None)
         if isinstance(old, Activation) and isinstance(new, Activation) and _alike(old, new) and "same" not in row:
             continue
         _put(owner, name, new, model)
         count += 1
     return count
+
+
+def _calling(model: nn.Module, row: Mapping[str, Any], strict: bool) -> nn.Module | None:
+    """The module whose calls a row redirects."""
+    if "calls" not in row:
+        return None
+    try:
+        module = model.get_submodule(row["path"])
+    except AttributeError:
+        if strict:
+            raise ActsmithError(f"swap record: {type(model).__name__} has no module {row['path']!r}") from None
+        return None
+    return module if strict or type(module).__name__ == row["class"] else None
 
 
 def _made(model: nn.Module, row: Mapping[str, Any]) -> nn.Module:
