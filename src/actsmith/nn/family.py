@@ -23,6 +23,7 @@ from actsmith.formula.parse import X, parameter_symbol
 from actsmith.nn.fused import Fused
 from actsmith.nn.inlined import Inlined
 from actsmith.nn.levels import transforming
+from actsmith.nn.native import native
 from actsmith.nn.nodes import ELEMENTWISE, Derived, Order, Result, Spec, gradients, raised, value_spec
 
 __all__ = ["Family", "Node", "compute_dtype", "family"]
@@ -94,12 +95,15 @@ class Node:
     Attributes:
         of, spec: whose, and what.
         program: D^a f for the spec's orders.
+        native: torch's own function, where the node is the value of a formula that torch has a kernel for.
     """
 
     def __init__(self, of: Family, spec: Spec) -> None:
         self.of = of
         self.spec = spec
         self.program = lower([of.expression(order) for order in spec.orders], of.symbols, of.probe)
+        is_value = spec == value_spec(0)
+        self.native = native(of.expression(spec.orders[0])) if is_value else None
         self._places = [[spec.orders.index(t.order) for t in r.terms] for r in spec.results]  # Dynamo has no such index
         self._gradients: dict[Any, Derived] = {}
         self._fused: Fused | None = None
@@ -132,6 +136,8 @@ class Node:
         """
         spec, x = self.spec, tensors[0]
         wide = compute_dtype(x)
+        if self.native is not None:
+            return (self.native(x.to(wide)).to(x.dtype),)
         a = [t.to(wide) for t in tensors[: spec.elementwise]]
         b = [t.to(wide) for t in tensors[spec.elementwise :]]
         values = self.program.run([a[0], *b[: spec.learnable]], _OPS)
