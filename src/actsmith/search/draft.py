@@ -9,8 +9,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +23,15 @@ from actsmith.formula.formula import Formula
 from actsmith.search.candidates import Candidate
 from actsmith.theory.law import Law
 
-__all__ = ["Draft", "Grid"]
+__all__ = ["Draft", "Grid", "build", "rounded"]
 
 Array = NDArray[np.float64]
 
-NODES, REACH = 129, 4.0
-"""Nodes, and how far they reach in standard normal units: what lies beyond is 6e-5 of the mass."""
+NODES, REACH = 128, 4.0
+"""Nodes, and how far they reach in standard normal units: what lies beyond is 6e-5 of the mass. An even number, so that
+none is the median, where many functions have their kink."""
+SHORT = 34
+"""Characters of a formula that is its own name; a longer one is named after its proposer and a digest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +60,12 @@ class Grid:
         z = np.linspace(-REACH, REACH, nodes)
         weights = np.exp(-(z**2) / 2)
         return cls(law, np.asarray(law.quantile(ndtr(z))), weights / weights.sum())
+
+    @cached_property
+    def scale(self) -> float:
+        """Half of what the middle 68 % of the law span: the standard deviation of a normal law, and finite for all."""
+        low, high = self.law.quantile(np.array([0.16, 0.84]))
+        return float(high - low) / 2
 
     def look(self, formula: Formula) -> tuple[Array, Array]:
         """Values and slopes of a formula at the nodes, each float64 (m,); at a kink, torch's one-sided choice."""
@@ -92,3 +104,20 @@ class Draft:
         values, slopes = grid.look(candidate.formula)
         learns = any(p.learn for p in candidate.formula.params.values())
         return cls(values, slopes, candidate.proposer, candidate.origin, candidate.parents, lambda: candidate, learns)
+
+
+def build(formula: Any, proposer: str, origin: str, parents: tuple[str, ...] = ()) -> Candidate:
+    """The candidate of a formula text or an expression without parameters, under a short name that it alone has.
+
+    Raises:
+        FormulaError: it is no formula.
+    """
+    built = Formula(formula)
+    if len(built.text) > SHORT:
+        built = built.renamed(f"{proposer}-{hashlib.sha256(built.text.encode()).hexdigest()[:6]}")
+    return Candidate(built, "candidate", origin, proposer, parents)
+
+
+def rounded(value: float, digits: int = 3) -> float:
+    """The value to so many significant digits: what a formula shows of it."""
+    return float(f"{value:.{digits - 1}e}")
