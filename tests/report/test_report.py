@@ -66,7 +66,7 @@ def folder(tmp_path):
     files = {
         "leaderboard.json": BOARD,
         "config.json": config,
-        "candidates.json": {"kept": [], "dropped": dropped, "notes": []},
+        "explored.json": {"activations": [], "dropped": dropped, "notes": []},
         "probe.json": {"layers": layers},
     }
     for name, values in files.items():
@@ -111,7 +111,7 @@ def test_render_writes_pictures_that_stay_the_same(folder):
 
 
 def test_a_search_that_ended_early_has_a_page_too(folder):
-    for name in ("candidates.json", "probe.json"):
+    for name in ("explored.json", "probe.json"):
         (folder / name).unlink()
     short = {**BOARD, "rows": [ROWS[2] | {"score": None, "seeds": 0}], "conclusion": "Not decided.", "front": []}
     (folder / "leaderboard.json").write_text(json.dumps(short))

@@ -5,7 +5,7 @@ from actsmith.tasks.perceptron import Mlp
 from actsmith.tasks.task import Task
 from actsmith.training.recipe import Recipe
 
-ASKED = {"start": "relu", "known": ["gelu", "crrelu"], "seeds": 3, "rates": [3e-3, 1e-2], "candidates": 2}
+ASKED = {"start": "relu", "known": ["gelu", "crrelu"], "seeds": 3, "rates": [3e-3, 1e-2], "trials": 4}
 
 
 def small_task(epochs=3):

@@ -72,11 +72,11 @@ def _history(gain):
 
 def test_every_look_at_the_scores_counts():
     history = _history(0.012)
-    once, thrice = (confirmed(history, POLICY, START, [OTHER], looks)[1] for looks in (1, 3))
+    once, thrice = (confirmed(history, POLICY, START, [OTHER], looks=looks)[1] for looks in (1, 3))
     assert once.verdict == "better"
     assert thrice.p == pytest.approx(3 * once.p)
     assert thrice.verdict == ("better" if 3 * once.p < 0.05 else "open")
-    assert confirmed(history, POLICY, START, [OTHER], 1000)[1].verdict == "open"
+    assert confirmed(history, POLICY, START, [OTHER], looks=1000)[1].verdict == "open"
 
 
 def test_what_was_not_tried_is_said():
@@ -96,14 +96,14 @@ def test_what_was_not_tried_is_said():
 
 def test_a_run_that_was_not_decided_gets_more_seeds(tmp_path):
     """A function against its own copy is never decided; each time that it goes on, there are more seeds."""
-    asked = {**ASKED, "start": "relu", "known": [], "extra": ["max(x, 0) + 1e-4*x"], "candidates": 0}
+    asked = {**ASKED, "start": "relu", "known": [], "extra": ["max(x, 0) + 1e-4*x"], "trials": 0}
     found = search(small_task(1), out=tmp_path / "run", budget=30.0, **asked)
     first = json.loads((tmp_path / "run" / "leaderboard.json").read_text())
     assert first["kind"] == "not decided", found.conclusion
     again = search(small_task(1), out=tmp_path / "run", resume=True, budget=12.0, **asked)
     board = json.loads((tmp_path / "run" / "leaderboard.json").read_text())
     assert max(row["seeds"] for row in again.rows) > 3
-    assert board["looks"] == [3, max(row["seeds"] for row in board["rows"])]
+    assert [look[0] for look in board["looks"]] == [3, max(row["seeds"] for row in board["rows"])]
     whole = search(small_task(1), out=tmp_path / "run", resume=True, **asked)  # without a budget nothing more
     assert [row["seeds"] for row in whole.rows] == [row["seeds"] for row in again.rows]
 
@@ -124,7 +124,7 @@ def _own(rate=True, end=None):
             optimizer.step()
         return {"accuracy": (net(x).argmax(1) == y).float().mean().item() if end is None else end()}
 
-    return {"task": model, "train": train, "metric": "accuracy", "known": ["relu", "silu"], "candidates": 2}
+    return {"task": model, "train": train, "metric": "accuracy", "known": ["relu", "silu"], "trials": 4}
 
 
 def test_what_time_remains_goes_to_activations_and_seeds(tmp_path):
@@ -138,7 +138,7 @@ def test_what_time_remains_goes_to_activations_and_seeds(tmp_path):
     found = search(**_own(end=end), out=tmp_path / "run", budget=60.0)
     board = json.loads((tmp_path / "run" / "leaderboard.json").read_text())
     assert found.skipped == ()
-    assert max(row["seeds"] for row in found.rows) == 10
+    assert max(row["seeds"] for row in found.rows) == 15
     assert board["plan"]["examples"] == 1  # the script does not ask for its share: fewer examples would save nothing
     assert {row["learning_rate"] for row in board["rows"]} <= {10**-0.5, 1.0, 10**0.5}
 
@@ -146,7 +146,7 @@ def test_what_time_remains_goes_to_activations_and_seeds(tmp_path):
 def test_a_rate_that_is_not_asked_for_is_not_tuned(tmp_path):
     found = search(**_own(rate=False), out=tmp_path / "run", budget=60.0)
     assert {row["learning_rate"] for row in found.rows} == {1.0}
-    assert max(row["seeds"] for row in found.rows) == 10
+    assert max(row["seeds"] for row in found.rows) == 15
 
 
 @pytest.mark.parametrize("budget", [60.0, None])

@@ -93,20 +93,21 @@ def test_when_every_network_diverges() -> None:
 
 
 def test_the_search_trains_it_from_scratch(tmp_path: Path) -> None:
-    options = {**ASKED, "known": ["gelu"], "seeds": 2, "rates": [1e-2, 3e-2], "candidates": 1}
+    options = {**ASKED, "known": ["gelu"], "seeds": 2, "rates": [1e-2, 3e-2], "trials": 1}
     result = search(small_task(epochs=2), out=tmp_path / "run", **options)
-    row = next(r for r in result.rows if r["name"] == "relu[trained]")
-    assert row["kind"] == "candidate"
-    assert "read back from training" in row["origin"]
-    assert row["learned"] == {}
+    explored = json.loads((tmp_path / "run" / "explored.json").read_text())["activations"]
+    entry = next(a for a in explored if a["name"] == "relu[trained]")
+    assert (entry["kind"], entry["proposer"], entry["parents"]) == ("candidate", "shape", ["relu"])
+    assert "read back from training" in entry["origin"]
+    assert result.rows
     records = [json.loads(line) for line in (tmp_path / "run" / "results.jsonl").read_text().splitlines()]
-    assert {r["formula"]["name"] for r in records if r["stage"] == "shape"} == {"relu[shape]"}
-    assert "relu[trained]" in {r["formula"]["name"] for r in records if r["stage"] == "tune"}
+    assert {r["formula"]["name"] for r in records if r.get("stage") == "shape"} == {"relu[shape]"}
+    assert "relu[trained]" in {r["formula"]["name"] for r in records if r.get("stage") == "explore"}
 
 
 def test_a_base_without_the_family_leaves_a_note(tmp_path: Path) -> None:
     start = acts.Formula("relu(x) + eps1*x*exp(-x**2)", {"eps1": 0.1}, "taken")
-    options = {"known": [], "seeds": 2, "rates": [1e-2, 3e-2], "candidates": 1}
+    options = {"known": [], "seeds": 2, "rates": [1e-2, 3e-2], "trials": 1}
     search(small_task(epochs=2), start=start, out=tmp_path / "run", **options)
-    notes = json.loads((tmp_path / "run" / "candidates.json").read_text())["notes"]
-    assert any("trained shape" in note and "eps1" in note for note in notes)
+    notes = json.loads((tmp_path / "run" / "explored.json").read_text())["notes"]
+    assert any("eps1" in note.get("trained shape", "") for note in notes)

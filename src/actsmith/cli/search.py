@@ -32,8 +32,17 @@ def options(parser: argparse.ArgumentParser) -> None:
     job_options(parser)
     parser.add_argument("--start", metavar="FORMULA", help="activation to improve (default: the network's own)")
     parser.add_argument("--candidate", action="append", default=[], metavar="FORMULA", help="try this one, too")
-    parser.add_argument("--candidates", type=int, default=8, metavar="N", help="derived ones to try (default: 8)")
+    parser.add_argument("--trials", type=int, metavar="N", help="proposals to try (default: while the budget lasts)")
+    parser.add_argument("--propose", metavar="MODULE:F", help="a proposer of yours, propose(history) -> formulas")
+    parser.add_argument("--max-cost", type=float, metavar="R", help="of a proposal's kernel, over torch's GELU")
+    parser.add_argument("--monotone", action="store_true", help="propose monotone functions alone")
+    parser.add_argument("--smooth", type=int, metavar="K", help="propose K times differentiable functions alone")
+    parser.add_argument("--operators", default="any", choices=("any", "onnx", "quantisable"), help="of proposals")
     parser.add_argument("--budget", metavar="TIME", help="end with a conclusion inside this time: 90s, 10m or 2h")
+    parser.add_argument(
+        "--confirm-on", action="append", default=[], metavar="TASK[=PATH]", help="confirm on this task, too (its data)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what the budget buys, and end")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
     formula_options(parser)
     json_option(parser)
@@ -48,7 +57,7 @@ def job_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--train-file", type=Path, metavar="FILE", help="text that hf: and text tasks learn")
     parser.add_argument("--config", metavar="K=V,...", help="sizes of an hf: model made from its type")
     parser.add_argument("--tokenizer", metavar="DIR", help="of an hf: model (default: bytes)")
-    parser.add_argument("--seeds", type=int, default=10, help="fresh paired seeds (default: 10, at least 2)")
+    parser.add_argument("--seeds", type=int, default=15, help="fresh paired seeds (default: 15, at least 2)")
     parser.add_argument("--rate", action="append", type=float, metavar="RATE", help="of the grid, instead of its own")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="trainings at the same time (default: 1)")
     parser.add_argument("--trial-timeout", metavar="TIME", help="end a training of your loop after this long")
@@ -107,7 +116,7 @@ def settings(text: str | None) -> dict[str, Any] | None:
 def run(request: argparse.Namespace) -> None:
     """Search, print the leaderboard, and the conclusion last."""
     from actsmith.progress import Progress
-    from actsmith.search.run import resume, search
+    from actsmith.search.run import rehearse, resume, search
 
     with Progress() as progress:
         if request.resume is not None:
@@ -119,17 +128,26 @@ def run(request: argparse.Namespace) -> None:
         else:
             start = [] if request.start is None else [request.start]
             formulas = formulas_of([*start, *request.candidate], request)
-            result = search(
-                request.task or "digits",
-                request.train,
+            asked = dict(
+                task=request.task or "digits",
+                train=request.train,
                 start=formulas[0] if start else None,
                 extra=formulas[len(start) :],
-                candidates=request.candidates,
+                trials=request.trials,
+                propose=request.propose,
+                max_cost=request.max_cost,
+                monotone=request.monotone,
+                smooth=request.smooth,
+                operators=request.operators,
                 budget=request.budget,
                 out=request.out,
-                progress=progress,
+                confirm_on=request.confirm_on,
                 **job(request),
             )
+            if request.dry_run:
+                print(rehearse(**asked))
+                return None
+            result = search(progress=progress, **asked)
     _render(result.folder)
     if request.json:
         board: dict[str, Any] = json.loads((result.folder / "leaderboard.json").read_text())

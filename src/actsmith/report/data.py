@@ -146,18 +146,19 @@ def read_run(folder: str | Path) -> RunData:
     if "conclusion" not in board:
         raise ActsmithError(f"report: {str(folder)!r} was written by version 0.1; its leaderboard.md was, too")
     rows = tuple(_row(entry) for entry in board["rows"])
-    # A search whose budget ended early has neither.
-    candidates = _json(path, "candidates.json") if (path / "candidates.json").is_file() else {"dropped": []}
+    # A search whose budget ended early has none; one of before there were rounds of proposals has candidates.json.
+    names = [name for name in ("explored.json", "candidates.json") if (path / name).is_file()]
+    explored = _json(path, names[0]) if names else {"dropped": []}
     probe = _json(path, "probe.json") if (path / "probe.json").is_file() else {"layers": {}}
     drawn = {"rows", "front", "looks"}
     own = {n: value for n, value in board.items() if n in RunData.__dataclass_fields__ and n not in drawn}
     return RunData(
         **{"judge": "test", **own},
-        looks=tuple(board.get("looks", ())),
+        looks=tuple(look[0] if isinstance(look, list) else look for look in board.get("looks", ())),
         rows=rows,
         front=tuple(board["front"]),
         config=_json(path, "config.json"),
-        dropped=tuple((c["name"], c["origin"], c["reason"]) for c in candidates["dropped"]),
+        dropped=tuple((c["name"], c["origin"], c["reason"]) for c in explored["dropped"]),
         curves=_curves(rows, board["start"]),
         densities=tuple(_density(layer, entry) for layer, entry in list(probe["layers"].items())[:LAYERS]),
     )

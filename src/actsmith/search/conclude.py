@@ -17,13 +17,13 @@ from actsmith.search.candidates import Candidate
 from actsmith.theory.criticality import criticality
 from actsmith.theory.entropy import entropy
 from actsmith.training.problem import Metric
-from actsmith.trials.policy import TuneThenScore
+from actsmith.trials.policy import Setting, TuneThenScore
 from actsmith.trials.statistics import Interval
 from actsmith.trials.tables import contest, table
 from actsmith.trials.trial import History, Outcome
-from actsmith.trials.verdict import LEVEL, Verdict
+from actsmith.trials.verdict import LEVEL, Verdict, verdict
 
-__all__ = ["Conclusion", "Confirmed", "conclude", "confirmed", "front", "rows"]
+__all__ = ["Conclusion", "Confirmed", "by", "conclude", "confirmed", "front", "rows"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Confirmed:
         difference: to the start, paired, positive where the finalist is better; in decades for a logarithm.
         p: of the paired t-test, Holm-corrected over the finalists.
         verdict: what that says.
+        over_known, p_over_known: the same to the best known function; None for itself and where there is none.
     """
 
     name: str
@@ -48,14 +49,23 @@ class Confirmed:
     difference: Interval | None
     p: float | None
     verdict: Verdict
+    over_known: Interval | None = None
+    p_over_known: float | None = None
 
 
 def confirmed(
-    history: History, policy: TuneThenScore, start: Formula, finalists: Sequence[Formula], looks: int = 1
+    history: History,
+    policy: TuneThenScore,
+    start: Formula,
+    finalists: Sequence[Formula],
+    *,
+    known: str | None = None,
+    looks: int = 1,
 ) -> list[Confirmed]:
     """The start first, then the finalists, as far as their seeds go; nothing where no two seeds are common to all.
 
     Args:
+        known: name of the best known function among the finalists, to which they are compared, too.
         looks: how many times, this one counted, scores were judged: each p is multiplied by it, since who goes on with
             more seeds until something is found would find something (Bonferroni over the looks so far).
     """
@@ -72,9 +82,11 @@ def confirmed(
         own, metric, reference=start.name, rates=policy.rates, name=policy.task, title=policy.task, split=policy.judge
     )
     duels = {duel.name: duel for duel in contest([(scores, f.name, start.name) for f in finalists])}
+    others = [f.name for f in finalists if f.name != known] if known is not None else []
+    above = {duel.name: duel for duel in contest([(scores, name, known) for name in others])}  # type: ignore[misc]
     results = []
     for name, outcomes in own.items():
-        row, duel = scores.row(name), duels.get(name)
+        row, duel, over = scores.row(name), duels.get(name), above.get(name)
         p = None if duel is None or duel.difference is None else min(looks * duel.p, 1.0)
         says: Verdict = "open" if duel is None or (p is not None and p >= LEVEL) else duel.verdict
         results.append(Confirmed(
@@ -85,6 +97,8 @@ def confirmed(
             difference=None if duel is None else duel.difference,
             p=p,
             verdict=says,
+            over_known=None if over is None else over.difference,
+            p_over_known=None if over is None or over.difference is None else min(looks * over.p, 1.0),
         ))  # fmt: skip
     return results
 
@@ -156,16 +170,16 @@ def conclude(
             sentence = f"Nothing better than {start} was found in {counted}: it leads {others} finalist"
             sentence += f"{'s' if others != 1 else ''} on the validation split. Keep {start}."
         elif best.name != start:
-            sentence += f" {best.name} leads on the validation split and is {best.verdict} {where}{_by(best, metric)}."
+            sentence += f" {best.name} leads on the validation split and is {best.verdict} {where}{by(best, metric)}."
         return Conclusion(sentence + untried + closing, "nothing better", best.name, start)
     if best.verdict == "better":
-        sentence = f"{best.name} is better than {start}{_by(best, metric)}, {len(best.seeds)} fresh paired seeds."
-        other = next((c for c in found if c.name == known and c.name != best.name), None)
-        if other is not None and other.score is not None and best.score is not None:
-            sentence += f" The best known function among the finalists, {other.name}, scores {other.score.mean:.4g}, "
-            sentence += f"{best.name} {best.score.mean:.4g}."
+        sentence = f"{best.name} is better than {start}{by(best, metric)}, {len(best.seeds)} fresh paired seeds."
+        if best.over_known is not None and known is not None:
+            says = verdict(best.over_known, p=best.p_over_known)
+            words = {"better": "It is better than", "worse": "It is worse than"}.get(says, "It is not told apart from")
+            sentence += f" {words} the best known function, {known}{by(best, metric, known=True)}."
         return Conclusion(sentence + closing, "better", best.name, best.name)
-    differs = f"it differs from {start}{_by(best, metric)}"
+    differs = f"it differs from {start}{by(best, metric)}"
     if best.difference is None:
         differs = f"it cannot be compared with {start}, of which a training failed or diverged"
     sentence = (
@@ -175,14 +189,14 @@ def conclude(
     return Conclusion(sentence + closing, "not decided", best.name, start)
 
 
-def _by(one: Confirmed, metric: Metric) -> str:
+def by(one: Confirmed, metric: Metric, *, known: bool = False) -> str:
     """by +0.0123 accuracy [+0.01, +0.02], p = 0.003"""
-    if one.difference is None:
+    d, own_p = (one.over_known, one.p_over_known) if known else (one.difference, one.p)
+    if d is None:
         return ", of which a network diverged" if one.verdict == "better" else ""
-    d = one.difference
     unit = f"decades of {metric.name}" if metric.log else metric.name.replace("_", " ")
     unit += " (positive is better)" if metric.better == "lower" else ""
-    p = "" if one.p is None else f", p = {one.p:.2g}"
+    p = "" if own_p is None else f", p = {own_p:.2g}"
     return f" by {d.mean:+.4g} {unit} [{d.low:+.4g}, {d.high:+.4g}]{p}"
 
 
@@ -200,10 +214,10 @@ def rows(
     by_name = {c.name: c for c in found}
     made = []
     for arm in arms:
-        rate = policy.rate(arm.formula, history)
-        if rate is None:
+        setting = policy.setting(arm.formula, history)
+        if setting is None:
             continue
-        row = _row(history, policy, arm, rate, by_name.get(arm.formula.name))
+        row = _row(history, policy, arm, setting, by_name.get(arm.formula.name))
         made.append(row)
         for twin in same.get(arm.formula.name, ()):  # trained once, listed under every name
             own = {"name": twin.name, "formula": twin.text, "parameters": twin.to_dict()["params"]}
@@ -218,10 +232,10 @@ def rows(
 
 
 def _row(
-    history: History, policy: TuneThenScore, arm: Candidate, rate: float, one: Confirmed | None
+    history: History, policy: TuneThenScore, arm: Candidate, setting: Setting, one: Confirmed | None
 ) -> dict[str, Any]:  # fmt: skip
-    formula, metric = arm.formula, policy.metric
-    tuned = [history[t.key] for t in policy.tuning(formula) if t.rate == rate and t.key in history]
+    formula, metric, (rate, scale) = arm.formula, policy.metric, setting
+    tuned = policy.tuned(formula, history)
     scored = [history[t.key] for t in policy.scoring(formula, history) if t.key in history]
     trained, timed = scored or tuned, tuned or scored  # steps are timed in the stacks that all of them were tuned in
     values = metric.transformed([o.score(metric) for o in tuned or scored])
@@ -233,6 +247,8 @@ def _row(
         "parameters": formula.to_dict()["params"],
         "kind": arm.kind,
         "origin": arm.origin,
+        "proposer": arm.proposer,
+        "parents": list(arm.parents),
         "same_as": [],
         "validation": 10.0**mean if mean is not None and metric.log else mean,
         "confirmed": None if one is None else _score(metric, one.validation),
@@ -245,8 +261,11 @@ def _row(
         "p": None if one is None else one.p,
         "verdict": None if one is None else one.verdict,
         "seeds": 0 if one is None else len(one.seeds),
+        "over_known": None if one is None or one.over_known is None else one.over_known.mean,
+        "p_over_known": None if one is None else one.p_over_known,
         "learning_rate": rate,
         "learning_rate_at_edge": policy.at_edge(rate),
+        "scale": scale,
         "step_seconds": sum(o.step_seconds for o in timed) / max(len(timed), 1),
         "diverged": sum(o.score(metric) is None for o in trained),
         "reason": next((o.reason for o in trained if o.reason is not None), None),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from math import sqrt
 from typing import Any
 
 from actsmith.trials.runner import Cost
@@ -12,15 +13,23 @@ __all__ = ["Plan", "more_seeds", "planned"]
 
 TUNING_SEEDS = (1000, 1001, 1002, 1003)
 """Other seeds than the scored ones, 0, 1, ...: what tunes does not judge."""
-STEPS = ((4, 1.0, 24), (4, 1.0, 12), (2, 0.5, 8), (1, 0.5, 6), (1, 0.3, 4))
-"""Tuning seeds, share of the scored seeds, activations beside the start: from generous to scant."""
+EXPLORING_SEEDS = (2000, 2001)
+"""Of every proposal."""
+RACING_SEEDS = (2100, 2101, 2102, 2103)
+"""Of the best quarter of what was explored: what was lucky with the first ones is not with these."""
 EXAMPLES = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125)
 FEWEST = 3
 """Scored seeds, at least."""
 USED = 0.85
 """Share of the budget that is planned for."""
-CONFIRMING = 0.4
-"""Share of the budget that is kept for the confirmation, at most."""
+CONFIRMING, TUNING = 0.4, 0.3
+"""Shares of the budget that are kept for the confirmation and for the tuning before it, at most."""
+KNOWN_TUNED = 3
+"""The best known functions, which are tuned like finalists."""
+CLIMBED = 12
+"""Settings around the grid's best that are tried of one activation, about."""
+DETECTED = 4.3
+"""n = (4.3 s / d)^2 pairs show a difference d in nine of ten confirmations at p < 0.01, s the pairs' deviation."""
 
 
 @dataclass(frozen=True)
@@ -28,19 +37,27 @@ class Plan:
     """How a search spends its budget.
 
     Attributes:
-        tuning_seeds: with which every rate of every activation is tried.
+        exploring_seeds: with which every proposal is tried at the start's rate.
+        racing_seeds: with which the best quarter of them is tried again; none: the first ones decide.
+        tuning_seeds: with which every rate of every promoted activation is tried.
         seeds: of the confirmation, for which time is kept; as many as were asked for are trained while there is time.
-        activations: that are tuned beside the start before time is kept for all seeds; None for all.
-        finalists: candidates or known functions that are confirmed, at most, beside the start and the best known one.
+        promoted: activations that are tuned beside the start and the best known ones.
+        finalists: that are confirmed, at most, beside the start and the best known one.
+        climbs: whether finalists are tuned on, in rate and scale, from the best of the grid.
+        explored: proposals and known functions that are tried before time is kept for the rest; None: as many as asked.
         examples: the share of the training examples that every training sees.
         cost: seconds of one training at this share, as it was measured; None where that was not needed.
         rates: False where a user's own loop asks for none, so that there is nothing to tune.
     """
 
+    exploring_seeds: tuple[int, ...]
+    racing_seeds: tuple[int, ...]
     tuning_seeds: tuple[int, ...]
     seeds: tuple[int, ...]
-    activations: int | None
+    promoted: int
     finalists: int
+    climbs: bool
+    explored: int | None
     examples: float
     cost: float | None
     rates: bool = True
@@ -52,13 +69,58 @@ class Plan:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Plan:
         """The inverse of `to_dict`."""
+        lists = ("exploring_seeds", "racing_seeds", "tuning_seeds", "seeds")
         own: dict[str, Any] = {f.name: values[f.name] for f in fields(cls) if f.name in values}
-        return cls(**own | {name: tuple(own[name]) for name in ("tuning_seeds", "seeds")})
+        return cls(**own | {name: tuple(own[name]) for name in lists})
+
+    @property
+    def tuned(self) -> int:
+        """Activations whose rates are tried, the start among them."""
+        return 1 + self.promoted + (KNOWN_TUNED if self.climbs else 1)
+
+    def tuning(self, rates: int) -> int:
+        """Trainings that tune, with so many rates for each."""
+        climbing = (self.finalists + 2) * CLIMBED if self.climbs else 0
+        return len(self.tuning_seeds) * (rates * self.tuned + climbing)
+
+    @property
+    def confirming(self) -> int:
+        """Trainings that confirm."""
+        return len(self.seeds) * (self.finalists + 2)
 
     def trainings(self, rates: int) -> int:
-        """How many that are, with so many rates for each activation."""
-        tuned = rates * len(self.tuning_seeds) * (1 + (self.activations or 0))
-        return tuned + len(self.seeds) * (self.finalists + 2)
+        """All in all, with so many rates for each that is tuned; of exploring the share that is planned for."""
+        return self.tuning(rates) + self.confirming + round(self.each * (self.explored or 0))
+
+    @property
+    def each(self) -> float:
+        """Trainings of one activation that is explored, in the mean."""
+        return len(self.exploring_seeds) + 0.25 * len(self.racing_seeds)
+
+    @property
+    def resolves(self) -> float:
+        """The difference that the confirmation can show, in deviations of a paired difference."""
+        return DETECTED / sqrt(len(self.seeds))
+
+
+def _step(
+    exploring: int, racing: int, tuning: int, share: float, *, promoted: int, finalists: int, climbs: bool = False
+) -> Plan:  # fmt: skip
+    seeds = tuple(range(round(100 * share)))  # of a hundred: the share of those asked for
+    return Plan(
+        EXPLORING_SEEDS[:exploring], RACING_SEEDS[:racing], TUNING_SEEDS[:tuning], seeds, promoted, finalists, climbs,
+        None, 1.0, None,
+    )  # fmt: skip
+
+
+STEPS = (
+    (_step(2, 4, 4, 1.0, promoted=6, finalists=3, climbs=True), 96),
+    (_step(2, 2, 2, 1.0, promoted=4, finalists=3, climbs=True), 64),
+    (_step(1, 2, 2, 0.7, promoted=4, finalists=2), 32),
+    (_step(1, 0, 2, 0.5, promoted=2, finalists=1), 16),
+    (_step(1, 0, 1, 0.3, promoted=1, finalists=1), 8),
+)
+"""From generous to scant, each with the activations that it should explore at least."""
 
 
 def planned(budget: float | None, cost: Cost | None, rates: int, seeds: int, workers: int = 1) -> Plan:
@@ -67,26 +129,30 @@ def planned(budget: float | None, cost: Cost | None, rates: int, seeds: int, wor
     Args:
         budget: seconds; None for as long as it takes.
         cost: of one training.
-        rates: learning rates that are tried for each activation.
+        rates: learning rates that are tried for each promoted activation.
         seeds: of the confirmation, as asked for.
         workers: trainings that run at the same time.
 
     Example:
-        >>> planned(None, None, rates=4, seeds=10).activations is None
+        >>> planned(None, None, rates=4, seeds=15).explored is None
         True
         >>> plan = planned(600.0, Cost(60.0, 1.0), rates=4, seeds=10)
-        >>> plan.examples, len(plan.tuning_seeds), len(plan.seeds)
-        (0.25, 1, 3)
+        >>> plan.examples, len(plan.tuning_seeds), len(plan.seeds), plan.explored
+        (0.125, 1, 3, 27)
     """
-    if budget is None or cost is None:
-        return Plan(TUNING_SEEDS, tuple(range(seeds)), None, 3, 1.0, None)
     found: Plan | None = None
-    for examples in EXAMPLES if cost.training else (1.0,):  # nothing is gained where fewer cost as much
-        for tuning, share, activations in STEPS:
-            scored = tuple(range(max(round(share * seeds), min(FEWEST, seeds))))
-            finalists, each = 3 if activations > 6 else 1, cost.of(examples)
-            found = Plan(TUNING_SEEDS[:tuning], scored, activations, finalists, examples, each)
-            if found.trainings(rates) * each <= USED * budget * workers:
+    known = budget is not None and cost is not None
+    for examples in EXAMPLES if known and cost is not None and cost.training else (1.0,):
+        each = cost.of(examples) if known and cost is not None else None
+        for step, least in STEPS:
+            scored = tuple(range(max(round(len(step.seeds) / 100 * seeds), min(FEWEST, seeds))))
+            found = Plan(**vars(step) | {"seeds": scored, "examples": examples, "cost": each})
+            if budget is None or each is None:
+                return found
+            trainings = USED * budget * workers / max(each, 1e-9)
+            explored = int((trainings - found.tuning(rates) - found.confirming) / found.each)
+            found = Plan(**vars(found) | {"explored": max(explored, least)})
+            if explored >= least:
                 return found
     assert found is not None
     return found

@@ -1,18 +1,20 @@
 """The main job: from a task, or from your own network and training loop, to an activation and a sentence about it.
 
     look      train the network with the start activation, its rate tuned; measure the laws of its pre-activations
-    derive    corrections under those laws, and the shape that training gives the start; what carries no signal through
+    explore   known functions, then rounds of proposals (`actsmith.search.proposers`), of which a surrogate chooses; all
+              at the start's rate on the same seeds, the best quarter again on fresh ones; what carries no signal through
               the network is left out
-    explore   tune the rate of every activation on the validation split, known ones and candidates in turn
-    confirm   the best of them, the start and the best known function on fresh paired seeds; the test split is read here
-              for the first time
-    conclude  one sentence, leaderboard.json and best.py in the run folder
+    tune      the rates of the best of them and of the best known, then rate and output scale of those that lead
+    confirm   at most three of them, the start and the best known function on fresh paired seeds; the test split is read
+              here for the first time
+    conclude  one sentence, leaderboard.json, explored.json, formula.json and best.py in the run folder
 
 A network's score is that after the last epoch; one that diverged or failed counts as the worst there is.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -25,19 +27,22 @@ from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula
 from actsmith.names import named_object
 from actsmith.search.candidates import Candidate, same_function
+from actsmith.search.elsewhere import elsewhere
+from actsmith.search.proposers import PROPOSERS, Proposer
+from actsmith.search.proposers.own import Own
+from actsmith.search.rehearse import rehearsed
 from actsmith.search.result import SearchResult
-from actsmith.search.stages import REQUEST, Stages
+from actsmith.search.space import Constraints
+from actsmith.search.stages import REQUEST, Asked, Stages
 from actsmith.tasks.task import Task
 from actsmith.trials.folder import RunFolder, folder_for
 from actsmith.trials.runner import Runner
 from actsmith.trials.session import Progress, session, silent
 from actsmith.trials.setup import duration, runner_of
 
-__all__ = ["KNOWN", "SearchResult", "resume", "search"]
+__all__ = ["KNOWN", "SearchResult", "rehearse", "resume", "search"]
 
 KNOWN = ("relu", "leaky_relu", "prelu", "elu", "celu", "gelu", "silu", "mish", "crrelu", "mrepu")
-CANDIDATES = 8
-"""Derived corrections that are trained, beside the shape from training; the others stay in candidates.json."""
 FINISHING = 10.0
 """Seconds of a budget that are kept for the conclusion and for what hangs at the deadline, at most a seventh of it."""
 
@@ -48,9 +53,15 @@ def search(
     *,
     start: FormulaLike | None = None,
     known: Sequence[FormulaLike] = KNOWN,
-    candidates: int = CANDIDATES,
     extra: Sequence[FormulaLike] = (),
-    seeds: int = 10,
+    trials: int | None = None,
+    propose: Callable[[list[dict[str, Any]]], Sequence[str]] | str | None = None,
+    max_cost: float | None = None,
+    monotone: bool = False,
+    smooth: int | None = None,
+    operators: Literal["any", "onnx", "quantisable"] = "any",
+    seeds: int = 15,
+    confirm_on: Sequence[str] = (),
     rates: Sequence[float] | None = None,
     budget: float | str | None = None,
     metric: str | None = None,
@@ -75,9 +86,17 @@ def search(
         train: your training loop, `train(net, trial)`: see `actsmith.trials.script`.
         start: the activation to improve, the reference of every difference; by default what the network has most of.
         known: known functions, tried under the same rules.
-        candidates: derived corrections to try at most; with 0, no shape is learned either.
         extra: formulas of your own to try.
+        trials: proposals to try beside those; 0 for none. By default as many as the budget has time for, 64 without a
+            budget. With a number, and no budget, one worker or many end with the same table.
+        propose: a proposer of your own, `propose(history) -> formulas`: history is a list of dictionaries with formula,
+            name, merit, origin; or its name, module:function. It works beside the others.
+        max_cost: the most that a step through the activation's kernel may take, over torch's own GELU.
+        monotone, smooth, operators: of proposals: non-decreasing or non-increasing; continuously differentiable so
+            often; of operators that ONNX has, or that quantise.
         seeds: fresh paired seeds for the confirmation, 2 or more.
+        confirm_on: further tasks on which the finalists are confirmed, names as `task` takes them, or TASK=PATH with a
+            text file or a folder of data of its own.
         rates: the learning rates tried for every activation; of your own loop, factors on its own rate.
         budget: seconds, or a time such as "10m": the search ends with its conclusion inside it.
         metric, better, test, example: of your own loop: the key of its result, which way is better, what scores a net
@@ -95,17 +114,36 @@ def search(
         ActsmithError: a request that cannot be met.
     """
     asked, began = dict(locals()), time.time()
-    _check(seeds, candidates, workers, rates, out=out, resume=resume)
+    _check(asked)
     for name in ("budget", "trial_timeout"):
         asked[name] = duration(asked[name], name)
     (progress or silent)("look", 0, 1, "loading")
-    runner = runner_of(
-        task, train, metric=metric, better=better, start=start, test=test, example=example, data=data, device=device,
-        precision=precision, options=options,
-    )  # fmt: skip
+    runner = _runner(asked)
     if (why := getattr(runner, "why_here", None)) is not None:
         (progress or silent)("look", 0, 1, f"in this process, where a training that hangs cannot be ended: {why}")
     return _searched(runner, asked, began)
+
+
+def rehearse(**arguments: Any) -> str:
+    """What `search` with these arguments would do, and how long it would take, as text; a few steps are measured.
+
+    Raises:
+        ActsmithError: as `search`; of a loop of your own, whose cost its first training alone tells.
+    """
+    asked = {name: p.default for name, p in inspect.signature(search).parameters.items()} | arguments
+    _check(asked)
+    runner = _runner(asked)
+    rates = runner.rates if asked["rates"] is None else asked["rates"]
+    return rehearsed(
+        runner, start=resolve(runner.usual if asked["start"] is None else asked["start"]).name, rates=len(rates),
+        seeds=asked["seeds"], budget=duration(asked["budget"], "budget"), workers=asked["workers"],
+        trials=asked["trials"],
+    )  # fmt: skip
+
+
+def _runner(asked: dict[str, Any]) -> Runner:
+    named = ("metric", "better", "start", "test", "example", "data", "device", "precision", "options")
+    return runner_of(asked["task"], asked["train"], **{name: asked[name] for name in named})
 
 
 def _searched(runner: Runner, asked: dict[str, Any], began: float) -> SearchResult:
@@ -119,9 +157,10 @@ def _searched(runner: Runner, asked: dict[str, Any], began: float) -> SearchResu
     first = Candidate(resolve(runner.usual if asked["start"] is None else asked["start"]), "start", "the start")
     arms, same = _activations(first, asked["known"], asked["extra"])
     rates = runner.rates if asked["rates"] is None else tuple(sorted({float(rate) for rate in asked["rates"]}))
+    constraints = Constraints(asked["max_cost"], asked["monotone"], asked["smooth"], asked["operators"])
     config = {
         **runner.config(), "start": first.formula.to_dict(), "known": [c.formula.to_dict() for c in arms],
-        "seeds": asked["seeds"], "rates": list(rates), "candidates": asked["candidates"],
+        "seeds": asked["seeds"], "rates": list(rates), "trials": asked["trials"], "constraints": vars(constraints),
     }  # fmt: skip
     limit: float | None = asked["budget"]
     finishing = FINISHING if limit is None else min(FINISHING, limit / 7)
@@ -132,29 +171,44 @@ def _searched(runner: Runner, asked: dict[str, Any], began: float) -> SearchResu
         progress=asked["progress"] or silent,
     ) as run:  # fmt: skip
         _keep(asked, run.folder)
-        stages = Stages(
-            run, first=first, arms=arms, same=same, rates=rates, seeds=asked["seeds"], budget=limit,
-            workers=asked["workers"], resumed=asked["resume"],
-        )  # fmt: skip
+        stages = Stages(run, Asked(
+            first=first, arms=arms, same=same, rates=rates, seeds=asked["seeds"], proposers=_proposers(asked),
+            constraints=constraints, trials=asked["trials"], budget=limit, workers=asked["workers"],
+            resumed=asked["resume"], confirm_on=[
+                elsewhere(text, data=asked["data"], device=asked["device"], precision=asked["precision"])
+                for text in asked["confirm_on"]
+            ],
+        ))  # fmt: skip
         try:
-            return stages.all(asked["candidates"])
+            return stages.all()
         except KeyboardInterrupt as stop:
             stop.args = (f"interrupted; go on with `{stages.going_on[0]}`",)
             raise
 
 
-def _check(
-    seeds: int, candidates: int, workers: int, rates: Sequence[float] | None, *, out: object, resume: bool
-) -> None:
-    if seeds < 2:
-        raise ActsmithError(f"search: seeds: got {seeds}; expected 2 or more, without which there is no interval")
-    if candidates < 0 or workers < 1:
+def _proposers(asked: dict[str, Any]) -> tuple[Proposer, ...]:
+    """Ours, and the user's."""
+    if asked["trials"] == 0:
+        return ()
+    own = asked["propose"]
+    if isinstance(own, str):
+        own = named_object(own, "search: propose")
+    return (*PROPOSERS, *([] if own is None else [Own(own)]))
+
+
+def _check(asked: dict[str, Any]) -> None:
+    rates: Sequence[float] | None = asked["rates"]
+    if asked["seeds"] < 2:
         raise ActsmithError(
-            f"search: got candidates={candidates}, workers={workers}; expected 0 or more, and 1 or more"
+            f"search: seeds: got {asked['seeds']}; expected 2 or more, without which there is no interval"
+        )
+    if (asked["trials"] or 0) < 0 or asked["workers"] < 1:
+        raise ActsmithError(
+            f"search: got trials={asked['trials']}, workers={asked['workers']}; expected 0 or more, and 1 or more"
         )
     if rates is not None and not (rates and all(0 < rate < math.inf for rate in rates)):
         raise ActsmithError(f"search: rates: got {list(rates)}; expected positive numbers")
-    if out is None and resume:
+    if asked["out"] is None and asked["resume"]:
         raise ActsmithError("search: resume needs out, the folder of the run to go on with")
 
 
@@ -200,11 +254,12 @@ def resume(
 def _keep(arguments: dict[str, Any], folder: RunFolder) -> None:
     """Write the arguments of `search` as plain values, for `resume`; not where they hold what has none."""
     own = {k: v for k, v in arguments.items() if k not in ("out", "resume", "progress", "workers")}
-    test = own["test"]
-    if test is not None:
-        own["test"] = f"{test.__module__}:{test.__qualname__}"
+    for name in ("test", "propose"):
+        if callable(own[name]):
+            own[name] = f"{own[name].__module__}:{own[name].__qualname__}"
     texts = isinstance(own["task"], str) and isinstance(own["train"], str | None) and own["example"] is None
-    if not texts or (test is not None and ("<" in own["test"] or own["test"].startswith("__main__"))):
+    hidden = [n for n in ("test", "propose") if own[n] is not None and ("<" in own[n] or own[n].startswith("__main__"))]
+    if not texts or hidden:
         return
     for name in ("known", "extra"):
         own[name] = [resolve(f).to_dict() for f in own[name]]

@@ -4,85 +4,118 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
 from actsmith.errors import ActsmithError, JobError
 from actsmith.files import write_atomically
 from actsmith.formula.formula import Formula
-from actsmith.search.candidates import Candidate, Dropped, derive, filter_candidates, laws_to_try
+from actsmith.search.candidates import Candidate, laws_to_try
 from actsmith.search.conclude import Conclusion, Confirmed, conclude, confirmed, front, rows
+from actsmith.search.elsewhere import Elsewhere, confirm_elsewhere
+from actsmith.search.explore import Exploration, Explorer
 from actsmith.search.export import to_torch_source
-from actsmith.search.plan import CONFIRMING, FEWEST, Plan, more_seeds, planned
+from actsmith.search.plan import (
+    CLIMBED,
+    CONFIRMING,
+    FEWEST,
+    KNOWN_TUNED,
+    TUNING,
+    Plan,
+    more_seeds,
+    planned,
+)
+from actsmith.search.proposers import Proposer
+from actsmith.search.race import Race
 from actsmith.search.result import SearchResult
+from actsmith.search.space import Constraints
 from actsmith.search.trained_shape import shape_formula, shapes_of
 from actsmith.theory.fit import fit_mixture
 from actsmith.theory.laws import Empirical
 from actsmith.trials.policy import TuneThenScore
 from actsmith.trials.runner import Cost
 from actsmith.trials.session import Session
-from actsmith.trials.trial import Outcome, Trial
+from actsmith.trials.trial import Trial, scaled
 
-__all__ = ["REQUEST", "Stages"]
+__all__ = ["REQUEST", "Asked", "Stages"]
 
 SLACK = 1.5
 """How much longer than measured the trainings of the confirmation may take."""
+MOST_CONFIRMING = 0.65
+"""Of a budget, with further tasks to confirm on."""
 SHORT = 0.05
 """Of a budget: where a first training takes less than this share, a second one says what a training costs."""
 REQUEST = "request.json"
 """In the run folder: what was asked for, where that can be said in plain values."""
+EXPLORED = 64
+"""Proposals of a search without a budget, unless another number is asked for."""
 
 
-class Stages:
-    """One search as it goes.
+@dataclass(frozen=True)
+class Asked:
+    """What a search is asked for.
 
-    Args:
-        session: what it works with.
+    Attributes:
         first: the start.
         arms: known functions and the user's own, each function once.
         same: name -> the same function under other names.
         rates: the grid.
-        seeds: of the confirmation, as asked for.
+        seeds: of the confirmation.
+        proposers: where candidates come from; none: known functions and the user's own alone.
+        constraints: on what may be tried.
+        trials: proposals to try; None for as many as the budget has time for, or `EXPLORED` without one.
         budget: seconds, None for as long as it takes.
         workers: trainings at the same time.
+        confirm_on: further tasks for the finalists.
         resumed: whether a run goes on: one that did not decide gets more seeds then, as far as its budget goes.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        *,
-        first: Candidate,
-        arms: Sequence[Candidate],
-        same: dict[str, list[Formula]],
-        rates: tuple[float, ...],
-        seeds: int,
-        budget: float | None,
-        workers: int,
-        resumed: bool = False,
-    ) -> None:
-        self.session, self.runner, self.folder, self.place = session, session.runner, session.folder, session.place
-        self.first, self.arms, self.same = first, list(arms), same
-        self.rates, self.budget, self.workers, self.resumed = rates, budget, workers, resumed
-        self.seeds = self.folder.once("seeds", lambda: seeds)
-        self.spent, self.trained = 0.0, 0  # seconds and trainings of this process
+    first: Candidate
+    arms: Sequence[Candidate]
+    same: dict[str, list[Formula]]
+    rates: tuple[float, ...]
+    seeds: int
+    proposers: Sequence[Proposer]
+    constraints: Constraints = field(default_factory=Constraints)
+    trials: int | None = None
+    budget: float | None = None
+    workers: int = 1
+    confirm_on: Sequence[Elsewhere] = ()
+    resumed: bool = False
 
-    def all(self, most: int) -> SearchResult:
+
+class Stages:
+    """One search as it goes."""
+
+    def __init__(self, session: Session, asked: Asked) -> None:
+        self.session, self.runner, self.folder, self.place = session, session.runner, session.folder, session.place
+        self.asked, self.start, self.budget, self.workers = asked, asked.first.formula, asked.budget, asked.workers
+        self.rates = asked.rates
+        self.seeds: int = self.folder.once("seeds", lambda: asked.seeds)
+        self.spent, self.trained = 0.0, 0  # seconds and trainings of this process
+        self.settled = {n: tuple(s) for n, s in (self.folder.read("finalists.json") or {}).get("settings", {}).items()}
+
+    def all(self) -> SearchResult:
+        """Every stage that is not done."""
         self.plan = self._planned()
         if not self.plan.rates:
             self.rates = (1.0,)
-        start = self.first.formula
-        self._train([self.policy.tuning(start)], "look", f"{start.name}: rates")
+        self._train([self.policy.tuning(self.start)], "look", f"{self.start.name}: rates")
         self._require_a_training()
-        arms, dropped = self._candidates(most)
-        skipped = self._explore(arms)
-        finalists, best_known = self._finalists([a for a in arms if a.formula.name not in skipped])
+        explorer = self._explorer()
+        if not self._decided():
+            self._explore(explorer)
+            self._choose(explorer.found)
+        finalists, known = self._finalists(explorer.found)
         if finalists:
-            self._confirm([start, *finalists])
-            if self._more([start, *finalists]):
-                self._confirm([start, *finalists])
-        return self._concluded(arms, dropped, skipped, finalists, best_known)
+            self._confirm([self.start, *finalists])
+            if self._more([self.start, *finalists]):
+                self._confirm([self.start, *finalists])
+        further = [
+            self._elsewhere(task, i, finalists, known) for i, task in enumerate(self.asked.confirm_on) if finalists
+        ]
+        return self._concluded(explorer, finalists, known, further)
 
     @property
     def going_on(self) -> tuple[str, str]:
@@ -94,11 +127,11 @@ class Stages:
 
     @property
     def policy(self) -> TuneThenScore:
-        """The rules that every activation is tried by."""
+        """The rules that every activation is tuned and scored by."""
         return TuneThenScore(
             self.runner.name, self.runner.context, self.runner.metric, self.rates, tuple(range(self.seeds)),
-            self.plan.tuning_seeds, examples=self.plan.examples, look=self.first.formula.name, ranked=True,
-            judge=self.runner.judge,
+            self.plan.tuning_seeds, examples=self.plan.examples, look=self.start.name, ranked=True,
+            judge=self.runner.judge, climbs=self.plan.climbs and self.plan.rates, settled=self.settled,
         )  # fmt: skip
 
     # --------------------------------------------------------------------------------------------------------- plan
@@ -123,7 +156,7 @@ class Stages:
         one warms up; and what the script asked of its trial."""
         self.plan = planned(None, None, len(self.rates), self.seeds)
         rate = min(self.rates, key=lambda r: abs(r - 1.0))
-        trials = [t for t in self.policy.tuning(self.first.formula) if t.rate == rate]
+        trials = [t for t in self.policy.tuning(self.start) if t.rate == rate]
         took: list[float] = []
         for trial in trials[:2]:
             self._train([(trial,)], "look", f"{trial.formula.name}: first training")
@@ -162,40 +195,43 @@ class Stages:
     ) -> None:
         began, before = time.time(), len(self.session.history)
         self.session.train(rounds, stage, message, self._leader, deadline)
-        if stage in ("explore", "confirm"):  # before that, workers start and whatever is first warms up
+        if stage in ("tune", "confirm"):  # before that, workers start, whatever is first warms up, and stacks are mixed
             self.spent += time.time() - began
             self.trained += len(self.session.history) - before
 
-    def _late(self) -> bool:
-        """Whether what is left is for the confirmation."""
-        until = self._exploring_until()
-        return until is not None and time.time() >= until
-
     def _seconds(self) -> float:
         """Of a training, as it turned out so far, what comes between two of them included."""
-        spent = [o.seconds for o in self.session.history.values() if o.reason is None]
-        own = median(spent) if spent else self.plan.cost or 0.0
+        whole = [o for o in self.session.history.values() if o.trial.stage != "explore" and o.reason is None]
+        own = median(o.seconds for o in whole) if whole else self.plan.cost or 0.0
         return max(own, self.spent * self.workers / self.trained) if self.trained else own
 
-    def _exploring_until(self, seeds: int | None = None) -> float | None:
-        """What is left after this is kept for the confirmation, with so many seeds or those of the plan; None where
+    def _until(self, *, tuning: bool = True) -> float | None:
+        """What is left after this is kept for the confirmation and, of exploring, for tuning before it; None where
         there is no budget."""
         if self.place.deadline is None or self.budget is None:
             return None
-        wanted = SLACK * (seeds or len(self.plan.seeds)) * (self.plan.finalists + 2) * self._seconds() / self.workers
-        return self.place.deadline - min(max(wanted, 0.05 * self.budget), CONFIRMING * self.budget)
+        each, more = SLACK * self._seconds() / self.workers, len(self.asked.confirm_on)
+        kept = (1 + 2 * more) * max(each * self.plan.confirming, 0.05 * self.budget)  # it is tuned elsewhere, too
+        kept = min(kept, min(CONFIRMING * (1 + 0.5 * more), MOST_CONFIRMING) * self.budget)
+        if tuning:
+            again = len(self.rates) * len(self.plan.tuning_seeds)  # the start's own are done
+            kept += min(each * max(self.plan.tuning(len(self.rates)) - again, 0), TUNING * self.budget)
+        return self.place.deadline - kept
+
+    def _late(self) -> bool:
+        """Whether what is left is for tuning and the confirmation."""
+        until = self._until()
+        return until is not None and time.time() >= until
 
     def _leader(self) -> str:
-        """Who leads so far, by validation (of finalists by the seeds that all of them have), and the time left."""
-        history, metric = self.session.history, self.policy.metric
-        seen = {o.name: o.trial.formula for o in history.values() if o.trial.stage in ("look", "tune")}
-        merits = {name: merit for name, f in seen.items() if (merit := self._merit(f)) is not None}
-        scored: dict[str, dict[int, Outcome]] = {}
-        for outcome in history.of(stage="score"):
-            scored.setdefault(outcome.name, {})[outcome.trial.seed] = outcome
-        common = set.intersection(*map(set, scored.values())) if len(scored) > 1 else set()
-        if common:
-            merits = {name: metric.merit([own[s].score(metric) for s in common]) for name, own in scored.items()}
+        """Who leads so far, by validation, and the time left."""
+        history, race = self.session.history, self._race()
+        tuned = {o.name: o.trial.formula for o in history.of(stage="tune")}
+        merits = {name: merit for name, f in tuned.items() if (merit := self._merit(f)) is not None}
+        if not merits:
+            seen = {o.name: o.trial.formula for o in history.of(stage="explore")}
+            ranked = race.ranked([f for f in seen.values() if f != self.start], history)
+            merits = {ranked[0].name: 0.0} if ranked else {}
         name = max(merits, key=lambda n: merits[n]) if merits else ""
         leads = f"; {name} leads" if name and merits[name] > -float("inf") else ""
         if self.place.deadline is None:
@@ -203,106 +239,112 @@ class Stages:
         return f"{leads}; {max(self.place.deadline - time.time(), 0.0):.0f} s left"
 
     def _merit(self, formula: Formula) -> float | None:
-        """Merit on the validation split at the tuned rate; None before that is known."""
+        """Merit on the validation split at the tuned setting; None before that is known."""
         policy, history = self.policy, self.session.history
-        rate = policy.rate(formula, history)
-        if rate is None:
+        if policy.setting(formula, history) is None:
             return None
-        own = [history[t.key] for t in policy.tuning(formula) if t.rate == rate]
-        return policy.metric.merit([o.score(policy.metric) for o in own])
+        return policy.metric.merit([o.score(policy.metric) for o in policy.tuned(formula, history)])
 
-    # ---------------------------------------------------------------------------------------------------- candidates
+    # ------------------------------------------------------------------------------------------------------- explore
+
+    def _race(self) -> Race:
+        """The rules of exploring, at the start's rate; at the lowest, where the budget ended before that was known."""
+        rate = replace(self.policy, climbs=False, settled={}).rate(self.start, self.session.history) or self.rates[0]
+        plan, runner = self.plan, self.runner
+        seeds = (plan.exploring_seeds, plan.racing_seeds)
+        return Race(runner.name, runner.context, runner.metric, self.start, rate, seeds, (plan.examples, plan.examples))
+
+    def _explorer(self) -> Explorer:
+        laws = laws_to_try(self._laws())
+        return Explorer(
+            self.session, self._race(), arms=self.asked.arms, laws=laws, proposers=self.asked.proposers,
+            constraints=self.asked.constraints, late=self._late, workers=self.workers,
+            train=lambda rounds, message: self._train(rounds, "explore", message, self._until()),
+        )  # fmt: skip
+
+    def _explore(self, explorer: Explorer) -> None:
+        """Known functions, then rounds of proposals while there is time, or as many as were asked for."""
+        explorer.known()
+        if not self.asked.proposers:
+            return
+        explorer.choose_share(self.plan.explored)
+        explorer.known()
+        first = self._shaped(explorer)
+        limit = self.asked.trials or (EXPLORED if self.budget is None else None)
+        while not self._late():
+            left = None if limit is None else limit - (len(explorer.found.arms) - len(self.asked.arms))
+            if (left is not None and left <= 0) or not explorer.round(first, left):
+                return
+            first = []
 
     def _laws(self) -> dict[str, Empirical]:
         """Path -> law of the pre-activations in the start's network, at its best rate."""
         saved = self.folder.read("probe.json")
         if saved is None:
-            policy, history = self.policy, self.session.history
-            rate = policy.rate(self.first.formula, history)
-            looks = [history[t.key] for t in policy.tuning(self.first.formula) if t.key in history and t.rate == rate]
+            policy = replace(self.policy, climbs=False, settled={})
+            rate, looks = policy.rate(self.start, self.session.history), policy.tuned(self.start, self.session.history)
             found = looks[0].details.get("laws", {}) if looks else {}
             laws = {path: Empirical.from_dict(law) for path, law in found.items()}
             layers = {path: {"law": law.to_dict(), "fit": _fit_dict(law)} for path, law in laws.items()}
             reason = None if laws else "no law could be measured: the network diverged, is dead, or was not reached"
-            saved = {"activation": self.first.formula.name, "rate": rate, "reason": reason, "layers": layers}
+            saved = {"activation": self.start.name, "rate": rate, "reason": reason, "layers": layers}
             self.folder.write("probe.json", saved)
         return {path: Empirical.from_dict(entry["law"]) for path, entry in saved["layers"].items()}
 
-    def _candidates(self, most: int) -> tuple[list[Candidate], list[Dropped]]:
-        """All activations beside the start in the order in which they are tried, and what was left out."""
-        saved = self.folder.read("candidates.json")
-        if saved is None and self._late():
-            return self.arms, []
-        if saved is None:
-            saved = self._derived(most)
-            if not self._late():
-                self.folder.write("candidates.json", saved)
-        kept = [Candidate(Formula.from_dict(c), "candidate", c["origin"]) for c in saved["kept"]]
-        left_out = [(Candidate(Formula.from_dict(c), "candidate", c["origin"]), c["reason"]) for c in saved["dropped"]]
-        dropped = [Dropped(candidate, reason) for candidate, reason in left_out]
-        return _in_turn(self.arms, kept), dropped
-
-    def _derived(self, most: int) -> dict[str, Any]:
-        start, known = self.first, [self.first, *self.arms]
-        self.session.progress("derive", 0, 1, f"corrections of {start.formula.name}")
-        laws = laws_to_try(self._laws()) if most else {}
-        derived, notes = derive(start.formula, laws)
-        kept, dropped = filter_candidates(derived, known, most)
-        if most:
-            shaped, notes_of_shape = self._shaped()
-            more, refused = filter_candidates(shaped, [*known, *kept])
-            kept, dropped, notes = kept + more, dropped + refused, notes + notes_of_shape
-        carried = []
-        for candidate in kept:
-            reason = None if self._late() else self.runner.silent(candidate.formula)
-            (carried.append(candidate) if reason is None else dropped.append(Dropped(candidate, reason)))
-        self.session.progress("derive", 1, 1, f"{len(carried)} candidates, {len(dropped)} left out")
-        return {
-            "laws": {label: law.to_dict() for label, law in laws.items()},
-            "kept": [{**c.formula.to_dict(), "origin": c.origin} for c in carried],
-            "dropped": [
-                {**d.candidate.formula.to_dict(), "origin": d.candidate.origin, "reason": d.reason} for d in dropped
-            ],
-            "notes": notes,
-        }
-
-    def _shaped(self) -> tuple[list[Candidate], list[str]]:
-        """What training makes of the start activation, read back; trained once, at the start's own rate."""
-        policy, start, history = self.policy, self.first.formula, self.session.history
-        rate = policy.rate(start, history)
-        scant = len(policy.tuning_seeds) < 2
-        if rate is None or scant or not self.runner.descends:
-            return [], ["trained shape: too dear for this budget"] * scant
+    def _shaped(self, explorer: Explorer) -> list[Candidate]:
+        """What training makes of the start activation, read back; trained once, at the start's own rate. It is a
+        proposal of the first round."""
+        scant = len(self.plan.tuning_seeds) < 2
+        if explorer.rounds or scant or not self.runner.descends:
+            return []
         try:
-            shape = shape_formula(start)
+            shape = shape_formula(self.start)
         except ActsmithError as error:  # it has parameters of the family's names
-            return [], [f"trained shape: {error}"]
+            explorer.found.notes.append({"trained shape": str(error)})
+            return []
         trials = [
-            Trial(policy.task, shape, "shape", rate, seed, 1.0, self.plan.examples, context=policy.context)
-            for seed in policy.tuning_seeds
-        ]
-        message = f"the shape that training gives {start.name}"
-        self._train([trials], "derive", message, self._exploring_until())
-        trained = [history[t.key] for t in trials if t.key in self.session.history]
-        return shapes_of(start, shape, trained)
+            Trial(
+                self.runner.name, shape, "shape", explorer.race.rate, seed, 1.0, self.plan.examples,
+                context=self.runner.context,
+            )
+            for seed in self.plan.tuning_seeds
+        ]  # fmt: skip
+        self._train([trials], "explore", f"the shape that training gives {self.start.name}", self._until())
+        history = self.session.history
+        found, notes = shapes_of(self.start, shape, [history[t.key] for t in trials if t.key in history])
+        explorer.found.notes += [{"trained shape": note} for note in notes]
+        return found
 
-    # ---------------------------------------------------------------------------------------- explore and confirm
+    # ---------------------------------------------------------------------------------------------- tune and confirm
 
-    def _explore(self, arms: Sequence[Candidate]) -> set[str]:
-        """Tune the activations in turn, while there is budget; names of those that are not tuned. The others than those
-        of the plan while time remains for all the seeds; the first one in any case, for without one there is nothing to
-        confirm."""
-        policy, history = self.policy, self.session.history
-        rounds = [policy.tuning(a.formula) for a in arms]
-        chosen, message = self.plan.activations or len(arms), "known functions and candidates"
-        self._train(rounds[:chosen], "explore", message, self._exploring_until())
-        self._train(rounds, "explore", message, self._exploring_until(self.seeds))
-        if all(policy.rate(a.formula, history) is None for a in arms):
-            self._train(rounds[:1], "explore", message)
-        return {a.formula.name for a in arms if policy.rate(a.formula, history) is None}
+    def _choose(self, found: Exploration) -> None:
+        """Tune the rates of the best explored and the best known, then rate and scale of those that lead, the start
+        and the best known among them: all under the same rules."""
+        history, until = self.session.history, self._until(tuning=False)
+        race = self._race()
+        ranked = race.ranked([arm.formula for arm in found.arms], history) or [arm.formula for arm in found.arms]
+        kinds = {arm.formula.name: arm.kind for arm in found.arms}
+        known = [f for f in ranked if kinds[f.name] == "known"][: KNOWN_TUNED if self.plan.climbs else 1]
+        chosen = list(dict.fromkeys(f for pair in _in_turn(ranked[: self.plan.promoted], known) for f in pair))
+        policy = self.policy
+        self._train([policy.tuning(f) for f in chosen], "tune", "rates of those that lead", until)
+        if chosen and all(policy.setting(f, history) is None for f in chosen):  # one in any case
+            self._train([policy.tuning(chosen[0])], "tune", "rates of the one that leads")
+        leading, _ = self._leaders(found.arms)
+        for _ in range(CLIMBED if policy.climbs else 0):
+            rounds = [policy.climbing(f, history) for f in (self.start, *leading)]
+            rounds = [trials for trials in rounds if any(t.key not in history for t in trials)]
+            if not rounds or (until is not None and time.time() >= until):
+                break
+            self._train(rounds, "tune", "rate and scale of those that lead", until)
+        finalists, best_known = self._leaders(found.arms)
+        settings = {f.name: policy.setting(f, history) for f in (self.start, *finalists)}
+        self.settled = {name: setting for name, setting in settings.items() if setting is not None} | self.settled
+        if names := [f.name for f in finalists]:
+            self.folder.write("finalists.json", {"names": names, "known": best_known, "settings": self.settled})
 
-    def _finalists(self, arms: Sequence[Candidate]) -> tuple[list[Formula], str | None]:
-        """The best by validation, and the best known function, which is among them; not the start."""
+    def _leaders(self, arms: Sequence[Candidate]) -> tuple[list[Formula], str | None]:
+        """The best by validation at their settings, and the best known function, which is among them; not the start."""
         merits = [(self._merit(a.formula), a) for a in arms]
         usable = [(merit, a) for merit, a in merits if merit is not None and merit > -float("inf")]
         ranked = [a for _, a in sorted(usable, key=lambda pair: (-pair[0], pair[1].formula.name))]
@@ -312,6 +354,19 @@ class Stages:
             chosen.append(best_known)
         return [a.formula for a in chosen], None if best_known is None else best_known.formula.name
 
+    def _decided(self) -> bool:
+        """Whether finalists stand: a run that was killed in its confirmation, or did not decide, goes on with them."""
+        if self.folder.read("finalists.json") is None:
+            return False
+        board = self.folder.read("leaderboard.json")
+        return board is None or not self.asked.resumed or board["kind"] == "not decided" or self.budget is None
+
+    def _finalists(self, found: Exploration) -> tuple[list[Formula], str | None]:
+        """As they were chosen."""
+        saved = self.folder.read("finalists.json") or {"names": [], "known": None}
+        formulas = {arm.formula.name: arm.formula for arm in found.arms}
+        return [formulas[name] for name in saved["names"]], saved["known"]
+
     def _confirm(self, formulas: Sequence[Formula]) -> None:
         """Fresh seeds for all of them, a few seeds of each in turn, so that a stop leaves whole pairs."""
         rounds = [list(self.policy.scoring(f, self.session.history)) for f in formulas]
@@ -319,11 +374,26 @@ class Stages:
         size = 1 if one else FEWEST if self.budget is not None else self.seeds
         starts = range(0, self.seeds, size)
         rounds = [own[i : i + size] for i in starts for own in rounds]
-        self._train(rounds, "confirm", f"{len(formulas)} activations, {self.seeds} seeds")
+        more, until = len(self.asked.confirm_on), self.place.deadline
+        if more and until is not None and self.budget is not None:  # the half of what was kept, of one further task
+            until -= (until - time.time()) * 2 * more / (1 + 2 * more)
+        self._train(rounds, "confirm", f"{len(formulas)} activations, {self.seeds} seeds", until)
+
+    def _elsewhere(
+        self, task: Elsewhere, number: int, finalists: Sequence[Formula], known: str | None
+    ) -> dict[str, Any]:
+        """On one of the further tasks, with a fair share of what time is left."""
+        deadline, left = self.place.deadline, len(self.asked.confirm_on) - number
+        if deadline is not None:
+            deadline = time.time() + max(deadline - time.time(), 0.0) / left
+        return confirm_elsewhere(
+            task, self.folder.path, [self.start, *finalists], known, self.plan, seeds=self.seeds,
+            workers=self.workers, deadline=deadline, progress=self.session.progress,
+        )  # fmt: skip
 
     def _more(self, formulas: Sequence[Formula]) -> bool:
         """Give a run that goes on since it was not decided more seeds, where there is time."""
-        if not self.resumed or self.place.deadline is None:
+        if not self.asked.resumed or self.place.deadline is None:
             return False
         board, history = self.folder.read("leaderboard.json"), self.session.history
         done = all(t.key in history for f in formulas for t in self.policy.scoring(f, history))
@@ -340,41 +410,45 @@ class Stages:
     # --------------------------------------------------------------------------------------------------------- end
 
     def _concluded(
-        self,
-        arms: Sequence[Candidate],
-        dropped: Sequence[Dropped],
-        skipped: set[str],
-        finalists: Sequence[Formula],
-        best_known: str | None,
+        self, explorer: Explorer, finalists: Sequence[Formula], known: str | None, further: Sequence[dict[str, Any]]
     ) -> SearchResult:
-        history, policy = self.session.history, self.policy
-        start = self.first.formula
-        found = confirmed(history, policy, start, finalists) if finalists else []
+        history, policy, start = self.session.history, self.policy, self.start
+        arms, explored = explorer.found.arms, explorer.table()
         looks = list((self.folder.read("leaderboard.json") or {}).get("looks", []))
-        if found and len(found[0].seeds) not in looks:
-            looks.append(len(found[0].seeds))
-        if len(looks) > 1:
-            found = confirmed(history, policy, start, finalists, len(looks)) if finalists else []
+        found = confirmed(history, policy, start, finalists, known=known) if finalists else []
+        look = [len(found[0].seeds), *(f.name for f in finalists)] if found else []
+        if look and look not in looks:
+            looks.append(look)
+        if len(looks) > 1 and found:
+            found = confirmed(history, policy, start, finalists, known=known, looks=len(looks))
+        skipped = sorted(row["name"] for row in explored if row["gain"] is None and row["kind"] != "candidate")
         command, more = self.going_on
-        table = rows(history, policy, [self.first, *arms], found, self.same)
+        table = rows(history, policy, [self.asked.first, *arms], found, self.asked.same)
         conclusion = conclude(
-            found, start.name, policy, len(history), go_on=f"`{command}{more}`", known=best_known, tried=len(table) > 1,
+            found, start.name, policy, len(history), go_on=f"`{command}{more}`", known=known, tried=len(table) > 1,
             lost=bool(table) and all(row["validation"] is None for row in table), skipped=len(skipped),
         )  # fmt: skip
-        best = next(a.formula for a in (self.first, *arms) if a.formula.name == conclusion.recommended)
+        conclusion = replace(
+            conclusion, sentence=" ".join([conclusion.sentence, *(one["sentence"] for one in further)])
+        )
+        chosen = next(a.formula for a in (self.asked.first, *arms) if a.formula.name == conclusion.recommended)
+        setting = policy.setting(chosen, history)
+        best = scaled(chosen, 1.0 if setting is None else setting[1])
         metric = self.runner.metric
-        quick = front(table, metric)
         board = {
             "task": self.runner.name, "start": start.name, "metric": metric.name, "better": metric.better,
             "log": metric.log, "judge": policy.judge, "rows": table, "conclusion": conclusion.sentence,
-            "kind": conclusion.kind, "recommended": conclusion.recommended, "front": quick, "trainings": len(history),
-            "plan": self.plan.to_dict(), "looks": looks, "skipped": sorted(skipped), "command": command,
+            "kind": conclusion.kind, "recommended": conclusion.recommended, "front": front(table, metric),
+            "trainings": len(history), "plan": self.plan.to_dict(), "looks": looks, "skipped": skipped,
+            "explored": len(explored), "elsewhere": list(further), "command": command,
         }  # fmt: skip
+        self.folder.write("explored.json", explorer.to_dict())
         self.folder.write("leaderboard.json", board)
+        self.folder.write("formula.json", best.to_dict())
         self._export(best, conclusion, next((c for c in found if c.name == best.name), None))
         return SearchResult(
-            self.folder.path, self.runner.name, start.name, tuple(table), conclusion.sentence, best, tuple(quick),
-            tuple(dropped), tuple(sorted(skipped)), policy.judge,
+            self.folder.path, self.runner.name, start.name, tuple(table), conclusion.sentence, best,
+            tuple(front(table, metric)), tuple(explorer.found.dropped), tuple(skipped), policy.judge,
         )  # fmt: skip
 
     def _export(self, best: Formula, conclusion: Conclusion, one: Confirmed | None) -> None:
@@ -389,12 +463,9 @@ class Stages:
         write_atomically(self.folder.path / "best.py", source)
 
 
-def _in_turn(known: Sequence[Candidate], candidates: Sequence[Candidate]) -> list[Candidate]:
+def _in_turn(first: Sequence[Formula], second: Sequence[Formula]) -> list[tuple[Formula, ...]]:
     """One of each in turn, so that a short budget has seen both."""
-    found: list[Candidate] = []
-    for i in range(max(len(known), len(candidates))):
-        found += [*known[i : i + 1], *candidates[i : i + 1]]
-    return found
+    return [(*first[i : i + 1], *second[i : i + 1]) for i in range(max(len(first), len(second)))]
 
 
 def _fit_dict(law: Empirical) -> dict[str, Any]:

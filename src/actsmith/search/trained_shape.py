@@ -132,10 +132,11 @@ def trained_candidates(start: Formula, shape: Formula) -> list[Candidate]:
         f"in the mean at {terms}; read with a residual of {short.residual:.0%}, fixed"
     )
     formula = short.formula.renamed(f"{start.name}[trained]")
-    pair = [Candidate(formula, "candidate", origin)]
+    pair = [Candidate(formula, "candidate", origin, "shape", (start.name,))]
     if (constant := (formula.expr - _fixed(base).expr).subs(X, 0)) != 0 and criticality(formula).universality == "none":
         shifted = Formula(formula.expr - constant, formula.params, formula.name)
-        pair = [Candidate(shifted, "candidate", f"{origin}; shifted so that f(0) is the start's")]
+        note = f"{origin}; shifted so that f(0) is the start's"
+        pair = [Candidate(shifted, "candidate", note, "shape", (start.name,))]
     return pair
 
 

@@ -56,7 +56,7 @@ def compare(
     formulas: Sequence[FormulaLike],
     train: Callable[..., Any] | str | None = None,
     *,
-    seeds: int = 10,
+    seeds: int = 15,
     tuning_seeds: int = 4,
     rates: Sequence[float] | None = None,
     metric: str | None = None,
