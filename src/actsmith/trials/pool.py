@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.util import Finalize
@@ -195,7 +195,24 @@ class Processes(_Closing):
         Raises:
             ActsmithError: a worker cannot start: the message says how to mend that.
         """
-        rest: Iterator[Sequence[Trial]] = iter(groups)
+        with contextlib.closing(self.ticks(iter(groups), place)) as ticks:
+            for _, outcomes in ticks:
+                if outcomes:
+                    yield outcomes
+
+    def ticks(
+        self, rest: Iterator[Sequence[Trial]], place: Place
+    ) -> Generator[tuple[Sequence[Trial], list[Outcome] | None]]:
+        """As `run`, each group with its outcomes, [] where it stopped; and about once a second ((), None), so that who
+        listens can do something else meanwhile.
+
+        Args:
+            rest: may have no next one now and one later: it is asked again at every tick until nobody trains.
+            place: see `Place`.
+
+        Raises:
+            ActsmithError: a worker cannot start: the message says how to mend that.
+        """
         again: deque[_Job] = deque()
         try:
             while True:
@@ -206,9 +223,11 @@ class Processes(_Closing):
                     return
                 wait([*(w.pipe for w in busy), *(w.process.sentinel for w in busy)], self._patience(busy, place))
                 for worker in busy:
+                    group = worker.job.group if worker.job is not None else []
                     outcomes = self._look_at(worker, again, place)
-                    if outcomes:
-                        yield outcomes
+                    if outcomes is not None:
+                        yield group, outcomes
+                yield (), None
         finally:  # the deadline, an error, Ctrl-C, or nobody wants the rest
             for worker in [w for w in self._workers if w.job is not None]:
                 self._discard(worker)
@@ -236,8 +255,8 @@ class Processes(_Closing):
         self._workers.append(_Worker(self.made, self.threads, self.started))
         return self._workers[-1]
 
-    def _look_at(self, worker: _Worker, again: deque[_Job], place: Place) -> list[Outcome]:
-        """What became of the worker's job, if anything has."""
+    def _look_at(self, worker: _Worker, again: deque[_Job], place: Place) -> list[Outcome] | None:
+        """What became of the worker's job, [] where it stopped; None where nothing has yet."""
         ended, job = worker.ended, worker.job  # before what it said: its last word may lie in the pipe
         assert job is not None
         for kind, value in worker.messages():
@@ -264,15 +283,17 @@ class Processes(_Closing):
             self._discard(worker)
             reason = f"ended after {limit:g} s (--trial-timeout)"
             return [Outcome(trial, seconds=limit / len(job.group), reason=reason) for trial in job.group]
-        return []
+        return None
 
-    def _died(self, worker: _Worker, job: _Job, code: int, memory: bool | None, again: deque[_Job]) -> list[Outcome]:
+    def _died(
+        self, worker: _Worker, job: _Job, code: int, memory: bool | None, again: deque[_Job]
+    ) -> list[Outcome] | None:
         if not worker.ready and code >= 0:
             raise ActsmithError(_no_start(code))
         job.deaths += 1
         if job.deaths == 1:
             again.append(job)
-            return []
+            return None
         reason = f"its worker process ended twice: {ending(code, memory)}"
         return [Outcome(trial, reason=reason) for trial in job.group]
 

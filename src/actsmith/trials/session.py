@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from actsmith.trials.folder import RunFolder
+from actsmith.trials.joining import joined_runner
 from actsmith.trials.pool import Pool
 from actsmith.trials.runner import Place, Runner
 from actsmith.trials.setup import pool_of
-from actsmith.trials.trial import History, Trial
+from actsmith.trials.storage import JOURNAL
+from actsmith.trials.trial import History, Trial, digest
 
 __all__ = ["Progress", "Session", "session", "silent"]
 
@@ -95,16 +99,33 @@ def session(
     deadline: float | None = None,
     grace: float = 10.0,
     progress: Progress = silent,
+    storage: str | Path | None = None,
+    study: str | None = None,
+    ray: str | None = None,
+    request: dict[str, Any] | str | None = None,
 ) -> Iterator[Session]:
     """Open the folder and the pool.
 
     Args:
-        grace: see `pool_of`.
+        grace, storage, study, ray: see `pool_of`; a study in a database is named after the folder, and its name is its
+            own.
+        request: see `actsmith.trials.joining.request_of`; what `actsmith worker` makes its runner from.
 
     Raises:
         ActsmithError: the folder is in use, or holds another run; `resume`, and it holds none.
     """
     with RunFolder(path, {"format": FORMAT, **config}, resume=resume, must_exist=resume) as folder:
         runner.remember(folder.once)
-        with pool_of(runner, path, workers, timeout, grace) as pool:
+        if storage is not None and study is None:
+            study = folder.once("study", lambda: f"{path.name}-{os.urandom(3).hex()}")
+        if not resume:  # begun, and ended before there was a result
+            (path / JOURNAL).unlink(missing_ok=True)
+        whole = {
+            "run": digest(folder.config), "name": runner.name, "context": runner.context, "request": request,
+            "metric": {"name": runner.metric.name, "better": runner.metric.better},
+        }  # fmt: skip
+        with pool_of(
+            runner, path, workers, timeout, grace, storage=storage, study=study, ray=ray, resume=resume, config=whole,
+            elsewhere=partial(joined_runner, request, runner.context) if isinstance(request, dict) else None,
+        ) as pool:  # fmt: skip
             yield Session(runner, folder, pool, Place(path, deadline), progress)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,14 +82,59 @@ def runner_of(
     return ScriptRunner(task, train, metric=judged, start=start, test=test, example=example)  # type: ignore[arg-type]
 
 
-def pool_of(runner: Runner, folder: Path, workers: int, timeout: float | None, grace: float = 10.0) -> Pool:
-    """This process for one worker on a task; worker processes for several, and for a user's own loop.
+def pool_of(
+    runner: Runner,
+    folder: Path,
+    workers: int,
+    timeout: float | None,
+    grace: float = 10.0,
+    *,
+    storage: str | Path | None = None,
+    study: str | None = None,
+    ray: str | None = None,
+    resume: bool = False,
+    config: dict[str, Any] | None = None,
+    elsewhere: Callable[[Path], Runner] | None = None,
+) -> Pool:
+    """This process for one worker on a task; worker processes for several, and for a user's own loop. With several, or
+    with a storage, jobs lie in a ledger, so that others can join.
 
     Args:
         grace: seconds after the deadline at which a worker's training that did not stop by itself is ended.
+        storage: where the ledger lies; the run folder by default.
+        study: its name there; the folder's by default.
+        ray: address of a Ray cluster, whose nodes train instead of this machine.
+        resume, config: as `LedgerPool` takes them.
+        elsewhere: makes the runner on another machine, given a folder there; by default what makes it here.
+
+    Raises:
+        ActsmithError: others cannot train this, and why.
     """
-    if workers == 1 and timeout is None and isinstance(runner, FitRunner):
+    here = getattr(runner, "why_here", None)
+    if here is not None and (storage is not None or ray is not None):
+        option = "storage" if ray is None else "ray"
+        raise ActsmithError(
+            f"search: {option}: other processes cannot train this: {here}; define your functions at the top of a "
+            f"module or script, or leave --{option} out"
+        )
+    if ray is not None:
+        if storage is not None:
+            raise ActsmithError("search: got both ray and storage; give one: Ray carries the trainings by itself")
+        from actsmith.trials.ray_workers import RayPool
+
+        return RayPool(ray, elsewhere or partial(_made_of, runner.maker(folder)), timeout=timeout, grace=grace)
+    few = workers == 1 and storage is None
+    if here is not None or (few and timeout is None and isinstance(runner, FitRunner)):
         return Here(runner)
-    if isinstance(runner, ScriptRunner) and not runner.importable:
-        return Here(runner)
-    return Processes(runner.maker(folder), workers, timeout=timeout, grace=grace)
+    if few or (storage is None and find_spec("optuna") is None):
+        return Processes(runner.maker(folder), workers, timeout=timeout, grace=grace)
+    from actsmith.trials.ledger_pool import LedgerPool
+
+    return LedgerPool(
+        folder if storage is None else storage, study or folder.name, runner.maker(folder) if workers else None,
+        workers=workers, timeout=timeout, grace=grace, resume=resume, config=config, sole=storage is None,
+    )  # fmt: skip
+
+
+def _made_of(make_runner: Callable[[], Runner], folder: Path) -> Runner:
+    return make_runner()

@@ -26,7 +26,7 @@ from actsmith.training.fit import Stopped
 from actsmith.trials.runner import Place, Runner
 from actsmith.trials.trial import Outcome, Trial
 
-__all__ = ["UNGUARDED", "attempt", "failed", "leave_if_importing", "work"]
+__all__ = ["UNGUARDED", "attempt", "failed", "leave_if_importing", "why_broken", "work"]
 
 UNGUARDED = 77
 """Exit status of a worker that began to run the script that it should have imported."""
@@ -50,7 +50,7 @@ def work(pipe: Connection, made: bytes, threads: int) -> None:
         with in_current_folder():
             runner: Runner = pickle.loads(made)()
     except Exception as error:
-        pipe.send(("broken", _why_broken(error)))
+        pipe.send(("broken", why_broken(error)))
         return
     pipe.send(("ready", None))
     while True:
@@ -106,7 +106,8 @@ def leave_if_importing() -> None:
         raise SystemExit(UNGUARDED)
 
 
-def _why_broken(error: Exception) -> str:
+def why_broken(error: Exception) -> str:
+    """Why no runner could be made in a worker, with how to mend it."""
     if isinstance(error, ActsmithError):
         return str(error)
     last = _last_line(error)
