@@ -238,3 +238,12 @@ def test_latex(name: str, expected: list[str]) -> None:
 )  # fmt: skip
 def test_text_reads_back_to_an_equal_formula(text: str) -> None:
     assert Formula(Formula(text).text) == Formula(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [("1e300*x", "1e+300*x"), ("x**2/1e25", "1e-25*x**2"), ("x/3e30", "x/3e+30"), ("max(x, -1e40)", "max(-1e+40, x)")],
+)
+def test_a_number_of_many_digits_is_written_with_an_exponent(given, text):
+    assert Formula(given).text == text
+    assert Formula(text) == Formula(given)

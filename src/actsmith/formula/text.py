@@ -10,10 +10,17 @@ from sympy.printing.str import StrPrinter
 __all__ = ["to_text"]
 
 
+LONG = 10**17  # a number of more digits, or as small, is written with an exponent
+
+
 class _TextPrinter(StrPrinter):  # type: ignore[misc]  # SymPy ships no types
     def _print_Function(self, expr: Any) -> str:
         name = getattr(expr, "text", None) or type(expr).__name__
         return f"{name}({self.stringify(expr.args, ', ')})"
+
+    def _print_Integer(self, expr: Any) -> str:
+        decimal = _decimal(expr)
+        return decimal if decimal is not None else str(expr.p)
 
     def _print_Rational(self, expr: Any) -> str:
         decimal = _decimal(expr)
@@ -46,7 +53,13 @@ class _TextPrinter(StrPrinter):  # type: ignore[misc]  # SymPy ships no types
 
 
 def _decimal(number: sp.Rational) -> str | None:
-    """The exact decimal form where there is a short one: 0.044715 reads better than 8943/200000."""
+    """The exact decimal form where there is a short one: 0.044715 reads better than 8943/200000, 1e+300 than zeros."""
+    if number and not number.q < LONG * abs(number.p) < LONG * LONG * number.q:
+        try:
+            text = repr(number.p / number.q)
+        except OverflowError:
+            return None
+        return text if sp.Rational(text) == number else None
     rest, twos, fives = number.q, 0, 0
     while rest % 2 == 0:
         rest, twos = rest // 2, twos + 1

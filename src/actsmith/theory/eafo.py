@@ -42,6 +42,7 @@ from actsmith.errors import ActsmithError, FormulaError, LawError, NumericsError
 from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula, Param
 from actsmith.formula.inverse import solve_inverse
+from actsmith.formula.lower import lower
 from actsmith.formula.parse import X, parameter_symbol
 from actsmith.formula.pieces import Piece, sample_point
 from actsmith.formula.primitives import sigmoid, where
@@ -351,7 +352,7 @@ def _slope_sign(piece: Piece, law: Law) -> int:
     if inside.size < 2:
         middle = float(sample_point(piece))
         inside = middle + 1e-3 * min(1.0, max(high - middle, 1e-300), max(middle - low, 1e-300)) * np.array([-1.0, 1.0])
-    values = Formula(piece.expr)(inside)
+    values = lower([piece.expr], [X], {}).numpy(inside)[0]
     return -1 if values[-1] < values[0] else 1
 
 

@@ -40,7 +40,7 @@ FLAT = 1e-13  # a relative change of f below this is rounding, and so is the sig
 LOG_FLOOR = -700.0  # log|f'| at the one node in 1e16 that rounds onto a fold
 CANCELLED = 1e-8  # a difference of values of f below this, relative to f's size, has lost half its digits
 SAME = 1e-13  # ends of branches whose values differ by less, relative to f's size, are one value
-MOST_WORK = 5_000_000  # nodes times branches: some seconds
+MOST_WORK = 10_000_000  # nodes times branches: some seconds at half a microsecond each
 LOG_TWO = 0.6931471805599453
 WEIGHTLESS = 1e-19  # what a node or a branch of a smaller probability does to the entropy cannot be seen
 TAYLOR = 0.1  # the Taylor polynomial of a fold serves where its third and fourth order change it by less than this
@@ -105,7 +105,8 @@ def branches_of(f: Formula, law: Law) -> Branches:
         # Folds come in pairs between two nodes: there f' has its other sign at the inflection between them.
         x, slope = np.concatenate([scan[inside], inflections]), np.concatenate([slopes[inside], level])
         value = np.concatenate([values[inside], f(inflections) if len(inflections) else inflections])
-        certain = np.abs(slope) * (spread + np.abs(x)) > FLAT * np.maximum(np.abs(value), typical)
+        with np.errstate(over="ignore"):
+            certain = np.abs(slope) * (spread + np.abs(x)) > FLAT * np.maximum(np.abs(value), typical)
         turns = _roots(f, 1, x[certain], slope[certain])
         folds += turns
         if len(inflections):

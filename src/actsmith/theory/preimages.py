@@ -144,12 +144,19 @@ class Ends:
 
     def _between(self, a: Array, b: Array) -> Array:
         """int |f'| between a and b, (n,)."""
-        t, w = special.roots_legendre(POINTS)
+        t, w = _legendre()
         half = 0.5 * (b - a)
         points = (0.5 * (a + b))[:, None] + half[:, None] * t
         slope = np.abs(self.formula.jet(points, 1)[1])
         result: Array = (slope @ w) * np.abs(half)
         return result
+
+
+@lru_cache(maxsize=1)
+def _legendre() -> tuple[Array, Array]:
+    """Nodes and weights on [-1, 1], each (POINTS,)."""
+    t, w = special.roots_legendre(POINTS)
+    return t, w
 
 
 @lru_cache(maxsize=512)
