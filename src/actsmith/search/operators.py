@@ -18,7 +18,8 @@ OPERATORS: Mapping[str, frozenset[str]] = {
     "onnx": _QUANTISABLE
     | {"sign", "absolute", "floor", "softplus", "normal_cdf", "normal_pdf", "tanh", "sech", "expm1", "log1p"}
     | {"sqrt1pm1", "squareplus", "exp", "log", "erf", "erfc", "sin", "cos", "sinh", "cosh", "atan", "asinh"},
-    # Those of which onnxruntime's quantiser makes integer operators: Add, Mul, Relu, Clip, LeakyRelu, Sigmoid, Where.
+    # What onnxruntime's quantiser and TensorFlow Lite both make integer operators of: Add, Mul, Relu, LeakyRelu, Clip
+    # (a maximum and a minimum), Sigmoid, Where.
     "quantisable": _QUANTISABLE,
 }
 """Name of a set -> the functions that a formula may name, beside sums and products."""

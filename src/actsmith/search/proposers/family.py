@@ -155,7 +155,7 @@ class Family:
 
 
 def _random(scale: float, rng: np.random.Generator) -> Member:
-    """One to three parts, and a line in half of them; rates about 1/scale, so that each part bends where the law lies."""
+    """One to three parts, and a line in half of them; rates about 1/scale, so that parts bend where the law lies."""
     kinds = rng.choice(SIMPLE, size=int(rng.integers(1, 4)), replace=False)
     sizes = rng.normal(0, 1, kinds.size)
     sizes[0] = math.exp(rng.normal(0, 0.4))

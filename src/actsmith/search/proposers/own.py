@@ -50,18 +50,18 @@ class Own:
                     break
                 drafts += self._draft(text, evidence, notes)
         except Exception as error:  # a user's code may raise anything; a search of hours does not end by it
-            notes.append(f"{self.name}: {type(error).__name__}: {error}")
+            notes.append(f"{type(error).__name__}: {error}")
         self.notes = tuple(notes)
         return drafts
 
     def _draft(self, text: Any, evidence: Evidence, notes: list[str]) -> list[Draft]:
         if not isinstance(text, str):
-            notes.append(f"{self.name}: got {str(text)[:60]!r}, {type(text).__name__}; expected formula text")
+            notes.append(f"got {str(text)[:60]!r}, {type(text).__name__}; expected formula text")
             return []
         try:
             return [Draft.of(build(text, self.name, f"proposed by {self.name}"), evidence.grid)]
         except ActsmithError as error:
-            notes.append(f"{self.name}: {text[:60]!r}: {error}")
+            notes.append(f"{text[:60]!r}: {error}")
             return []
 
 
