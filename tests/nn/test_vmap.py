@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, hessian, jacrev, jvp, stack_module_state, vjp, vmap
 
 import actsmith as acts
-from actsmith.nn import levels
+from actsmith.nn import private
 from actsmith.nn.activation import Activation
 from actsmith.nn.family import Node
 from actsmith.nn.fused import ROWS_FROM
@@ -344,26 +344,26 @@ def test_channels_of_any_width(inner: int) -> None:
 def test_what_is_relied_on_in_torch() -> None:
     """Batched tensors unwrap to the tensor and its dimension; the innermost transform is on top."""
     x, seen = torch.randn(2, 3), []
-    assert levels.innermost_vmap() is None
+    assert private.innermost_vmap() is None
 
     def look(row: Tensor) -> Tensor:
-        top = levels.innermost_vmap()
+        top = private.innermost_vmap()
         assert top is not None
 
         def rule(size: int, dims: Any, tensors: Any) -> list[Tensor]:
-            assert levels.innermost_vmap() is None
+            assert private.innermost_vmap() is None
             seen.append((size, list(dims), tensors[0] is x, torch.equal(tensors[1], torch.ones(()))))
             return [tensors[0] * 2]
 
         with pytest.raises(ZeroDivisionError):
-            levels.below(top, lambda *_: 1 / 0, list, [row])  # type: ignore[arg-type, return-value]
-        assert levels.innermost_vmap() is not None
-        (same,) = levels.below(top, rule, list, [torch.ones(())])
+            private.below(top, lambda *_: 1 / 0, list, [row])  # type: ignore[arg-type, return-value]
+        assert private.innermost_vmap() is not None
+        (same,) = private.below(top, rule, list, [torch.ones(())])
         assert torch.equal(same, torch.ones(()))
-        return levels.below(top, rule, list, [row, torch.ones(())])[0]
+        return private.below(top, rule, list, [row, torch.ones(())])[0]
 
     assert torch.equal(vmap(look)(x), 2 * x)
     assert seen == [(2, [0, None], True, True)]
-    f = grad(lambda x: (x * float(levels.innermost_vmap() is None)).sum())
+    f = grad(lambda x: (x * float(private.innermost_vmap() is None)).sum())
     assert f(x).eq(1).all()
     assert vmap(f)(x).eq(1).all()

@@ -21,6 +21,7 @@ from actsmith.formula.catalogue import FormulaLike, get_activation, resolve
 from actsmith.formula.formula import Formula, Param
 from actsmith.nn.family import compute_dtype, family
 from actsmith.nn.leaf import recorded
+from actsmith.nn.private import parameters_of
 
 __all__ = ["Activation", "CRReLU", "MRePU", "RePU"]
 
@@ -153,7 +154,7 @@ class Activation(nn.Module):
 
     def _value(self, name: str, x: Tensor) -> Tensor:
         """The parameter as it enters: inside its range, shaped to broadcast along the channels."""
-        found = self._parameters.get(name)  # faster than the attribute, which a parametrization makes of it
+        found = parameters_of(self).get(name)  # faster than the attribute, which a parametrization makes of it
         theta: Tensor = self._parameter(name) if found is None else found
         if name in self._family.ranges:
             low, high = self._family.ranges[name]

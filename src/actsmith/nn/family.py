@@ -22,9 +22,9 @@ from actsmith.formula.lower import lower, torch_ops
 from actsmith.formula.parse import X, parameter_symbol
 from actsmith.nn.fused import Fused
 from actsmith.nn.inlined import Inlined
-from actsmith.nn.levels import transforming
 from actsmith.nn.native import native
 from actsmith.nn.nodes import ELEMENTWISE, Derived, Order, Result, Spec, gradients, raised, value_spec
+from actsmith.nn.private import transforming
 
 __all__ = ["Family", "Node", "compute_dtype", "family"]
 

@@ -24,6 +24,7 @@ from actsmith.formula.formula import Formula
 from actsmith.formula.parse import X
 from actsmith.nn.activation import Activation
 from actsmith.nn.known import formula_of_call, formula_of_module, is_known
+from actsmith.nn.private import inside_compiled, is_compiled
 
 __all__ = ["TRANSPOSED", "Following", "activations_that_follow", "is_layer", "is_turned"]
 
@@ -134,9 +135,8 @@ class _Tracer(fx.Tracer):
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         """torch.fx traces nothing that torch.compile made: the plain forward is called in its place."""
-        inner = getattr(m, "_orig_mod", m)
-        compiled = inner is not m or m._compiled_call_impl is not None
-        return super().call_module(inner, inner.forward if compiled else forward, args, kwargs)
+        inner = inside_compiled(m)
+        return super().call_module(inner, inner.forward if is_compiled(m) else forward, args, kwargs)
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
         """torch.fx calls the forward of the root's class; an instance may have its own, as after `acts.replace_`."""

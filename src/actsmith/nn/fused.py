@@ -14,26 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function, forward_ad
+from torch.autograd import Function
 
 from actsmith.nn.backend import _state, kernels_lost
 from actsmith.nn.compiler import CannotCompile
 from actsmith.nn.inductor import Compiled, where
 from actsmith.nn.inductor import build as build_elsewhere
 from actsmith.nn.kernel import THREADED_FROM, Kernel, build, run, threads
-from actsmith.nn.levels import below, innermost_vmap
 from actsmith.nn.nodes import ELEMENTWISE
+from actsmith.nn.private import below, dispatch_keys, innermost_vmap, observed, plain_apply
 from actsmith.nn.twin import Twin, batched, channel_layout
 
 if TYPE_CHECKING:
     from actsmith.nn.family import Node
 
-__all__ = ["Fused", "observed", "takes"]
+__all__ = ["Fused", "takes"]
 
-_keys = torch._C._dispatch_keys
-_functorch_active = torch._C._are_functorch_transforms_active
-_modes = torch._C._len_torch_dispatch_stack
-_tracing = torch._C._get_tracing_state
 _grad_enabled = torch.is_grad_enabled
 _empty_like = torch.empty_like
 _ONE = (True,)
@@ -46,18 +42,13 @@ def _plain_keys(device: torch.device) -> frozenset[int]:
     """What the dispatcher says of ordinary dense tensors of a device, outside inference mode and inside."""
     with torch.inference_mode():
         inference = torch.empty(0, device=device)
-    return frozenset(_keys(t).raw_repr() for t in (torch.empty(0, device=device), inference))
+    return frozenset(dispatch_keys(t).raw_repr() for t in (torch.empty(0, device=device), inference))
 
 
 _PLAIN = _plain_keys(torch.device("cpu"))
 _PLAIN_ELSEWHERE: dict[str, frozenset[int]] = {"meta": frozenset()}  # by device type; nothing is computed on meta
 _TYPES = frozenset({Tensor, torch.nn.Parameter})
 _DTYPES = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
-
-
-def observed() -> bool:
-    """Whether something transforms or traces what happens now: it must see plain torch operations."""
-    return _functorch_active() or _modes() > 0 or forward_ad._current_level >= 0 or _tracing() is not None
 
 
 class Fused:
@@ -167,7 +158,7 @@ class Fused:
 def takes(tensors: Sequence[Tensor]) -> bool:
     """Whether all are ordinary dense tensors on one device, as far as the dispatcher knows, in a dtype of ours."""
     for t in tensors:
-        if type(t) not in _TYPES or _keys(t).raw_repr() not in _PLAIN or t.dtype not in _DTYPES:
+        if type(t) not in _TYPES or dispatch_keys(t).raw_repr() not in _PLAIN or t.dtype not in _DTYPES:
             return not t.is_cpu and _takes_elsewhere(tensors)
     return True
 
@@ -178,7 +169,7 @@ def _takes_elsewhere(tensors: Sequence[Tensor]) -> bool:
         return False
     if device.type not in _PLAIN_ELSEWHERE:
         _PLAIN_ELSEWHERE[device.type] = _plain_keys(device)
-    return all(_keys(t).raw_repr() in _PLAIN_ELSEWHERE[device.type] for t in tensors)
+    return all(dispatch_keys(t).raw_repr() in _PLAIN_ELSEWHERE[device.type] for t in tensors)
 
 
 def _alike(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -213,9 +204,7 @@ def _operation(fused: Fused) -> Callable[..., tuple[Tensor, ...]]:
             return step(ctx.saved_tensors, cotangents)
 
     Operation.__name__ = Operation.__qualname__ = f"Fused_{fused.node.of.formula.name}"
-    # Past `Function.apply`, whose questions about transforms `Fused.call` has asked already.
-    apply: Callable[..., tuple[Tensor, ...]] = super(Function, Operation).apply
-    return apply
+    return plain_apply(Operation)
 
 
 def _backward(

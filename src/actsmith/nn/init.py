@@ -25,6 +25,7 @@ from actsmith.nn.draw import draw_bias, draw_weight
 from actsmith.nn.following import Following, activations_that_follow, is_layer
 from actsmith.nn.init_plan import Step, Wanted, other_owners, plan_layers
 from actsmith.nn.init_report import InitReport, LayerInit
+from actsmith.nn.private import inside_compiled
 from actsmith.nn.start import Start, second_moment_at, start_of
 
 __all__ = ["InitReport", "LayerInit", "critical_init_"]
@@ -89,7 +90,7 @@ def critical_init_(
     """
     _check(inputs, C_W=C_W, C_b=C_b, square=square, K0=K0)
     given, point = None if f is None else resolve(f), None if C_W is None or C_b is None else (C_W, C_b)
-    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+    model = inside_compiled(model)
     found, how = _found(model, example, given is not None or point is not None)
     if not found:
         raise ActsmithError(f"critical_init_: {type(model).__name__} holds no Linear or Conv layer")

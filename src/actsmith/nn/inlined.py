@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.autograd import grad
 
 from actsmith.formula.lower import Program, lower, parameter_settings, torch_ops
-from actsmith.nn.levels import run_by_dynamo
+from actsmith.nn.private import run_by_dynamo
 
 if TYPE_CHECKING:
     from actsmith.nn.family import Family

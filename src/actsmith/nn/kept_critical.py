@@ -24,6 +24,7 @@ from torch import Tensor
 
 from actsmith.errors import ActsmithError
 from actsmith.nn.activation import Activation
+from actsmith.nn.private import buffers_of, parameters_of
 from actsmith.nn.spline_activation import SplineActivation
 from actsmith.nn.tap import Edges, Tap
 from actsmith.theory.quadrature import nodes
@@ -120,14 +121,15 @@ def _kinks(module: torch.nn.Module) -> tuple[float, ...]:
 
 def _at(tap: Tap, theta: dict[str, Tensor], x: Tensor) -> Tensor:
     """The module's outputs (G, n) on the CPU, with other parameters."""
-    parameters, buffers = dict(tap.module._parameters), dict(tap.module._buffers)
+    own, held = parameters_of(tap.module), buffers_of(tap.module)
+    parameters, buffers = dict(own), dict(held)
     try:
-        tap.module._parameters.update(theta)  # type: ignore[arg-type]
-        tap.module._buffers.update({name: b.cpu() for name, b in buffers.items() if b is not None})
+        own.update(theta)  # type: ignore[arg-type]
+        held.update({name: b.cpu() for name, b in buffers.items() if b is not None})
         return tap.outputs(x)
     finally:
-        tap.module._parameters.update(parameters)
-        tap.module._buffers.update(buffers)
+        own.update(parameters)
+        held.update(buffers)
 
 
 def _rows(tensors: list[Tensor] | tuple[Tensor, ...] | list[torch.nn.Parameter], groups: int) -> Tensor:

@@ -29,11 +29,11 @@ from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.nn.backend import current, kernels_lost
 from actsmith.nn.compiler import CannotCompile, Library, library
 from actsmith.nn.family import compute_dtype
-from actsmith.nn.fused import observed, takes
+from actsmith.nn.fused import takes
 from actsmith.nn.kernel import THREADED_FROM, making, threads
 from actsmith.nn.leaf import recorded
-from actsmith.nn.levels import below, front, innermost_vmap
 from actsmith.nn.lookup_table import tabulate
+from actsmith.nn.private import below, front, innermost_vmap, observed
 
 __all__ = ["LookupActivation", "lookup"]
 

@@ -31,8 +31,9 @@ from torch.autograd import Function
 
 from actsmith.nn.backend import current, kernels_lost
 from actsmith.nn.compiler import CannotCompile, Library, library
-from actsmith.nn.fused import observed, takes
+from actsmith.nn.fused import takes
 from actsmith.nn.kernel import THREADED_FROM, threads
+from actsmith.nn.private import observed
 
 __all__ = ["Grid", "piecewise"]
 

@@ -21,6 +21,7 @@ from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation
 from actsmith.nn.call_record import calls_of, redirect
 from actsmith.nn.known import formula_of_module
+from actsmith.nn.private import children_of
 from actsmith.nn.rewritten import METHODS, methods_of
 
 __all__ = ["CHILD", "SWAPS", "rebuild_", "swap_record"]
@@ -75,7 +76,7 @@ def swap_record(model: nn.Module) -> list[dict[str, Any]]:
 def _redirected(model: nn.Module) -> Iterator[dict[str, Any]]:
     """The modules whose calls go to children of theirs."""
     for path, module in model.named_modules():
-        added = [n for n in module._modules if n.startswith(CHILD)]
+        added = [n for n in children_of(module) if n.startswith(CHILD)]
         if added and not methods_of(module):
             _warn(f"{path}.{added[0]}".lstrip("."), "is called in a graph")
         elif added:

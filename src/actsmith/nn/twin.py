@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from actsmith.nn.levels import front
 from actsmith.nn.nodes import ELEMENTWISE, Derived, tangents
+from actsmith.nn.private import front
 
 if TYPE_CHECKING:
     from actsmith.nn.family import Node

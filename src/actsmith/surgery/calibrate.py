@@ -26,17 +26,13 @@ from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula, Param
 from actsmith.formula.parse import parameter_symbol
 from actsmith.nn.activation import Activation, Share
+from actsmith.nn.private import HOOKS, children_of
 from actsmith.surgery.blend import evaluate
 from actsmith.surgery.change import Change
 from actsmith.surgery.running import as_batches, run_batch, untouched
 from actsmith.surgery.wrapped import refuse_inference_mode
 
 __all__ = ["Moments", "calibrate_changes"]
-
-HOOKS = (
-    "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called",
-    "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs",
-)  # fmt: skip
 
 
 @dataclass
@@ -190,5 +186,5 @@ def _add_gain(change: Change) -> None:
     for name in HOOKS:  # the very dictionaries, which the handles of a blend and of the user refer to
         vars(new)[name], vars(plain)[name] = vars(plain)[name], OrderedDict()
     for home, name in change.homes:
-        home._modules[name] = new
+        children_of(home)[name] = new
     change.plain, change.module = plain, new

@@ -17,16 +17,12 @@ from typing import Any
 from torch import fx, nn
 from torch.nn import functional
 
+from actsmith.nn.private import PASSED, calls_modules
 from actsmith.nn.source import UnreadableError, called_function, contents, original, plan
 
 __all__ = ["Location", "Step", "base_name", "locate"]
 
-_PASSED = frozenset((
-    "torch.overrides", "torch.nn.functional", "torch._jit_internal", "torch.functional", "torch._tensor",
-    "torch.special", "actsmith.surgery.observe", "actsmith.surgery.locate",
-))  # fmt: skip
-"""Modules whose frames stand between a call of a function and the mode that sees it."""
-_CALLING = "torch.nn.modules.module"
+_PASSED = frozenset((*PASSED, "actsmith.surgery.observe", "actsmith.surgery.locate"))
 _OPTIMIZED = 1  # inspect.CO_OPTIMIZED: the code of a function, not of a class
 
 
@@ -84,7 +80,7 @@ def locate(
     """
     frame, callee = _caller(sys._getframe(1), function, paths)
     frames: list[types.FrameType] = []
-    while frame is not None and not _calls_modules(frame):
+    while frame is not None and not calls_modules(frame):
         frames.append(frame)
         found = _method(frame, paths)
         if found is not None:
@@ -131,14 +127,10 @@ def _caller(frame: types.FrameType | None, function: Any, paths: Mapping[int, st
             callee = getattr(functional, frame.f_code.co_name, callee)
         elif own and name == "torch.nn.modules.activation":
             callee = first
-        elif name not in _PASSED and not (_calls_modules(frame) and first is callee):
+        elif name not in _PASSED and not (calls_modules(frame) and first is callee):
             break
         frame = frame.f_back
     return frame, callee
-
-
-def _calls_modules(frame: types.FrameType) -> bool:
-    return frame.f_globals.get("__name__") == _CALLING and frame.f_code.co_name.endswith("_call_impl")
 
 
 def _first(frame: types.FrameType) -> Any:

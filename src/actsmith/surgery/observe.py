@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from actsmith.nn.private import compiled_call, set_compiled_call, version_of
 from actsmith.surgery.flow import Flow
 from actsmith.surgery.locate import Location, base_name, locate
 from actsmith.surgery.recognise import Recognised, recognise, recognise_module
@@ -37,8 +38,9 @@ FUNCTIONS = frozenset((
 """Functions of torch that are activations, by name without a trailing underscore."""
 _CLAMPS = ("clamp", "clip", "clamp_min")
 _CHANNELS_FIRST = (
-    nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.MaxPool2d, nn.AvgPool2d,
-    nn.AdaptiveAvgPool2d,
+    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.BatchNorm1d,
+    nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
+    nn.GroupNorm, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
 )  # fmt: skip
 _CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding)
 
@@ -202,10 +204,10 @@ class Observer:
         """Hooks, wrapped attributes and the mode in place; afterwards as before, also after an error."""
         handles = []
         wrapped: list[tuple[nn.Module, str, Any]] = []
-        compiled = [(m, m._compiled_call_impl) for m in self.model.modules() if _compiled(m)]
+        compiled = [(m, call) for m in self.model.modules() if (call := compiled_call(m)) is not None]
         try:
             for module, _ in compiled:
-                module._compiled_call_impl = None
+                set_compiled_call(module, None)
             for path, module in self.model.named_modules():
                 handles.append(module.register_forward_pre_hook(self._entering(path), with_kwargs=True, prepend=True))
                 handles.append(module.register_forward_hook(self._leaving, always_call=True))
@@ -221,7 +223,7 @@ class Observer:
             for module, name, function in wrapped:
                 vars(module)[name] = function
             for module, call in compiled:
-                module._compiled_call_impl = call
+                set_compiled_call(module, call)
             self._stack.clear()
             self._inside.clear()
 
@@ -343,12 +345,12 @@ class Observer:
         call.followed = self._flow is not None
         if self.before is not None:
             self._quietly(self.before, place, x)
-        self._inside.append((place, x, _version(x)))
+        self._inside.append((place, x, version_of(x)))
 
     def _finish(self, place: Place, y: Any) -> None:
         if self._inside and self._inside[-1][0] == place:
             _, x, version = self._inside.pop()
-            self.calls[place].mutates |= _version(x) != version
+            self.calls[place].mutates |= version_of(x) != version
         else:
             x = None
         if not isinstance(y, Tensor):
@@ -390,14 +392,6 @@ def _stored(value: Callable[..., Any]) -> Recognised | None:
     if module.startswith("torch") and name and name not in FUNCTIONS:
         return None
     return recognise(value)
-
-
-def _version(x: Tensor) -> int:
-    return 0 if x.is_inference() else x._version
-
-
-def _compiled(module: nn.Module) -> bool:
-    return getattr(module, "_compiled_call_impl", None) is not None
 
 
 @contextmanager

@@ -16,12 +16,12 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from actsmith.errors import ActsmithError, LawError
 from actsmith.nn.hook import Hook
+from actsmith.nn.private import inside_compiled
 from actsmith.surgery.observe import Observer, Place
 from actsmith.surgery.recognise import Recognised, recognise_module
 from actsmith.surgery.record import Probe, Record, Statistics
 from actsmith.surgery.running import as_batches, run_batch, untouched
 from actsmith.surgery.sites import LOOKED_FOR, Site, named_module, observing, sites_of
-from actsmith.surgery.wrapped import unwrapped
 
 __all__ = ["Probe", "ProbeEvery", "Record", "probe"]
 
@@ -70,7 +70,7 @@ def probe(
         >>> probe(model, torch.randn(100, 4)).keys()
         KeysView(<Probe: 1 site>)
     """
-    model = unwrapped(model)
+    model = inside_compiled(model)
     watched = _Watch(model, sites, gradients, strict)
     with untouched(model, training=False, grad=gradients), watched.observer.watching():
         for batch in as_batches(batches):

@@ -17,6 +17,7 @@ from torch import nn
 from actsmith.errors import ActsmithError
 from actsmith.integrations import remember
 from actsmith.nn.activation import Share
+from actsmith.nn.private import children_of
 from actsmith.surgery.blend import Blend
 from actsmith.surgery.change import Change
 from actsmith.surgery.locate import Location
@@ -178,7 +179,7 @@ def _apply(
             homes = [(model.get_submodule(p.rpartition(".")[0]), p.rpartition(".")[2]) for p in paths]
             for home, name in homes:
                 restore.append(_child_back(home, name, old))
-                home._modules[name] = new
+                children_of(home)[name] = new
             changed.append(Change(site, new, site.path, "module", old, tuple(homes)))
         elif site.kind == "attribute":
             old = next(f for n, f, _ in stored_callables(owner) if n == place.name)
@@ -212,14 +213,14 @@ def _refuse_out(site: Site, call: StoredCall) -> None:
 
 def _child_back(owner: nn.Module, name: str, old: nn.Module) -> Callable[[], None]:
     def back() -> None:
-        owner._modules[name] = old
+        children_of(owner)[name] = old
 
     return back
 
 
 def _child_away(owner: nn.Module, name: str) -> Callable[[], None]:
     def back() -> None:
-        owner._modules.pop(name, None)
+        children_of(owner).pop(name, None)
 
     return back
 
@@ -228,7 +229,7 @@ def _attribute_back(owner: nn.Module, name: str, old: Any) -> Callable[[], None]
     order = list(vars(owner))
 
     def back() -> None:
-        owner._modules.pop(name, None)
+        children_of(owner).pop(name, None)
         vars(owner)[name] = old
         attributes = dict(vars(owner))
         vars(owner).clear()

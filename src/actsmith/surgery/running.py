@@ -15,6 +15,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import is_lazy
 
 from actsmith.errors import ActsmithError
+from actsmith.nn.private import buffers_of
 
 __all__ = ["as_batches", "example_for", "run_batch", "run_example", "runs_on", "untouched"]
 
@@ -28,7 +29,7 @@ def untouched(model: nn.Module, training: bool | None = None, grad: bool = False
     the plain attributes of the modules, with what their lists, dictionaries and sets hold."""
     modes = [(m, m.training) for m in model.modules()]
     plain = [(m, _attributes(m)) for m in model.modules() if not isinstance(m, LazyModuleMixin)]
-    held = [(m, dict(m._buffers.items()), _contents(m)) for m in model.modules()]
+    held = [(m, dict(buffers_of(m).items()), _contents(m)) for m in model.modules()]
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
     try:
         with torch.random.fork_rng(devices), torch.set_grad_enabled(grad):
@@ -70,7 +71,7 @@ def _holds_tensors(contents: Any) -> bool:
 
 
 def _contents(module: nn.Module) -> dict[str, Tensor]:
-    return {n: b.detach().clone() for n, b in module._buffers.items() if b is not None and not is_lazy(b)}
+    return {n: b.detach().clone() for n, b in buffers_of(module).items() if b is not None and not is_lazy(b)}
 
 
 @torch.no_grad()
@@ -80,11 +81,12 @@ def _put_back(module: nn.Module, buffers: Mapping[str, Tensor | None], contents:
     In evaluation mode too, as the observers of quantisation do. What was not touched is not written, so that a graph
     that holds it stays valid.
     """
-    if isinstance(module._buffers, dict):  # that of a scripted module is not, and its buffers cannot be exchanged
-        module._buffers.clear()
-        module._buffers.update(buffers)
+    own = buffers_of(module)
+    if isinstance(own, dict):  # that of a scripted module is not, and its buffers cannot be exchanged
+        own.clear()
+        own.update(buffers)
     for name, before in contents.items():
-        buffer = module._buffers[name]
+        buffer = own[name]
         assert buffer is not None
         if buffer.shape != before.shape:
             buffer.resize_(before.shape)

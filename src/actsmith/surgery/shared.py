@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from actsmith.formula.catalogue import CATALOGUE
+from actsmith.nn.private import children_of
 from actsmith.nn.source import UnreadableError, calls_in, original, resolved
 from actsmith.surgery.change import Change
 from actsmith.surgery.observe import FUNCTIONS
@@ -37,13 +38,13 @@ class Parts:
     def put_back(self) -> None:
         """The shared module in all of its places."""
         for home, name, _, shared in self.places:
-            home._modules[name] = shared
+            children_of(home)[name] = shared
 
     def settle(self) -> None:
         """Where the copy was not exchanged, the shared module comes back."""
         for home, name, part, shared in self.places:
-            if home._modules.get(name) is part:
-                home._modules[name] = shared
+            if children_of(home).get(name) is part:
+                children_of(home)[name] = shared
 
 
 def split_shared(model: nn.Module, where: Where | None, split: bool, named: bool = False) -> Parts:
@@ -69,7 +70,7 @@ def split_shared(model: nn.Module, where: Where | None, split: bool, named: bool
         for path in asked:
             home, name = model.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[2]
             shared = modules[first]
-            home._modules[name] = part = _alike(shared)
+            children_of(home)[name] = part = _alike(shared)
             parts.places.append((home, name, part, shared))
         others = ", ".join(p for p in paths if p not in asked)
         kept = f"; {others} keep{'s' * (', ' not in others)} the old one" if others else ""

@@ -23,13 +23,15 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from actsmith.errors import ActsmithError
+from actsmith.nn.private import inside_compiled
 from actsmith.surgery.observe import Place
 from actsmith.surgery.proof import tensors_in
 from actsmith.surgery.running import run_batch, untouched
 from actsmith.surgery.sites import LOOKED_FOR, observing
-from actsmith.surgery.wrapped import unwrapped
 
 __all__ = ["Signal", "SiteSignal", "signal"]
+
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 SAME = 1e-6
 """A smaller relative deviation is float32's rounding."""
@@ -103,11 +105,11 @@ def signal(model: nn.Module, inputs: Any, loss: Callable[[nn.Module, Any], Tenso
         >>> signal(model, torch.randn(16, 4)).carries
         True
     """
-    model = unwrapped(model)
+    model = inside_compiled(model)
     watch = _Watch(model)
     with untouched(model, training=False, grad=True), watch.observer.watching(), watch.root():
         for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if isinstance(module, _BATCH_NORMS):
                 module.train()
         torch.manual_seed(0)
         if loss is not None:

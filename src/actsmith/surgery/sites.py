@@ -18,11 +18,11 @@ from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
 from actsmith.names import did_you_mean
 from actsmith.nn.activation import Activation
+from actsmith.nn.private import inside_compiled
 from actsmith.surgery.locate import Location
 from actsmith.surgery.observe import Call, Kind, Observer, Place, stored_callables
 from actsmith.surgery.recognise import Recognised, recognise_module
 from actsmith.surgery.running import run_example, untouched
-from actsmith.surgery.wrapped import unwrapped
 
 __all__ = ["LOOKED_FOR", "Site", "activation_modules", "aliases_of", "is_activation", "sites"]
 
@@ -112,7 +112,7 @@ def sites(model: nn.Module, example: Any = None) -> list[Site]:
         >>> [(s.path, s.activation, s.calls) for s in sites(model, torch.zeros(2, 4))]
         [('1', 'gelu', 1)]
     """
-    model = unwrapped(model)
+    model = inside_compiled(model)
     if example is None:
         return _declared(model)
     observer = observing(model, follow=True)

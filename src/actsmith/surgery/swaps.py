@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from actsmith.errors import ActsmithError
+from actsmith.nn.private import children_of, had_scheduler
 from actsmith.surgery.calibrate import calibrate_changes
 from actsmith.surgery.change import Change
 from actsmith.surgery.recognise import recognise_module
@@ -96,7 +97,7 @@ class Swaps:
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         new = [p for p in self.parameters() if id(p) not in held]
         if new:
-            if getattr(optimizer.step, "_wrapped_by_lr_sched", False):
+            if had_scheduler(optimizer):
                 warnings.warn(
                     f"attach: this {type(optimizer).__name__} has a learning-rate scheduler, which does not know the "
                     "new group and may fail in its next step; attach (and calibrate) first, then build the scheduler",
@@ -140,9 +141,10 @@ class Swaps:
             )
         for change in self.changed:
             for home, name in change.homes:
-                if home._modules.get(name) is not change.module:
+                now = children_of(home).get(name)
+                if now is not change.module:
                     raise ActsmithError(
-                        f"undo: {change.path} is a {type(home._modules.get(name)).__name__} that was put there after "
+                        f"undo: {change.path} is a {type(now).__name__} that was put there after "
                         f"the swap; expected the {type(change.module).__name__} of the swap; undo that change first"
                     )
                 if change.method == "code" and not is_rewritten(home):

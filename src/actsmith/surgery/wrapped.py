@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from actsmith.errors import ActsmithError
+from actsmith.nn.private import inside_compiled, is_compiled
 
-__all__ = ["bare", "refuse_inference_mode", "uncompiled", "unwrapped"]
+__all__ = ["bare", "refuse_inference_mode", "uncompiled"]
 
 _LINES = {
     "DistributedDataParallel": (
@@ -55,7 +56,7 @@ def bare(model: nn.Module) -> nn.Module:
             the two lines that do it. Or inference mode is on.
     """
     refuse_inference_mode("replace_")
-    model = unwrapped(model)
+    model = inside_compiled(model)
     for path, module in model.named_modules():
         where = f" at {path!r}" if path else ""
         for kind in type(module).__mro__:
@@ -73,11 +74,7 @@ def uncompiled(model: nn.Module) -> Iterator[None]:
 
     What is compiled notices by itself, in its next call, that modules were exchanged.
     """
-    compiled = any(
-        getattr(m, "_compiled_call_impl", None) is not None or type(m).__name__ == "OptimizedModule"
-        for m in model.modules()
-    )
-    if compiled and "torch._dynamo" in sys.modules:
+    if any(is_compiled(m) for m in model.modules()) and "torch._dynamo" in sys.modules:
         with torch.compiler.set_stance("force_eager"):
             yield
     else:
@@ -91,9 +88,3 @@ def refuse_inference_mode(what: str) -> None:
             f"{what}: got torch.inference_mode(), in which new parameters could never be trained; call it outside, or "
             "under torch.no_grad()"
         )
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The module inside torch.compile's wrapper: what it runs can only be seen there."""
-    inner = getattr(model, "_orig_mod", None)
-    return inner if type(model).__name__ == "OptimizedModule" and isinstance(inner, nn.Module) else model
