@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -26,6 +28,25 @@ def test_the_hooks_on_their_own():
     assert isinstance(other.act, Activation)
     other.on_load_checkpoint({})  # of an earlier version
     assert [row["path"] for row in checkpoint[KEY]] == ["act"]
+
+
+class Calls(KeepsSwap, nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 8), nn.Linear(8, 1)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.first(x)))
+
+
+def test_calls_of_functions():
+    torch.manual_seed(0)
+    net, checkpoint = Calls(), {}
+    other = copy.deepcopy(net)
+    replace_(net, "silu", example=X)
+    net.on_save_checkpoint(checkpoint)
+    other.on_load_checkpoint(checkpoint)
+    assert torch.equal(other(X), net(X))
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -9,6 +9,7 @@ import torch
 
 from actsmith.nn import Activation, CRReLU, MRePU
 from actsmith.nn.swap_record import rebuild_, swap_record
+from actsmith.surgery.replace import replace_
 
 timm = pytest.importorskip("timm")
 from actsmith.integrations.timm import register  # noqa: E402
@@ -41,4 +42,20 @@ def test_a_state_dictionary_of_a_swapped_model():
     rebuild_(other, swap_record(model))
     other.load_state_dict(model.state_dict())
     x = torch.randn(1, 3, 64, 64)
+    assert torch.equal(other(x), model(x))
+
+
+def test_a_state_dictionary_where_calls_of_functions_were_swapped():
+    def build():
+        torch.manual_seed(0)
+        return timm.create_model("mobilevitv2_050", num_classes=2).eval()
+
+    model, other, x = build(), build(), torch.randn(2, 3, 64, 64)
+    swaps = replace_(model, "crrelu", example=x, gates=True)
+    assert {c.method for c in swaps.changed} == {"module", "code"}
+    with torch.no_grad():
+        for p in swaps.parameters():
+            p.add_(0.1)
+    assert rebuild_(other, swap_record(model)) == len(swaps.changed)
+    other.load_state_dict(model.state_dict())
     assert torch.equal(other(x), model(x))

@@ -6,12 +6,14 @@
     model.save_pretrained(folder); GPT2LMHeadModel.from_pretrained(folder)
 
 `replace_` registers by itself. A process that only loads calls `register()` first; without it transformers refuses the
-folder, since its config.json names the activation "actsmith:gelu", which says what was there before the swap.
+folder, since its config.json names the activation "actsmith:gelu", which says what was there before the swap. Where the
+configuration names no activation, that process would be told nothing, so `save_pretrained` warns.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -21,6 +23,7 @@ from torch import nn
 
 from actsmith.errors import ActsmithError, require
 from actsmith.formula.catalogue import resolve
+from actsmith.integrations import teach_peft, when_imported, wrap
 from actsmith.nn.activation import Activation
 from actsmith.nn.swap_record import rebuild_, swap_record
 
@@ -28,7 +31,8 @@ __all__ = ["register", "without_decay_"]
 
 KEY, MARK = "actsmith", "actsmith:"
 """In a configuration: the record of a swap, and what stands before the name of an activation that was exchanged."""
-_FIELD = re.compile(r"(^|_)(act|activation)(_|$)|^activation_function$")
+_FIELD = re.compile(r"(^|_)(act|activation)(_|$)|^(afn|conv_glu_type)$")
+"""Fields that name an activation: `hidden_act`, T5's `dense_act_fn` (made of `feed_forward_proj`), GPT's `afn`."""
 
 
 def register() -> None:
@@ -49,12 +53,11 @@ def register() -> None:
     if not isinstance(ACT2FN, _Formulas):
         kind = type(ACT2FN)
         ACT2FN.__class__ = type(kind.__name__, (_Formulas, kind), {})
-    for name, wrapper in (("save_pretrained", _saving), ("post_init", _building), ("initialize_weights", _filling)):
-        method = getattr(PreTrainedModel, name)
-        if not hasattr(method, "actsmith"):
-            wrapped = wrapper(method)
-            wrapped.actsmith = True  # type: ignore[attr-defined]
-            setattr(PreTrainedModel, name, wrapped)
+    wrap(PreTrainedModel, "save_pretrained", _saving)
+    wrap(PreTrainedModel, "__init__", _starting)
+    wrap(PreTrainedModel, "post_init", _building)
+    wrap(PreTrainedModel, "initialize_weights", _filling)
+    when_imported("peft", teach_peft)
 
 
 class _Formulas(dict[str, Any]):
@@ -85,6 +88,17 @@ def _saving(method: Callable[..., Any]) -> Callable[..., Any]:
     return save_pretrained
 
 
+def _starting(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def __init__(self: Any, config: Any, *arguments: Any, **keywords: Any) -> None:  # noqa: N807
+        if getattr(config, KEY, None):  # a model may look at the name itself
+            for holder, name, value in [found for one in _configs(config) for found in _names(vars(one))]:
+                holder[name] = value.removeprefix(MARK)
+        method(self, config, *arguments, **keywords)
+
+    return __init__
+
+
 def _building(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def post_init(self: Any, *arguments: Any, **keywords: Any) -> Any:
@@ -92,7 +106,8 @@ def _building(method: Callable[..., Any]) -> Callable[..., Any]:
         record = getattr(self.config, KEY, None)
         if record:
             whole = record["model"] == type(self).__name__
-            rebuild_(self, _paths_in(self, record["prefix"], record["sites"]), strict=whole)
+            sites = record["sites"] if whole else _paths_in(self, record["prefix"], record["sites"])
+            rebuild_(self, sites, strict=whole)
             _tie(self)
         return result
 
@@ -138,8 +153,10 @@ def _paths_in(model: Any, prefix: str, sites: list[dict[str, Any]]) -> list[dict
     base, own = f"{prefix}.", f"{model.base_model_prefix}."
 
     def here(path: str) -> str:
-        if prefix and path.startswith(base) and not hasattr(model, prefix):
-            return path.removeprefix(base)
+        if not path:  # the model itself had calls redirected; `rebuild_` asks for its class
+            return own[:-1] if own != "." and hasattr(model, own[:-1]) else path
+        if prefix and f"{path}.".startswith(base) and not hasattr(model, prefix):
+            return f"{path}.".removeprefix(base).removesuffix(".")
         if own != "." and hasattr(model, own[:-1]) and not path.startswith(own) and not _has(model, path):
             return own + path
         return path
@@ -157,21 +174,28 @@ def _recorded(model: Any) -> Iterator[None]:
     sites = swap_record(model)
     config = model.config
     before = vars(config).get(KEY)
-    names = [(c, n, v) for c in _configs(config) for n, v in vars(c).items() if _is_activation(n, v)]
+    names = [found for one in _configs(config) for found in _names(vars(one))]
+    if sites and not names and not any(_formulas(vars(one)) for one in _configs(config)):
+        warnings.warn(
+            f"save_pretrained: the configuration of {type(model).__name__} names no activation, so a process that "
+            "loads this folder without actsmith.integrations.transformers.register() builds the old activations and "
+            "says nothing",
+            stacklevel=4,
+        )
     try:
         vars(config).pop(KEY, None)
         if sites:
             vars(config)[KEY] = {"model": type(model).__name__, "prefix": model.base_model_prefix, "sites": sites}
         for holder, name, value in names:
             plain = value.removeprefix(MARK)
-            vars(holder)[name] = MARK + plain if sites else plain
+            holder[name] = MARK + plain if sites else plain
         yield
     finally:
         vars(config).pop(KEY, None)
         if before is not None:
             vars(config)[KEY] = before
         for holder, name, value in names:
-            vars(holder)[name] = value
+            holder[name] = value
 
 
 def _configs(config: Any) -> Iterator[Any]:
@@ -183,12 +207,22 @@ def _configs(config: Any) -> Iterator[Any]:
             yield from _configs(inner)
 
 
-def _is_activation(name: str, value: Any) -> bool:
+def _formulas(fields: dict[str, Any]) -> list[str]:
+    """The fields that name an activation which a process without `register` does not know."""
+    return [field for field, value in fields.items() if _FIELD.search(field) and isinstance(value, str)]
+
+
+def _names(fields: dict[str, Any], inside: bool = False) -> Iterator[tuple[dict[str, Any], str, str]]:
+    """(holder, field, name) of the activations of transformers' own that a configuration names, in dictionaries too."""
     from transformers.activations import ACT2FN
 
-    if not isinstance(value, str) or not _FIELD.search(name):
-        return False
-    return dict.__contains__(ACT2FN, value.removeprefix(MARK))
+    for field, value in fields.items():
+        if not (inside or _FIELD.search(field)):
+            continue
+        if isinstance(value, dict):
+            yield from _names(value, inside=True)
+        elif isinstance(value, str) and dict.__contains__(ACT2FN, value.removeprefix(MARK)):
+            yield fields, field, value
 
 
 def without_decay_(trainer: Any) -> Any:
