@@ -13,13 +13,57 @@ from typing import IO, Any
 
 from actsmith.errors import ActsmithError
 
-__all__ = ["cache_folder", "data_folder", "plain", "read_json", "to_json", "write_atomically", "written_atomically"]
+__all__ = [
+    "append_whole",
+    "cache_folder",
+    "data_folder",
+    "plain",
+    "read_json",
+    "to_json",
+    "write_atomically",
+    "written_atomically",
+]
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """The file holds the old content or the new, whenever the process ends. Text is UTF-8."""
     with written_atomically(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def append_whole(path: Path, lines: bytes) -> None:
+    """Add whole lines to a file, all of them or none, on the disk when this returns. An end without a line's end, which
+    a process has left that was killed while it wrote, is cut off. One process at a time.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        end = _end_of_lines(descriptor)
+        try:
+            os.lseek(descriptor, end, os.SEEK_SET)
+            rest = lines
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        except BaseException:
+            os.ftruncate(descriptor, end)
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _end_of_lines(descriptor: int, block: int = 1 << 16) -> int:
+    """Where the last whole line ends; what follows it is cut off."""
+    size = end = os.lseek(descriptor, 0, os.SEEK_END)
+    while end > 0:
+        start = max(end - block, 0)
+        os.lseek(descriptor, start, os.SEEK_SET)
+        found = os.read(descriptor, end - start).rfind(b"\n")
+        end = start if found < 0 else start + found + 1
+        if found >= 0:
+            break
+    if end < size:
+        os.ftruncate(descriptor, end)
+    return end
 
 
 @contextmanager

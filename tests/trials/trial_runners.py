@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,6 +41,25 @@ class Mishaps(SumRunner):
             (place.folder / "child").write_text(str(child.pid))
             time.sleep(600)
         return [Outcome(trial, {"score": float(os.getpid())})]
+
+
+class FullDisk(SumRunner):
+    """Its trainings of stage "full" meet a full disk, those of "refused" a folder that they may not write."""
+
+    def run(self, group: Sequence[Trial], place: Place) -> list[Outcome]:
+        if group[0].stage == "full":
+            try:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                raise RuntimeError("something about an archive") from None
+        if group[0].stage == "refused":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place.folder) + "/checkpoints/x")
+        if group[0].stage == "own":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/somewhere/else")
+        return super().run(group, place)
+
+    def maker(self, folder: Path) -> Callable[[], SumRunner]:
+        return FullDisk
 
 
 def unmakeable() -> SumRunner:

@@ -44,7 +44,12 @@ class Checkpoint:
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
             with temporary.open("wb") as file:
-                torch.save({"key": self.key, **state}, file)
+                try:
+                    torch.save({"key": self.key, **state}, file)
+                except RuntimeError:  # torch's own, where the disk is full: ask the system what it is
+                    file.write(bytes(1 << 20))
+                    file.flush()
+                    raise
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self.path)

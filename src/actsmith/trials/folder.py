@@ -19,9 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from actsmith.errors import ActsmithError
-from actsmith.files import read_json, to_json, write_atomically
-from actsmith.trials.store import Leases
+from actsmith.errors import ActsmithError, JobError
+from actsmith.files import append_whole, read_json, to_json, write_atomically
+from actsmith.trials.store import Leases, unkept
 from actsmith.trials.trial import History, Outcome
 
 __all__ = ["RunFolder", "folder_for", "next_folder"]
@@ -78,6 +78,9 @@ class RunFolder:
             self._check()
             self._note_versions()
             self.results = self._read_results()
+        except OSError as error:
+            self.close()
+            raise JobError(unkept(self.path, error)) from None
         except BaseException:
             self.close()
             raise
@@ -122,8 +125,15 @@ class RunFolder:
     # -------------------------------------------------------------------------------------------------------- files
 
     def write(self, name: str, values: Any) -> None:
-        """A JSON file, whole or not at all."""
-        write_atomically(self.path / name, to_json(values, indent=1) + "\n")
+        """A JSON file, whole or not at all.
+
+        Raises:
+            JobError: the disk is full, or the folder cannot be written.
+        """
+        try:
+            write_atomically(self.path / name, to_json(values, indent=1) + "\n")
+        except OSError as error:
+            raise JobError(unkept(self.path, error)) from None
 
     def read(self, name: str) -> Any:
         """The JSON file's values, None where there is none."""
@@ -155,14 +165,10 @@ class RunFolder:
             self.results[record["key"]] = record
 
     def _write(self, lines: str) -> None:
-        descriptor = os.open(self.path / "results.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            rest = lines.encode()
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            append_whole(self.path / "results.jsonl", lines.encode())
+        except OSError as error:
+            raise JobError(unkept(self.path, error)) from None
 
     # -------------------------------------------------------------------------------------------------------- store
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import IO, Any
 
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.storages.journal._file import BaseJournalFileLock
 
-__all__ = ["Journal"]
+from actsmith.files import append_whole
 
-BLOCK = 1 << 16
+__all__ = ["Journal"]
 
 
 class Journal(JournalFileBackend):
@@ -31,40 +30,9 @@ class Journal(JournalFileBackend):
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
         self._lock.acquire()
         try:
-            _append(self.path, lines)
+            append_whole(self.path, lines)
         finally:
             self._lock.release()
-
-
-def _append(path: Path, lines: bytes) -> None:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        end = _whole(descriptor)
-        try:
-            os.lseek(descriptor, end, os.SEEK_SET)
-            rest = lines
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-            os.fsync(descriptor)
-        except BaseException:
-            os.ftruncate(descriptor, end)
-            raise
-    finally:
-        os.close(descriptor)
-
-
-def _whole(descriptor: int) -> int:
-    """Where the last whole line ends; what follows it is cut off."""
-    size = end = os.lseek(descriptor, 0, os.SEEK_END)
-    while end > 0:
-        start = max(end - BLOCK, 0)
-        found = os.pread(descriptor, end - start, start).rfind(b"\n")
-        end = start if found < 0 else start + found + 1
-        if found >= 0:
-            break
-    if end < size:
-        os.ftruncate(descriptor, end)
-    return end
 
 
 class _Flock(BaseJournalFileLock):

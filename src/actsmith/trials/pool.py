@@ -30,6 +30,7 @@ import torch
 from actsmith.errors import ActsmithError
 from actsmith.training.fit import Stopped
 from actsmith.trials.runner import Place, Runner
+from actsmith.trials.store import UnkeptError
 from actsmith.trials.trial import Outcome, Trial
 from actsmith.trials.worker import UNGUARDED, attempt, end_group, leave_if_importing, work
 
@@ -194,6 +195,7 @@ class Processes(_Closing):
 
         Raises:
             ActsmithError: a worker cannot start: the message says how to mend that.
+            JobError: the disk is full, or the run folder cannot be written.
         """
         with contextlib.closing(self.ticks(iter(groups), place)) as ticks:
             for _, outcomes in ticks:
@@ -262,6 +264,8 @@ class Processes(_Closing):
         for kind, value in worker.messages():
             if kind == "broken":
                 raise ActsmithError(value)
+            if kind == "unkept":
+                raise UnkeptError(value)
             if kind == "ready":
                 worker.ready = True
                 if place.passed():

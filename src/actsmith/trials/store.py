@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Protocol
 
+from actsmith.errors import JobError
 from actsmith.trials.trial import History, Outcome
 
-__all__ = ["Leases", "MemoryStore", "Store"]
+__all__ = ["Leases", "MemoryStore", "Store", "UnkeptError", "unkept"]
 
 
 class Store(Protocol):
@@ -71,3 +73,15 @@ class MemoryStore:
         for outcome in list(outcomes):
             self.history.add(outcome)
             self.leases.release(outcome.trial.key)
+
+
+class UnkeptError(JobError):
+    """What a training leaves cannot be written: says nothing about its activation, and ends the run."""
+
+
+def unkept(path: Path, error: OSError) -> str:
+    """The message where `path` cannot be written."""
+    return (
+        f"run: {str(path)!r} cannot be written: {error.strerror}; mend that and go on with the run: what was finished "
+        "is kept"
+    )

@@ -6,6 +6,7 @@ a Ctrl-C in the terminal reaches the parent alone, who ends the whole group. It 
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import pickle
@@ -15,6 +16,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +26,7 @@ from actsmith.files import write_atomically
 from actsmith.names import in_current_folder
 from actsmith.training.fit import Stopped
 from actsmith.trials.runner import Place, Runner
+from actsmith.trials.store import UnkeptError, unkept
 from actsmith.trials.trial import Outcome, Trial
 
 __all__ = ["UNGUARDED", "attempt", "failed", "leave_if_importing", "why_broken", "work"]
@@ -32,9 +35,13 @@ UNGUARDED = 77
 """Exit status of a worker that began to run the script that it should have imported."""
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
 def work(pipe: Connection, made: bytes, threads: int) -> None:
     """The life of a worker: ("ready", None), then for each (group, place) that comes ("done", outcomes) or
-    ("stopped", None); ("broken", why) where there is no runner.
+    ("stopped", None); ("broken", why) where there is no runner, ("unkept", why) where its files cannot be written.
 
     Args:
         pipe: to the parent.
@@ -64,6 +71,9 @@ def work(pipe: Connection, made: bytes, threads: int) -> None:
             pipe.send(("done", attempt(runner, *job)))
         except Stopped:
             pipe.send(("stopped", None))
+        except UnkeptError as error:
+            pipe.send(("unkept", str(error)))
+            return
 
 
 def attempt(runner: Runner, group: Sequence[Trial], place: Place) -> list[Outcome]:
@@ -71,11 +81,12 @@ def attempt(runner: Runner, group: Sequence[Trial], place: Place) -> list[Outcom
 
     Raises:
         Stopped: the deadline passed.
+        UnkeptError: the disk is full, or the run folder cannot be written.
     """
     began = time.perf_counter()
     try:
         return runner.run(group, place)
-    except Stopped:
+    except (Stopped, UnkeptError):
         raise
     except (Exception, SystemExit) as error:
         seconds = (time.perf_counter() - began) / len(group)
@@ -84,16 +95,34 @@ def attempt(runner: Runner, group: Sequence[Trial], place: Place) -> list[Outcom
 
 def failed(trial: Trial, error: BaseException, place: Place, seconds: float) -> Outcome:
     """The outcome of a training that raised `error`: its last line is the reason, its traceback is kept in the run
-    folder as failures/KEY.txt, or among the details where there is no folder."""
+    folder as failures/KEY.txt, or among the details where there is no folder.
+
+    Raises:
+        UnkeptError: it failed since its files cannot be written.
+    """
+    _require_disk(error, place)
     text = "".join(traceback.format_exception(error))
     reason = str(error) if isinstance(error, ActsmithError) else _last_line(error)
     details = {"traceback": text}
     if place.folder is not None:
         path = place.folder / "failures" / f"{trial.key}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, text)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, text)
+        except OSError as problem:
+            raise UnkeptError(unkept(place.folder, problem)) from None
         details = {"traceback": f"{path.parent.name}/{path.name}"}
     return Outcome(trial, seconds=seconds, reason=reason or type(error).__name__, details=details)
+
+
+def _require_disk(error: BaseException | None, place: Place) -> None:
+    while error is not None:
+        if isinstance(error, OSError):
+            own = place.folder is not None and str(error.filename or "").startswith(str(place.folder))
+            if error.errno in FULL or (own and error.errno in REFUSED):
+                where = place.folder or Path(str(error.filename or "a file"))
+                raise UnkeptError(unkept(where, error)) from None
+        error = error.__cause__ or error.__context__
 
 
 def leave_if_importing() -> None:
