@@ -1,8 +1,8 @@
 """All that is used of torch without torch's promise; tests/nn/test_private.py says of each what it must do.
 
-The dispatcher's questions decide in a fraction of a microsecond whether a kernel may serve. `below` is what an operation
-does where vmap is the innermost transform: its rule, one level below. torch's own way there, an operation with a `vmap`
-method, costs 0.2 ms a call in Python, this one a tenth. A module's tables hold what its attributes read.
+The dispatcher's questions decide in a fraction of a microsecond whether a kernel may serve. `below` is what an
+operation does where vmap is the innermost transform: its rule, one level below. torch's own way there, an operation
+with a `vmap` method, costs 0.2 ms a call in Python, this one a tenth. A module's tables hold what its attributes read.
 """
 
 from __future__ import annotations
