@@ -14,12 +14,15 @@ __all__ = ["Failure", "Read", "branch", "gather", "indicator", "is_condition"]
 Read = Callable[[ast.expr], sp.Expr]
 Failure = Callable[[ast.AST, str], Exception]
 
+_OPERATIONS, _TRUTHS = (ast.UnaryOp, ast.BinOp), (ast.Compare, ast.BoolOp)
+_LOGICAL = frozenset((ast.Not, ast.Invert, ast.BitAnd, ast.BitOr))
+
 
 def is_condition(node: ast.expr) -> bool:
     """Whether the node is true or false rather than a number."""
-    if isinstance(node, ast.UnaryOp | ast.BinOp):
-        return isinstance(node.op, ast.Not | ast.Invert | ast.BitAnd | ast.BitOr)
-    return isinstance(node, ast.Compare | ast.BoolOp)
+    if isinstance(node, _OPERATIONS):
+        return type(node.op) in _LOGICAL
+    return isinstance(node, _TRUTHS)
 
 
 def branch(test: ast.expr, yes: sp.Expr, no: sp.Expr, read: Read, fail: Failure) -> sp.Expr:

@@ -138,6 +138,7 @@ class _Reader:
         self.source = source
         self.parameters = parameters
         self.size = size
+        self.sizes: dict[sp.Basic, int] = {}  # of the parts so far
         self.compared = False  # whether a comparison stands in it as a number
 
     def fail(self, node: ast.AST, what: str) -> FormulaError:
@@ -287,7 +288,7 @@ class _Reader:
         for factor in sp.Mul.make_args(result):
             if isinstance(factor, sp.Pow) and factor.exp.is_number and not abs(factor.exp) <= MAX_POWER:
                 raise self.fail(node, f"a power with exponent {_short(str(factor.exp))}; at most {MAX_POWER:,} is read")
-        if expression_size(result) > self.size:
+        if expression_size(result, self.sizes) > self.size:
             raise self.fail(node, f"the formula written out has more than {self.size:,} operations")
         return result
 

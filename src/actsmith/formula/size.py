@@ -15,7 +15,10 @@ def expression_size(expression: sp.Basic, known: dict[sp.Basic, int] | None = No
     known = {} if known is None else known
     size = known.get(expression)
     if size is None:
-        size = known[expression] = 1 + sum(expression_size(argument, known) for argument in expression.args)
+        size = 1
+        for argument in expression.args:
+            size += expression_size(argument, known)
+        known[expression] = size
     return size
 
 
