@@ -5,7 +5,7 @@ import pytest
 import torch
 from search_evidence import LEADER, SKEWED, distance, evidence, led_by_tanh
 
-from actsmith.formula.catalogue import CATALOGUE
+from actsmith.formula.catalogue import CATALOGUE, get_activation
 from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation
 from actsmith.search.candidates import same_function
@@ -202,13 +202,15 @@ def test_what_a_users_own_proposer_does_wrong_is_a_note():
 
     def breaks(history):
         yield "tanh(x) + 0.1*x"
+        yield "swish"
         yield 3
         yield "tanh(x"
         yield "exp(x)*y"
         raise RuntimeError("no more tokens")
 
     own = Own(breaks)
-    assert [d.make().formula for d in own.propose(known, None, 9)] == [Formula("tanh(x) + 0.1*x")]
+    made = [d.make().formula for d in own.propose(known, None, 9)]
+    assert made == [Formula("tanh(x) + 0.1*x"), get_activation("swish")]
     assert len(own.notes) == 4
     assert "got '3', int; expected formula text" in own.notes[0]
     assert "'tanh(x'" in own.notes[1]

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from actsmith.formula.catalogue import resolve
 from actsmith.formula.formula import Formula
 from actsmith.search.candidates import Candidate
 from actsmith.theory.law import Law
@@ -107,12 +108,12 @@ class Draft:
 
 
 def build(formula: Any, proposer: str, origin: str, parents: tuple[str, ...] = ()) -> Candidate:
-    """The candidate of a formula text or an expression without parameters, under a short name that it alone has.
+    """The candidate of a formula text, a catalogue name, or an expression, under a short name that it alone has.
 
     Raises:
         FormulaError: it is no formula.
     """
-    built = Formula(formula)
+    built = resolve(formula) if isinstance(formula, str) else Formula(formula)
     if len(built.text) > SHORT:
         built = built.renamed(f"{proposer}-{hashlib.sha256(built.text.encode()).hexdigest()[:6]}")
     return Candidate(built, "candidate", origin, proposer, parents)
