@@ -13,7 +13,7 @@ from actsmith.search.draft import Grid, rounded
 from actsmith.search.evidence import Evidence, Tried
 from actsmith.search.proposers import PROPOSERS, Own
 from actsmith.search.proposers.affine import Affine
-from actsmith.search.proposers.correction import Correction
+from actsmith.search.proposers.correction import LEADERS, Correction
 from actsmith.search.proposers.evolution import Evolution
 from actsmith.search.proposers.family import Family, member_of
 from actsmith.search.proposers.known import ELSEWHERE, Known
@@ -126,7 +126,7 @@ def test_corrections_are_of_the_start_and_of_the_leaders_with_both_signs():
     known = led_by_tanh(SKEWED)
     candidates = [draft.make() for draft in drafts_of(Correction(), known, 1000)]
     assert [name for (name,) in dict.fromkeys(c.parents for c in candidates)] == [
-        "gelu", *(t.candidate.formula.name for t in known.tried[:2])
+        "gelu", *(t.candidate.formula.name for t in known.tried[:LEADERS])
     ]  # fmt: skip
     steps = {(p.value, p.learn) for c in candidates for name, p in c.formula.params.items() if name == "eps"}
     assert steps == {(0.1, True), (-0.1, True), (0.3, False), (-0.3, False), (0.6, False), (-0.6, False)}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from actsmith.errors import ActsmithError
@@ -74,13 +75,18 @@ class Space:
         grid: where functions are compared.
         constraints: what is asked beside.
         costs: formula text -> measured cost, where it was measured before; what is measured is added to it.
+        device: where the cost is measured.
     """
 
     def __init__(
-        self, grid: Grid, constraints: Constraints | None = None, costs: dict[str, float] | None = None
+        self,
+        grid: Grid,
+        constraints: Constraints | None = None,
+        costs: dict[str, float] | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.grid, self.constraints = grid, constraints or Constraints()
-        self.costs = {} if costs is None else costs
+        self.costs, self.device = {} if costs is None else costs, device
         self._roots = np.sqrt(np.concatenate([grid.weights, grid.weights * grid.scale**2]))
         self._formulas, self._drafts = _Seen(self._roots.size), _Seen(self._roots.size)
 
@@ -121,7 +127,7 @@ class Space:
 
     def remembering(self, evidence: Evidence) -> Space:
         """A fresh space of the same grid, constraints and costs that remembers what was tried, and nothing else."""
-        space = Space(self.grid, self.constraints, self.costs)
+        space = Space(self.grid, self.constraints, self.costs, self.device)
         for tried in evidence.tried:
             space.remember(tried.candidate.formula)
         return space
@@ -157,7 +163,7 @@ class Space:
         if asked.max_cost is not None:
             cost = self.costs.get(formula.text)
             if cost is None:
-                cost = self.costs[formula.text] = kernel_cost(formula)
+                cost = self.costs[formula.text] = kernel_cost(formula, self.device)
             if cost > asked.max_cost:
                 return f"its kernel takes {cost:.2f} times GELU's time; at most {asked.max_cost:g} is asked for"
         return None

@@ -16,8 +16,10 @@ from actsmith.theory.law import Law
 __all__ = ["Correction"]
 
 STEPS = (Step(0.1, True), Step(0.3, False), Step(0.6, False))
-LEADERS = 2
+LEADERS = 1
 """Leaders that are corrected beside the start: a correction is worked out in about half a second for each law."""
+LAWS = ("normal", "pooled")
+"""Under which: those of single layers give nearly the same shapes, at as much work again for each."""
 LONGEST = 200
 """Characters of a formula that is corrected: a correction of a correction of ... would have no end."""
 
@@ -38,7 +40,8 @@ class Correction:
         for base in bases:
             if len(base.text) > LONGEST:
                 continue
-            candidates, missed = _derived(base, base.name, tuple(evidence.laws.items()))
+            laws = tuple((label, law) for label, law in evidence.laws.items() if label in LAWS)
+            candidates, missed = _derived(base, base.name, laws)
             notes += [f"{base.name}: {note}" for note in missed]
             drafts += [Draft.of(c, evidence.grid) for c in candidates if c.formula not in tried]
         self.notes = tuple(notes)
