@@ -77,17 +77,31 @@ def test_every_name_is_a_task_of_plain_values(name):
 
 def test_names():
     names = task_names()
-    assert len(set(names)) == len(names) == 4 * len(DATASETS) + 4
-    assert {"digits", "mnist-5k", "cifar10/vit", "cifar100/cnn", "austen", "polynomial", "heat", "burgers"} <= set(
-        names
-    )
+    assert len(set(names)) == len(names) == 4 * len(DATASETS) + 3 * 3 + 5
+    assert {"digits", "mnist-5k", "cifar10/vit", "cifar100/cnn", "austen", "python-manual/resmlp", "heat"} <= set(names)
+    assert find_task("austen/gpt") == find_task("austen")
     assert find_task("digits/mlp") == find_task("digits")
     assert (find_task("digits").model, find_task("digits").recipe) == (Mlp(64, 6), Recipe(16, 32))
     assert find_task("cifar10/vit").start == "gelu"
 
 
 @pytest.mark.parametrize(
-    "name", ["digits", "digits/cnn", "digits/resnet", "digits/vit", "polynomial", "heat", "burgers"]
+    "name",
+    [
+        "digits",
+        "digits/cnn",
+        "digits/resnet",
+        "digits/vit",
+        "polynomial",
+        "heat",
+        "burgers",
+        "periodic",
+        "friedman",
+        "python-manual",
+        "python-manual/mlp",
+        "python-source/resmlp",
+        "digits/vit@loss",
+    ],
 )
 def test_a_task_that_needs_no_data_loads_and_builds(name):
     task = find_task(name)
@@ -99,7 +113,8 @@ def test_a_task_that_needs_no_data_loads_and_builds(name):
     loss = problem.loss(model, batch)
     assert loss.shape == ()
     assert torch.isfinite(loss)
-    assert model(problem.inputs_of(batch)).shape == (8, problem.outputs)
+    assert model(problem.inputs_of(batch))[..., 0].numel() % 8 == 0
+    assert model(problem.inputs_of(batch)).shape[-1] == problem.outputs
     assert task.metric.name in problem.score(model.eval(), "validation")
 
 
@@ -115,10 +130,13 @@ def test_a_task_that_needs_no_data_loads_and_builds(name):
         ("math:pii", {}, "did you mean pi"),
         ("math:pi", {}, "got float; expected a Task"),
         ("os.path;x:y", {}, "expected module:object"),
-        ("digits", {"train_file": "a.txt"}, "train_file: not of this task, but of hf:NAME and austen"),
+        ("digits", {"train_file": "a.txt"}, "train_file: not of this task, but of hf:NAME, text and austen"),
         ("heat", {"config": {"n": 1}}, "config: not of this task, but of hf:NAME and timm:NAME"),
         ("timm:resnet18", {"tokenizer": "t"}, "tokenizer: not of this task"),
         ("timm:resnet18", {}, r"no folder was given; give the one that holds them \(--data DIR\)"),
+        ("python-source", {"train_file": "a.txt"}, "train_file: not of this task"),
+        ("text/resmlp", {}, r"text/resmlp: no text was given; give a text file \(--train-file FILE\)"),
+        ("austen/vit", {}, "did you mean austen"),
         ("hf:gpt2", {}, r"hf:gpt2: no text was given; give a text file \(--train-file FILE\)"),
     ],
 )
@@ -138,7 +156,7 @@ def test_a_summary_says_what_is_not_as_usual():
     task = find_task("cifar10/vit")
     found = summary(task)
     assert found.startswith(
-        "cifar10/vit: Images(train=4000, validation=1000, test=2000, size=16), Vit(), Recipe(epochs=5"
+        "cifar10/vit: Images(train=3000, validation=1000, test=2000, size=16), Vit(dim=32, depth=2, heads=2), Recipe("
     )
     assert found.endswith("rates 0.0003 to 0.01, from gelu")
     given = task_from_arrays("own", X, Y)
@@ -149,8 +167,25 @@ def test_austen_takes_any_text(tmp_path):
     (tmp_path / "own.txt").write_text("one two three " * 2000)
     task = find_task("austen", train_file=tmp_path / "own.txt")
     problem = task.problem.load(None)
-    assert (problem.inputs, problem.outputs) == ((64,), 256)
+    assert (problem.inputs, problem.outputs) == ((32,), 256)
     assert find_task("austen").problem.load(tmp_path).fingerprint == problem.fingerprint
+    assert find_task("text", train_file=tmp_path / "own.txt").problem.load(None).fingerprint == problem.fingerprint
+    assert find_task("text", tmp_path).problem.load(tmp_path).fingerprint == problem.fingerprint
+
+
+def test_a_task_is_judged_by_another_of_its_scores():
+    plain, task = find_task("digits"), find_task("digits@loss")
+    assert (task.name, task.metric.name, task.metric.better) == ("digits@loss", "loss", "lower")
+    assert find_task("digits@accuracy") == plain
+    assert find_task("heat@curvature").to_dict()["problem"]["problem"] == find_task("heat").to_dict()["problem"]
+    problem, other = task.problem.load(None), plain.problem.load(None)
+    assert problem.fingerprint == other.fingerprint
+    model = task.model.build(resolve("relu"), 0, problem).eval()
+    scores = problem.score(model, "validation")
+    assert scores == other.score(model, "validation")
+    assert problem.metric == task.metric != other.metric
+    with pytest.raises(ActsmithError, match="judged by 'bits': no such score; expected accuracy, loss"):
+        find_task("digits@bits").problem.load(None).score(model, "validation")
 
 
 def test_an_unknown_equation_or_data_set_is_said_when_it_is_loaded():

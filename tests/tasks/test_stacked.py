@@ -14,6 +14,7 @@ from actsmith.tasks.functions import PolynomialConfig, sparse_polynomial
 from actsmith.tasks.images import Images
 from actsmith.tasks.pde import Pinn
 from actsmith.tasks.perceptron import Mlp
+from actsmith.tasks.residual import ResidualMlp
 from actsmith.tasks.text import BYTES, NextToken
 from actsmith.tasks.vision import Cnn, ResNet, Timm, Vit
 from actsmith.training.fit import fit
@@ -83,6 +84,8 @@ CASES = {
     "perceptron": (FlatImages("digits", train=96), Mlp(16, 3), "crrelu", "own"),
     "perceptron by vmap": (FlatImages("digits", train=96), Mlp(16, 3), "crrelu", "vmap"),
     "regression": (POLYNOMIAL, Mlp(16, 3, norm="layer"), "tanh", "own"),
+    "residual perceptron": (FlatImages("digits", train=96), ResidualMlp(12, 2), "crrelu", "own"),
+    "residual perceptron by vmap": (FlatImages("digits", train=96), ResidualMlp(12, 2), "gelu", "vmap"),
     "convolutional": (IMAGES, Cnn(4, 3, 2), "crrelu", "vmap"),
     "convolutional with norm": (IMAGES, Cnn(4, 3, 2, norm=True), "gelu", "vmap"),
     "augmented": (AUGMENTED, Cnn(4, 3, 2), "gelu", "vmap"),
@@ -109,7 +112,10 @@ def test_side_by_side_is_one_by_one(case):
     assert stacked[0].loss != pytest.approx(stacked[1].loss, rel=1e-4)  # the nets are not one and the same
 
 
-@pytest.mark.parametrize("case", ["perceptron", "perceptron by vmap", "convolutional", "vision transformer", "physics"])
+@pytest.mark.parametrize(
+    "case",
+    ["perceptron", "perceptron by vmap", "residual perceptron", "convolutional", "vision transformer", "physics"],
+)
 def test_in_float64_to_the_last_digits(case):
     problem, model, formula, mode = CASES[case]
     _, one = trained(problem, model, formula, "alone", double=True)

@@ -9,10 +9,10 @@ import torch
 from actsmith.errors import ActsmithError
 from actsmith.formula.catalogue import resolve
 from actsmith.nn.activation import Activation
-from actsmith.tasks import text
 from actsmith.tasks.decoder import Decoder
 from actsmith.tasks.perceptron import Mlp
-from actsmith.tasks.text import BYTES, NextCharacter, NextToken, SmallGpt2, austen_text, text_of
+from actsmith.tasks.text import BYTES, NextCharacter, NextToken, SmallGpt2
+from actsmith.tasks.text_files import austen_text, parts_of, python_manual, python_source, text_of
 
 TEXT = "It is a truth universally acknowledged, that a single man must be in want of a wife. " * 60
 
@@ -68,7 +68,7 @@ def test_characters_are_windows_of_one_table(data):
 
 
 def test_each_part_of_the_text_is_asked_about_itself(data):
-    begin, end = text._parts(len(TEXT))[2]
+    begin, end = parts_of(len(TEXT))[2]
     problem = NextCharacter(context=4, embedding=2, train=16, evaluated=16).load(data)
     assert (begin, end) == (round(0.9 * len(TEXT)), len(TEXT))
     assert not torch.equal(problem.splits["test"][0], problem.splits["validation"][0])
@@ -90,7 +90,7 @@ def test_blocks_overlap_in_one_token_and_spell_the_text(data):
     config = NextToken(length=16, vocabulary=300)
     problem, tokenizer = config.load(data), config.tokenizer(data)
     assert torch.equal(problem.train[:-1, -1], problem.train[1:, 0])
-    begin, end = text._parts(len(TEXT))[1]
+    begin, end = parts_of(len(TEXT))[1]
     assert TEXT[begin:end].startswith(tokenizer.decode(problem.splits["validation"][0]))
     assert tokenizer.eos_token_id == tokenizer.pad_token_id == 0
 
@@ -125,7 +125,7 @@ def test_loss_of_tokens_is_the_mean_over_positions(data):
 def test_bytes_are_tokens_where_the_vocabulary_is_256(data):
     config = NextToken(16, BYTES)
     problem = config.load(data)
-    begin, end = text._parts(len(TEXT))[0]
+    begin, end = parts_of(len(TEXT))[0]
     spelled = bytes(problem.train[:, :-1].flatten().tolist()).decode()
     assert TEXT[begin:end].startswith(spelled)
     assert len(spelled) == len(problem.train) * 16
@@ -155,6 +155,22 @@ def test_any_text_file_will_do(tmp_path):
     (tmp_path / "short.txt").write_text("x" * 50)
     with pytest.raises(ActsmithError, match=r"got 40 tokens in a part of it; expected more than a block, 64"):
         NextToken(64, BYTES, file=str(tmp_path / "short.txt")).load(None)
+
+
+def test_what_comes_with_python_is_a_text(monkeypatch):
+    manual, code = text_of("python-manual", None), text_of("python-source", None)
+    assert manual == python_manual()
+    assert manual.count(" the ") > 1000
+    assert len(code) >= 1_000_000
+    assert code.startswith('"""Record of phased-in') or "import " in code[:5000]
+    assert code == python_source()
+    characters = NextCharacter(context=5, train=64, evaluated=32, file="python-source").load(None)
+    assert characters.fingerprint != NextCharacter(context=5, train=64, evaluated=32, file="python-manual").load(
+        None
+    ).fingerprint  # fmt: skip
+    monkeypatch.setattr("sysconfig.get_path", lambda name: "/no/such/folder")
+    with pytest.raises(ActsmithError, match="without its modules' source; name a text file"):
+        python_source()
 
 
 def test_a_decoder_has_the_formula_and_looks_back_alone(data):

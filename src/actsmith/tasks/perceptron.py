@@ -26,8 +26,8 @@ from torch.nn import functional
 from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation
-from actsmith.nn.lookup import LookupActivation, lookup
 from actsmith.nn.start import KAIMING, Start, start_of
+from actsmith.tasks.batched import LayerNorms, Linears, of_nets
 from actsmith.training.problem import Problem
 
 __all__ = ["Mlp", "Perceptron"]
@@ -140,9 +140,9 @@ class _Perceptrons(nn.Module):
         self.width, self.share, self.residual = one.width, one.share, config.residual
         self.scale: Tensor
         self.register_buffer("scale", torch.empty(nets))
-        self.layers = nn.ModuleList(_Linears(nets, a, b) for a, b in pairwise(one.fans))
+        self.layers = nn.ModuleList(Linears(nets, a, b) for a, b in pairwise(one.fans))
         self.norms = nn.ModuleList(_BATCHED[config.norm](nets, config.width) for _ in range(config.depth))
-        self.activations = nn.ModuleList(_of_nets(f, nets) for f in one.activations)
+        self.activations = nn.ModuleList(of_nets(f, nets) for f in one.activations)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -152,46 +152,6 @@ class _Perceptrons(nn.Module):
             h = h + self.share * z if self.residual and i else z
         out: Tensor = self.layers[-1](h)
         return out.transpose(1, 2)
-
-
-def _of_nets(module: nn.Module, nets: int) -> nn.Module:
-    """One layer's activations, of all nets: exchanged for another, or for a table of each net's own, as the one is."""
-    if isinstance(module, LookupActivation):
-        return _Tables(module, nets)
-    assert isinstance(module, Activation)
-    return Activation(module.initial, share="channel", channels=nets, channel_dim=0)
-
-
-class _Tables(nn.Module):
-    def __init__(self, one: LookupActivation, nets: int) -> None:
-        super().__init__()
-        self.table: Tensor
-        self.register_buffer("table", one.table.new_empty(nets, *one.table.shape))
-
-    def forward(self, h: Tensor) -> Tensor:
-        return lookup(h, self.table)
-
-
-class _Linears(nn.Module):
-    def __init__(self, nets: int, fan_in: int, fan_out: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(nets, fan_out, fan_in))
-        self.bias = nn.Parameter(torch.empty(nets, fan_out))
-
-    def forward(self, h: Tensor) -> Tensor:
-        return torch.baddbmm(self.bias[..., None], self.weight, h)
-
-
-class _LayerNorms(nn.Module):
-    """Of each example over the units, (nets, units, batch)."""
-
-    def __init__(self, nets: int, width: int) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.empty(nets, width)), nn.Parameter(torch.empty(nets, width))
-
-    def forward(self, h: Tensor) -> Tensor:
-        normal = functional.layer_norm(h.transpose(1, 2), h.shape[1:2]).transpose(1, 2)
-        return torch.addcmul(self.bias[..., None], normal, self.weight[..., None])
 
 
 class _BatchNorms(nn.BatchNorm1d):
@@ -224,4 +184,4 @@ class _Identity(nn.Identity):
 
 
 _NORMS: dict[str, type[nn.Module]] = {"none": _Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
-_BATCHED: dict[str, type[nn.Module]] = {"none": _Identity, "batch": _BatchNorms, "layer": _LayerNorms}
+_BATCHED: dict[str, type[nn.Module]] = {"none": _Identity, "batch": _BatchNorms, "layer": LayerNorms}

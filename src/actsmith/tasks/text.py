@@ -1,19 +1,15 @@
 """Text to learn from: characters for perceptrons, tokens (bytes, byte pairs, a tokenizer's) for decoders.
 
-    NextCharacter   a window of characters, each a fixed vector -> the next character: perceptrons
-    NextToken       every position of a block of tokens predicts the next: decoders such as SmallGpt2
-
-The first 80 % of a text are for training, the next 10 % for validation, the last 10 % for testing.
+NextCharacter   a window of characters, each a fixed vector -> the next character: perceptrons
+NextToken       every position of a block of tokens predicts the next: decoders such as SmallGpt2
 """
 
 from __future__ import annotations
 
-import gzip
 import math
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,97 +19,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from actsmith.errors import ActsmithError, require
-from actsmith.files import cache_folder
 from actsmith.formula.formula import Formula
 from actsmith.surgery.replace import replace_
+from actsmith.tasks.text_files import parts_of, text_of
 from actsmith.training.problem import Classification, Metric, Problem, Split, digest_of, exact
 
-__all__ = ["BYTES", "Logits", "NextCharacter", "NextToken", "SmallGpt2", "austen_text", "byte_pairs", "text_of"]
+__all__ = ["BYTES", "Logits", "NextCharacter", "NextToken", "SmallGpt2", "byte_pairs"]
 
-SHARES = (0.8, 0.1, 0.1)
 BYTES = 256
 """Size of the vocabulary whose tokens are the bytes of the text in UTF-8."""
 END = "<|endoftext|>"
-_NAMES = ("prideprejudice.txt.gz", "prideprejudice.txt")
-_GUTENBERG = "https://www.gutenberg.org/cache/epub/1342/pg1342.txt"
 _SCORED_AT_ONCE = 16
-
-
-def austen_text(data: Path | None) -> str:
-    """Pride and Prejudice (1813, public domain).
-
-    Args:
-        data: holds austen/prideprejudice.txt or .txt.gz, or the file itself. Without it, Project Gutenberg's text is
-            fetched once and kept.
-
-    Raises:
-        ActsmithError: it is not there, or cannot be fetched.
-    """
-    if data is None:
-        return _between_marks(_fetched().read_text(encoding="utf-8-sig"))
-    for path in (folder / name for folder in (data / "austen", data) for name in _NAMES):
-        if path.is_file():
-            return _between_marks(_read(path))
-    raise ActsmithError(
-        f"austen: {str(data)!r} holds no {' and no '.join(_NAMES)}, nor does its folder austen; fetch {_GUTENBERG}, "
-        "or name a text file of your own (--train-file)"
-    )
-
-
-def text_of(file: str | None, data: Path | None) -> str:
-    """The text to learn from: that of the file, else Pride and Prejudice as in `austen_text`, else that of the only
-    text file (.txt, .txt.gz) in the folder `data`.
-
-    Raises:
-        ActsmithError: there is none, several, or one that is not text.
-    """
-    if file is not None:
-        path = Path(file).expanduser()
-        if not path.is_file():
-            raise ActsmithError(f"text: no file {file!r}; give a text file, plain or gzipped")
-        return _read(path)
-    if data is not None and not any((f / name).is_file() for f in (data / "austen", data) for name in _NAMES):
-        found = sorted(p for p in Path(data).iterdir() if p.name.endswith((".txt", ".txt.gz")))
-        if len(found) == 1:
-            return _read(found[0])
-        if found:
-            several = ", ".join(p.name for p in found[:5])
-            raise ActsmithError(f"text: {str(data)!r} holds {several}; name the one to learn (--train-file)")
-    return austen_text(data)
-
-
-def _read(path: Path) -> str:
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        return content.decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ActsmithError(f"{path}: cannot be read as text ({error}); fetch the file again") from None
-
-
-def _fetched() -> Path:
-    path = cache_folder("data") / "pg1342.txt"
-    if not path.is_file():
-        try:
-            torch.hub.download_url_to_file(_GUTENBERG, str(path), progress=False)
-        except OSError as error:
-            raise ActsmithError(
-                f"austen: no data= was given (--data) and {_GUTENBERG} could not be fetched: {error}; connect to the "
-                "internet, or give the folder that holds austen/prideprejudice.txt"
-            ) from None
-    return path
-
-
-def _between_marks(text: str) -> str:
-    """The book without Project Gutenberg's preface and licence, where it has them."""
-    lines = text.replace("\r\n", "\n").split("\n")
-    marks = [i for i, line in enumerate(lines) if line.startswith(("*** START OF", "*** END OF"))]
-    return "\n".join(lines[marks[0] + 1 : marks[1]]).strip() if len(marks) == 2 else text
-
-
-def _parts(length: int) -> list[tuple[int, int]]:
-    """Where training, validation and test begin and end."""
-    ends = np.round(np.cumsum([0.0, *SHARES]) * length).astype(int).tolist()
-    return list(pairwise(ends))
 
 
 class _Characters(Classification):
@@ -135,6 +51,7 @@ class NextCharacter:
         embedding: numbers by which each is shown: fixed, drawn once from N(0, 1).
         alphabet: the most frequent characters of the training text that are told apart; the others are one more.
         train, evaluated: positions drawn from the training text, and from each of the other two.
+        file: the text, as `text_files.text_of` takes it.
     """
 
     context: int = 12
@@ -142,12 +59,13 @@ class NextCharacter:
     alphabet: int = 47
     train: int = 8192
     evaluated: int = 4096
+    file: str | None = None
     metric = _Characters.metric
 
     def load(self, data: Path | None) -> Problem:
         """Inputs (n, context*embedding) and the index of the character that follows."""
-        text = austen_text(data)
-        bounds = _parts(len(text))
+        text = text_of(self.file, data)
+        bounds = parts_of(len(text))
         known = [c for c, _ in Counter(text[slice(*bounds[0])]).most_common(self.alphabet)]
         index = {c: i for i, c in enumerate(known)}
         codes = np.array([index.get(c, len(known)) for c in text])
@@ -223,7 +141,7 @@ class NextToken:
         length: tokens in a block.
         vocabulary: tokens of the byte-pair tokenizer, which is made from the training text; `BYTES` (256) takes the
             bytes themselves.
-        file: the text; None for Pride and Prejudice, or the only text file of the data's folder.
+        file: the text, as `text_files.text_of` takes it.
         pretrained: the folder or Hub id of a tokenizer to use in place of one that is made.
         train, evaluated: blocks of the training text, and of each of the other two, at even distances; None for all.
     """
@@ -249,7 +167,7 @@ class NextToken:
 def _read_tokens(config: NextToken, data: Path | None) -> tuple[Any, _Blocks]:
     """The tokenizer, and the three texts in blocks."""
     text = text_of(config.file, data)
-    parts = [text[a:b] for a, b in _parts(len(text))]
+    parts = [text[a:b] for a, b in parts_of(len(text))]
     tokenizer, size = _tokenizer(config, parts[0])
     blocks = []
     for part, wanted in zip(parts, (config.train, config.evaluated, config.evaluated), strict=True):
