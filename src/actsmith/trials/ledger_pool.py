@@ -238,10 +238,12 @@ class LedgerPool:
 
     def _leave(self, round_: _Round) -> None:
         """What nobody wants any more is withdrawn; what others train goes on, unless its time is over."""
-        for job in round_.out.values():
-            if job.key in round_.mine or job.state == "WAITING" or round_.place.passed():
+        for job in self.ledger.jobs(among=round_.out) if round_.out else ():
+            if job.state == "COMPLETE":
+                self.done[job.key] = job.id
+            elif job.key in round_.mine or job.state == "WAITING" or round_.place.passed():
                 self.ledger.fail(job, "withdrawn")
-            else:
+            elif job.state == "RUNNING":
                 self.loose[job.key] = job
         self.display.show()
 
