@@ -57,7 +57,7 @@ def images(name: str) -> torch.Tensor:
 
 
 def clips(name: str) -> torch.Tensor:
-    return torch.randn(2, 3, 16 if name == "s3d" else 4, 64, 64)
+    return torch.randn(2, 3, 16, 224, 224) if name == "s3d" else torch.randn(2, 3, 4, 64, 64)
 
 
 # ------------------------------------------------------------------------------------------------------ timm
@@ -80,13 +80,17 @@ def _timm(name: str) -> tuple[nn.Module, Any]:
     import timm as package
 
     refuse_large(lambda: package.create_model(name, num_classes=5))
-    model = package.create_model(name, num_classes=5).eval()
-    try:  # most take small images, too
-        with torch.no_grad():
-            model(torch.zeros(2, 3, 96, 96))
-        return model, torch.randn(2, 3, 96, 96)
-    except Exception:
-        return model, torch.randn(2, *model.default_cfg["input_size"])
+    options: dict[str, Any]
+    for options in ({}, {"img_size": 96}):  # most take small images, too, or can be built for them
+        try:
+            model = package.create_model(name, num_classes=5, **options).eval()
+            with torch.no_grad():
+                model(torch.zeros(2, 3, 96, 96))
+            return model, torch.randn(2, 3, 96, 96)
+        except Exception:
+            continue
+    model = package.create_model(name, num_classes=5)
+    return model, torch.randn(2, *model.default_cfg["input_size"])
 
 
 # ------------------------------------------------------------------------------------------------------ transformers
