@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sympy as sp
 import torch
 from search_evidence import LEADER, SKEWED, distance, evidence, led_by_tanh
 
@@ -33,6 +34,8 @@ def test_a_proposer_is_pure_and_its_drafts_are_the_formulas_they_make(proposer, 
     drafts, again = drafts_of(proposer, known), drafts_of(proposer, known)
     assert 0 < len(drafts) <= 60
     assert len(drafts_of(proposer, known, n=3)) <= 3
+    # Constants of a composed formula are rounded when it is built.
+    rounding = 3e-2 if proposer.name in ("affine", "family", "evolution") else 1e-9
     assert len(again) == len(drafts)
     for draft, twin in zip(drafts, again, strict=True):
         np.testing.assert_array_equal(draft.values, twin.values)
@@ -41,8 +44,8 @@ def test_a_proposer_is_pure_and_its_drafts_are_the_formulas_they_make(proposer, 
     for draft in drafts[:: max(1, len(drafts) // 12)]:
         candidate = draft.make()
         values, slopes = known.grid.look(candidate.formula)
-        np.testing.assert_allclose(draft.values, values, rtol=1e-9, atol=1e-9)
-        np.testing.assert_allclose(draft.slopes, slopes, rtol=1e-9, atol=1e-9)
+        for drawn, built in ((draft.values, values), (draft.slopes, slopes)):
+            np.testing.assert_allclose(drawn, built, rtol=0, atol=rounding * np.max(np.abs(built)))
         assert candidate.proposer == draft.proposer == proposer.name
         assert candidate.parents == draft.parents
         assert candidate.origin == draft.origin
@@ -64,10 +67,11 @@ def test_thousands_are_drawn_and_most_are_new(proposer):
     assert sum(space.admit(draft) is None for draft in other) >= 300
 
 
-def test_the_families_constants_have_three_digits():
-    for draft in drafts_of(Family(), led_by_tanh()):
-        member = member_of(draft.make().formula)
-        constants = [member.line, *(v for p in member.parts for v in (p.size, p.rate))]
+@pytest.mark.parametrize("proposer", [Affine(), Family(), Evolution()], ids=lambda p: p.name)
+def test_constants_have_three_digits(proposer):
+    known = evidence(texts=[drafts_of(proposer, led_by_tanh(), seed=1)[-1].make().formula.text])
+    for draft in drafts_of(proposer, known):
+        constants = [float(n) for n in draft.make().formula.expr.atoms(sp.Rational) if n.q > 12]
         assert constants == [rounded(value) for value in constants]
 
 
@@ -181,8 +185,9 @@ def test_what_is_proposed_compiles_and_trains(proposer):
     x = torch.tensor(known.grid.x, dtype=torch.float32, requires_grad=True)
     y = Activation(candidate.formula)(x)
     (slope,) = torch.autograd.grad(y.sum(), x)
-    np.testing.assert_allclose(y.detach().numpy(), drafts[-1].values, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(slope.numpy(), drafts[-1].slopes, rtol=1e-3, atol=1e-3)
+    values, slopes = known.grid.look(candidate.formula)
+    np.testing.assert_allclose(y.detach().numpy(), values, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(slope.numpy(), slopes, rtol=1e-3, atol=1e-3)
 
 
 def test_a_users_own_proposer_sees_the_history_as_plain_dicts():

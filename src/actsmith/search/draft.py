@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import sympy as sp
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
@@ -31,6 +32,8 @@ Array = NDArray[np.float64]
 NODES, REACH = 128, 4.0
 """Nodes, and how far they reach in standard normal units: what lies beyond is 6e-5 of the mass. An even number, so that
 none is the median, where many functions have their kink."""
+WHOLE = 12
+"""The largest denominator of a fraction that stays as it is: 1/3 is shorter than its three digits."""
 SHORT = 34
 """Characters of a formula that is its own name; a longer one is named after its proposer and a digest."""
 
@@ -107,13 +110,22 @@ class Draft:
         return cls(values, slopes, candidate.proposer, candidate.origin, candidate.parents, lambda: candidate, learns)
 
 
-def build(formula: Any, proposer: str, origin: str, parents: tuple[str, ...] = ()) -> Candidate:
+def build(formula: Any, proposer: str, origin: str, parents: tuple[str, ...] = (), *, short: bool = False) -> Candidate:
     """The candidate of a formula text, a catalogue name, or an expression, under a short name that it alone has.
+
+    Args:
+        formula: the text, name or expression.
+        proposer, origin, parents: see `Candidate`.
+        short: whether its constants are rounded to three digits: products of such constants have more.
 
     Raises:
         FormulaError: it is no formula.
     """
     built = resolve(formula) if isinstance(formula, str) else Formula(formula)
+    if short and (
+        long := {n: sp.Rational(repr(rounded(float(n)))) for n in built.expr.atoms(sp.Rational) if n.q > WHOLE}
+    ):
+        built = Formula(built.expr.xreplace(long))
     if len(built.text) > SHORT:
         built = built.renamed(f"{proposer}-{hashlib.sha256(built.text.encode()).hexdigest()[:6]}")
     return Candidate(built, "candidate", origin, proposer, parents)

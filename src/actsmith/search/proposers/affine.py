@@ -74,7 +74,7 @@ def _drafts(base: Formula, what: str, coefficients: list[Coefficients], evidence
 
 def _make(base: Formula, coefficients: Coefficients, origin: str) -> Candidate:
     a, b, c, d, e = (sp.Rational(repr(value)) for value in coefficients)
-    return build(a * base.bound.subs(X, b * X + c) + d * X + e, Affine.name, origin, (base.name,))
+    return build(a * base.bound.subs(X, b * X + c) + d * X + e, Affine.name, origin, (base.name,), short=True)
 
 
 @lru_cache(maxsize=256)

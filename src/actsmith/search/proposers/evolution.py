@@ -72,7 +72,7 @@ class Evolution:
 
 
 def _make(tree: Node, origin: str, parents: tuple[str, ...]) -> Candidate:
-    return build(text(tree), Evolution.name, origin, parents)
+    return build(text(tree), Evolution.name, origin, parents, short=True)
 
 
 @lru_cache(maxsize=1024)

@@ -149,7 +149,7 @@ class Family:
                 origins.append(("a random member of the smooth family", ()))
         values, slopes = _evaluate(members, evidence.grid.x)
         return [
-            Draft(f, d, self.name, origin, parents, partial(build, member.text, self.name, origin, parents))
+            Draft(f, d, self.name, origin, parents, partial(build, member.text, self.name, origin, parents, short=True))
             for f, d, member, (origin, parents) in zip(values, slopes, members, origins, strict=True)
         ]
 
