@@ -172,8 +172,8 @@ def _own(text: str) -> Task:
 
 def _perceptron(name: str) -> Task:
     if name.startswith("cifar"):
-        images = FlatImages(name, train=8000, validation=2000, test=4000, pool=2)
-        return Task(name, images, Mlp(64, 6), Recipe(8, 64))
+        images = FlatImages(name, train=4000, validation=2000, test=4000, pool=4)
+        return Task(name, images, Mlp(64, 6), Recipe(6, 64))
     recipe = {"digits": Recipe(16, 32), "mnist-5k": Recipe(10, 64)}.get(name, Recipe(5, 128))
     return Task(name, FlatImages(name), Mlp(64 if name == "digits" else 128, 6), recipe)
 
