@@ -95,6 +95,8 @@ class _Reader:
         name = token[1:]
         if token in _SPACES:
             return " "
+        if token == "\\_":
+            return "_"
         if token in ("\\{", "\\}"):
             return "(" if name == "{" else ")"
         if name in ("frac", "dfrac", "tfrac"):

@@ -94,16 +94,18 @@ _FUNCTION_OPS: dict[Any, str] = {
     pr.relu: "relu", pr.step: "step", pr.sign: "sign", pr.absolute: "abs", pr.floor: "floor",
     pr.where: "where", pr.maximum: "max", pr.minimum: "min",
     pr.sigmoid: "sigmoid", pr.softplus: "softplus", pr.normal_cdf: "normal_cdf",
-    pr.normal_pdf: "normal_pdf", pr.tanh: "tanh", pr.sech: "sech", pr.expm1: "expm1", pr.log1p: "log1p",
+    pr.normal_pdf: "normal_pdf", pr.log_normal_cdf: "log_normal_cdf",
+    pr.tanh: "tanh", pr.sech: "sech", pr.expm1: "expm1", pr.log1p: "log1p",
     sp.exp: "exp", sp.log: "log", sp.sin: "sin", sp.cos: "cos", sp.sinh: "sinh", sp.cosh: "cosh", sp.atan: "atan",
     sp.asinh: "asinh", sp.erf: "erf", sp.erfc: "erfc",
 }  # fmt: skip
 
 _POSITIVE = (
     sp.exp, sp.cosh, sp.erfc, pr.sigmoid, pr.softplus, pr.normal_cdf, pr.normal_pdf, pr.sech, pr.squareplus,
-    pr.squareplus_slope,
+    pr.squareplus_slope, pr.mills, pr.mills_excess,
 )  # fmt: skip
 
+_FAR, _LEVELS = 5.0, 24  # beyond -_FAR so many levels of the continued fraction give mills_excess to 1e-14
 _TINY = 1e-12  # |u| below which g(u) = g'(0) u to float64 accuracy of the logarithm
 _SLOPE_AT_ZERO: dict[Any, float] = {
     pr.tanh: 1.0, pr.expm1: 1.0, pr.log1p: 1.0, pr.sqrt1pm1: 0.5, sp.sin: 1.0, sp.sinh: 1.0, sp.atan: 1.0,
@@ -152,6 +154,8 @@ class _Builder:
             return self.power(*e.args)
         if isinstance(e, pr.squareplus | pr.squareplus_slope | pr.sqrt1pm1):
             return self.square_root(e)
+        if isinstance(e, pr.mills | pr.mills_excess):
+            return self.mills(self.value(e.args[0]), isinstance(e, pr.mills_excess))
         if isinstance(e, spline):
             u, name, order = e.args
             return self.emit("spline", self.value(u), value=float(order), table=str(name))
@@ -171,6 +175,21 @@ class _Builder:
         larger = self.emit("add", root, self.emit("abs", u))
         above = self.emit("mul", larger, self.constant(0.5))
         return self.emit("where", u, above, self.emit("div", self.constant(2.0), larger))
+
+    def mills(self, u: int, excess: bool) -> int:
+        """m = phi(u)/Phi(u), or m + u; for t = -u > _FAR that is 1/(t + 2/(t + 3/(t + ...))) (Laplace).
+
+        Each way sees no argument that is the other's, so that neither divides 0 by 0.
+        """
+        minus = self.emit("mul", self.constant(-1.0), u)
+        near, t = self.emit("max", u, self.constant(-_FAR)), self.emit("max", minus, self.constant(_FAR))
+        plain = self.emit("div", self.emit("normal_pdf", near), self.emit("normal_cdf", near))
+        fraction = t
+        for k in range(_LEVELS, 0, -1):
+            fraction = self.emit("div", self.constant(float(k)), fraction)
+            fraction = self.emit("add", t, fraction) if k > 1 or not excess else fraction
+        plain = self.emit("add", plain, near) if excess else plain
+        return self.emit("where", self.emit("add", u, self.constant(_FAR)), plain, fraction)
 
     def sum(self, e: sp.Add) -> int:
         """Terms without x first: alpha - 1 + 2 sigmoid(x) keeps its accuracy where alpha is 1 and the sigmoid small."""
@@ -326,6 +345,9 @@ class _Builder:
             size = self.value(pr.absolute(e.args[0]))
             rest = self.emit("softplus", self.emit("mul", self.constant(-2.0), size))
             return self.emit("add", size, self.emit("sub", rest, self.constant(math.log(2))))
+        if isinstance(e, pr.mills):
+            u = self.value(e.args[0])
+            return self.emit("sub", self.emit("log_normal_pdf", u), self.emit("log_normal_cdf", u))
         if type(e) in _SLOPE_AT_ZERO:
             return self.log_abs_odd(e)
         special_log = {pr.sigmoid: "log_sigmoid", pr.softplus: "log_softplus", pr.normal_cdf: "log_normal_cdf",

@@ -20,9 +20,9 @@ import sympy as sp
 from actsmith.errors import FormulaError
 
 __all__ = [
-    "FUNCTIONS", "SWITCHES", "absolute", "constant_value", "expm1", "floor", "log1p", "maximum", "minimum",
-    "normal_cdf", "normal_pdf", "relu", "sech", "sigmoid", "sign", "softplus", "sqrt1pm1", "squareplus",
-    "squareplus_slope", "step", "tanh", "where",
+    "FUNCTIONS", "SWITCHES", "absolute", "constant_value", "expm1", "floor", "log1p", "log_normal_cdf", "maximum",
+    "mills", "mills_excess", "minimum", "normal_cdf", "normal_pdf", "relu", "sech", "sigmoid", "sign", "softplus",
+    "sqrt1pm1", "squareplus", "squareplus_slope", "step", "tanh", "where",
 ]  # fmt: skip
 
 
@@ -255,6 +255,61 @@ class normal_pdf(Primitive):
         return (sp.exp(-(self.args[0] ** 2) / 2) / sp.sqrt(2 * sp.pi))._eval_evalf(precision)
 
 
+class log_normal_cdf(Primitive):
+    """log_normal_cdf(u) = log Phi(u), about -u^2/2 far to the left; its derivative is mills."""
+
+    text, latex_name = "log_normal_cdf", r"\mathrm{log\_normal\_cdf}"
+
+    @classmethod
+    def eval(cls, u: sp.Expr) -> sp.Expr | None:
+        return -sp.log(2) if u.is_zero else None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        return mills(self.args[0])
+
+    def _eval_evalf(self, precision: int) -> sp.Expr:
+        return sp.log(sp.erfc(-self.args[0] / sp.sqrt(2)) / 2)._eval_evalf(precision)
+
+
+class mills(Primitive):
+    """mills(u) = phi(u)/Phi(u), the inverse Mills ratio, about -u far to the left; mills' = -mills mills_excess."""
+
+    text, latex_name = "mills", r"\mathrm{mills}"
+    is_positive = True
+
+    @classmethod
+    def eval(cls, u: sp.Expr) -> sp.Expr | None:
+        return sp.sqrt(2 / sp.pi) if u.is_zero else None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        u = self.args[0]
+        return -mills(u) * mills_excess(u)
+
+    def _eval_evalf(self, precision: int) -> sp.Expr:
+        u = self.args[0]
+        return (sp.sqrt(2 / sp.pi) * sp.exp(-(u**2) / 2) / sp.erfc(-u / sp.sqrt(2)))._eval_evalf(precision)
+
+
+class mills_excess(Primitive):
+    """mills_excess(u) = phi(u)/Phi(u) + u > 0 without cancellation, about -1/u far to the left."""
+
+    text, latex_name = "mills_excess", r"\mathrm{mills\_excess}"
+    is_positive = True
+
+    @classmethod
+    def eval(cls, u: sp.Expr) -> sp.Expr | None:
+        return sp.sqrt(2 / sp.pi) if u.is_zero else None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        u = self.args[0]
+        return 1 - mills(u) * mills_excess(u)
+
+    def _eval_evalf(self, precision: int) -> sp.Expr:
+        u = self.args[0]
+        ratio = sp.sqrt(2 / sp.pi) * sp.exp(-(u**2) / 2) / sp.erfc(-u / sp.sqrt(2))
+        return (ratio + u)._eval_evalf(precision)
+
+
 class tanh(Primitive):
     """tanh(u); tanh' = sech(u)^2, which keeps its relative accuracy in the tails."""
 
@@ -409,6 +464,9 @@ FUNCTIONS: dict[str, tuple[Any, int, int]] = {
     "softplus": (softplus, 1, 1),
     "normal_cdf": (normal_cdf, 1, 1),
     "normal_pdf": (normal_pdf, 1, 1),
+    "log_normal_cdf": (log_normal_cdf, 1, 1),
+    "mills": (mills, 1, 1),
+    "mills_excess": (mills_excess, 1, 1),
     "tanh": (tanh, 1, 1),
     "sech": (sech, 1, 1),
     "sinh": (sp.sinh, 1, 1),

@@ -3,14 +3,30 @@
 1/(c + k exp(u)) -> sigmoid(-u - log(k/c))/c        1/(exp(u) + exp(-u)) -> sech(u)/2
 exp(k u) sigmoid(-u)^n -> sigmoid(u)^k sigmoid(-u)^(n - k)                 x exp(x)/(1 + exp(x)) is x sigmoid(x)
 (exp(u) - 1)/(exp(u) + 1) -> tanh(u/2)              (exp(u) - exp(-u))/(exp(u) + exp(-u)) -> tanh(u)
+1 + tanh(u) -> 2 sigmoid(2u)      1 + erf(u) -> 2 normal_cdf(sqrt(2) u)      1 - sigmoid(u) -> sigmoid(-u)
+exp(u) - 1 -> expm1(u)
 log(k exp(a) + m exp(b)) -> log k + a + softplus(b - a + log(m/k))         log(sigmoid(u)) -> -softplus(-u)
+log(k normal_cdf(u)) -> log k + log_normal_cdf(u)
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import sympy as sp
 
-from actsmith.formula.primitives import expm1, in_primitives, log1p, sech, sigmoid, softplus, tanh
+from actsmith.formula.primitives import (
+    expm1,
+    in_primitives,
+    log1p,
+    log_normal_cdf,
+    normal_cdf,
+    sech,
+    sigmoid,
+    softplus,
+    tanh,
+)
 
 __all__ = ["standardise"]
 
@@ -18,8 +34,8 @@ __all__ = ["standardise"]
 def standardise(expression: sp.Expr) -> sp.Expr:
     """The same function in the primitives of this package, in forms that neither overflow nor cancel."""
     expression = in_primitives(expression)
-    if expression.has(sp.exp, sp.cosh, sp.sinh, sp.log, expm1, log1p):
-        for kind, rewrite in ((sp.Pow, _reciprocal), (sp.Mul, _product), ((sp.log, log1p), _logarithm)):
+    if expression.has(sp.exp, sp.cosh, sp.sinh, sp.log, sp.erf, sp.erfc, expm1, log1p, tanh, sigmoid, normal_cdf):
+        for kind, rewrite in ((sp.Pow, _reciprocal), (sp.Mul, _product), (sp.Add, _sum), ((sp.log, log1p), _logarithm)):
             expression = expression.replace(lambda e, kind=kind: isinstance(e, kind), rewrite)
     return expression
 
@@ -116,13 +132,40 @@ def _turned(v: sp.Expr, gate: sigmoid, power: sp.Expr) -> sp.Expr | None:
     return None
 
 
+def _sum(total: sp.Expr) -> sp.Expr:
+    """k + m g(u), |m| = |k|, with a g that comes within rounding of -k/m."""
+    if len(total.args) != 2 or not total.args[0].is_Rational:
+        return total
+    k, (m, g) = total.args[0], total.args[1].as_coeff_Mul()
+    if k == -m:
+        falling: dict[Any, Any] = {
+            sigmoid: lambda u: sigmoid(-u),
+            normal_cdf: lambda u: normal_cdf(-u),
+            sp.exp: lambda u: -expm1(u),
+        }
+        if type(g) in falling:
+            return k * falling[type(g)](g.args[0])
+    if k == -2 * m and isinstance(g, sp.erfc):  # SymPy's own form of erfc(-u)
+        return k * normal_cdf(sp.sqrt(2) * g.args[0])
+    if k in (m, -m) and isinstance(g, tanh | sp.erf):
+        u = g.args[0] if k == m else -g.args[0]
+        return 2 * k * (sigmoid(2 * u) if isinstance(g, tanh) else normal_cdf(sp.sqrt(2) * u))
+    return total
+
+
+_LOGARITHMS: dict[Any, Callable[[sp.Expr], sp.Expr]] = {
+    sp.cosh: lambda u: softplus(2 * u) - u - sp.log(2),
+    sigmoid: lambda u: -softplus(-u),
+    normal_cdf: log_normal_cdf,
+    sp.erfc: lambda u: sp.log(2) + log_normal_cdf(-sp.sqrt(2) * u),
+}
+
+
 def _logarithm(function: sp.Expr) -> sp.Expr:
-    argument = function.args[0] if isinstance(function, sp.log) else 1 + function.args[0]
-    if isinstance(argument, sp.cosh):
-        u = argument.args[0]
-        return softplus(2 * u) - u - sp.log(2)
-    if isinstance(argument, sigmoid):
-        return -softplus(-argument.args[0])
+    argument = function.args[0] if isinstance(function, sp.log) else _sum(1 + function.args[0])
+    factor, rest = argument.as_coeff_Mul()
+    if factor.is_positive and type(rest) in _LOGARITHMS:
+        return _log(factor) + _LOGARITHMS[type(rest)](rest.args[0])
     parts = _two(argument)
     if parts is not None and parts[0].is_positive and parts[2].is_positive:
         k, a, m, b = parts
