@@ -153,14 +153,16 @@ def test_a_process_that_knows_nothing_of_it_is_told(base, tmp_path):
 
 def test_a_swap_before_peft_is_imported():
     code = """
-import sys, torch
+import importlib.util, sys, torch
 from torch import nn
 from actsmith.surgery.replace import replace_
 net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
 replace_(net, "silu", example=torch.zeros(2, 4))
 replace_(net, "gelu", example=torch.zeros(2, 4))
 assert "peft" not in sys.modules
+assert importlib.util.find_spec("peft") is not None  # as transformers asks
 import peft
+assert not any(type(f).__name__ == "_Waiting" for f in sys.meta_path)
 assert len(peft.get_peft_model(net, peft.LoraConfig(target_modules=["0"])).peft_config["default"].to_dict()[%r]) == 1
 """
     run = subprocess.run([sys.executable, "-c", code % KEY], check=False, capture_output=True, text=True, timeout=200)

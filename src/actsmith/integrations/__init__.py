@@ -57,18 +57,24 @@ class _Waiting(MetaPathFinder):
 
     def __init__(self, name: str, action: Callable[[], None]) -> None:
         self.name, self.action = name, action
+        self.asking = False
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        if name != self.name:
+        if name != self.name or self.asking:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        self.asking = True
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self.asking = False
         execute = getattr(spec and spec.loader, "exec_module", None)
         if spec is None or execute is None:
             return spec
 
         def exec_module(module: ModuleType) -> None:
             execute(module)
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
             self.action()
 
         vars(spec.loader)["exec_module"] = exec_module
