@@ -14,7 +14,7 @@ import actsmith as acts
 from actsmith.errors import ActsmithError
 from actsmith.nn.activation import Activation, CRReLU
 from actsmith.nn.init import critical_init_
-from actsmith.nn.known import formula_of_module
+from actsmith.nn.recognise import formula_of_module
 from actsmith.nn.start import start_of
 from actsmith.theory.criticality import criticality
 

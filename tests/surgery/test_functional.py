@@ -14,8 +14,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from actsmith.errors import ActsmithError
+from actsmith.nn.untouched import untouched
 from actsmith.surgery.replace import replace_
-from actsmith.surgery.running import untouched
 
 X = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
 

@@ -11,17 +11,17 @@ from torch.nn import functional
 
 from actsmith.formula.catalogue import CATALOGUE, get_activation
 from actsmith.nn import Activation
-from actsmith.surgery.recognise import GRID, NOT_ONE, recognise, recognise_module
+from actsmith.nn.recognise import GRID, NOT_ONE, recognise, recognise_module
 from actsmith.surgery.sites import sites
 
 TORCH = [
-    (nn.ReLU(), "relu"), (nn.LeakyReLU(0.2), "leaky_relu"), (nn.PReLU(), "leaky_relu"), (nn.RReLU(), "leaky_relu"),
+    (nn.ReLU(), "relu"), (nn.LeakyReLU(0.2), "leaky_relu"), (nn.PReLU(), "prelu"), (nn.RReLU(), "leaky_relu"),
     (nn.ELU(), "elu"), (nn.ELU(0.5), "elu"), (nn.CELU(2.0), "celu"), (nn.SELU(), "selu"), (nn.GELU(), "gelu"),
     (nn.GELU("tanh"), "gelu_tanh"), (nn.SiLU(), "silu"), (nn.Mish(), "mish"), (nn.Hardswish(), "hardswish"),
     (nn.Hardtanh(-2, 1), "hardtanh"), (nn.ReLU6(), "relu6"), (nn.Softplus(), "softplus"), (nn.Softplus(2), "softplus"),
     (nn.Softsign(), "softsign"), (nn.Tanh(), "tanh"), (nn.Sigmoid(), "sigmoid"), (nn.Hardsigmoid(), "hardsigmoid"),
     (nn.Softshrink(0.3), "softshrink"), (nn.Hardshrink(), "hardshrink"), (nn.LogSigmoid(), "logsigmoid"),
-    (nn.Threshold(0.0, -1.0), "threshold"), (nn.Tanhshrink(), None), (nn.PReLU(3), "prelu"),
+    (nn.Threshold(0.0, -1.0), "threshold"), (nn.Tanhshrink(), "tanhshrink"), (nn.PReLU(3), "prelu"),
 ]  # fmt: skip
 
 

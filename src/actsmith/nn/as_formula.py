@@ -12,7 +12,9 @@ from torch.nn import functional
 from actsmith.errors import ActsmithError
 from actsmith.formula.catalogue import resolve
 from actsmith.formula.formula import Formula
-from actsmith.nn.known import formula_of_call, formula_of_module
+from actsmith.nn.activation import Activation
+from actsmith.nn.known import formula_of_call
+from actsmith.nn.recognise import formula_of_module
 
 __all__ = ["as_formula", "formula_of_function"]
 
@@ -52,9 +54,8 @@ def _is_class(activation: Any) -> bool:
 
 
 def _of_module(module: nn.Module) -> Formula | None:
-    known = formula_of_module(module)
-    own = getattr(module, "formula", None)
-    return known if known is not None or not isinstance(own, Formula) else own
+    own = None if isinstance(module, Activation) else getattr(module, "formula", None)
+    return own if isinstance(own, Formula) else formula_of_module(module)
 
 
 def formula_of_function(function: Any) -> Formula | None:

@@ -3,14 +3,15 @@
 Where torch.fx can trace the model, the output of a layer is followed through its graph as an expression in x: through
 everything elementwise (so that x*sigmoid(x), written out, is found as such), through what only moves or selects
 elements, through normalisations, up to whatever mixes elements: there the expression is the activation, unless it is
-affine in x (a scale alone is no activation). Elsewhere one forward pass is watched: what comes from a layer's output is
-followed from call to call, and the first activation that takes it counts.
+affine in x (a scale alone is no activation). Elsewhere one forward pass is watched, and its graph recorded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import sympy as sp
@@ -22,9 +23,9 @@ from torch.utils.weak import WeakIdKeyDictionary
 from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
 from actsmith.formula.parse import X
-from actsmith.nn.activation import Activation
-from actsmith.nn.known import formula_of_call, formula_of_module, is_known
+from actsmith.nn.known import formula_of_call, may_be_activation
 from actsmith.nn.private import inside_compiled, is_compiled
+from actsmith.nn.recognise import recognise_module
 
 __all__ = ["TRANSPOSED", "Following", "activations_that_follow", "is_layer", "is_turned"]
 
@@ -105,9 +106,10 @@ def activations_that_follow(model: nn.Module, example: Any = None) -> tuple[list
         ActsmithError: torch.fx cannot trace the model and there is no example.
     """
     found = {path: Following(path, m) for path, m in model.named_modules() if is_layer(m, transposed=True)}
+    formulas = _formulas(model)  # before the trace, in which parameters have no values
     attributes = set(vars(model))
     try:
-        graph = _Tracer().trace(model)
+        graph = _Tracer(formulas).trace(model)
     except Exception as error:  # what a model's forward raises under symbolic tracing can be anything
         if example is None:
             reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
@@ -115,23 +117,26 @@ def activations_that_follow(model: nn.Module, example: Any = None) -> tuple[list
                 f"critical_init_: torch.fx cannot trace {type(model).__name__} ({reason}); give example=, an input for "
                 "one forward pass, or f=, the activation of every layer"
             ) from None
-        _watch(model, example, found)
-        return list(found.values()), "watched"
+        graph, how = _record(model, example, formulas), "watched"
+    else:
+        how = "traced"
     finally:
         for name in set(vars(model)) - attributes:  # constants that torch.fx met; proxies that the forward kept
             delattr(model, name)
-    _follow(model, graph, found)
-    return list(found.values()), "traced"
+    _follow(model, graph, found, formulas)
+    return list(found.values()), how
 
 
 # ------------------------------------------------------------------------------------------------ by tracing
 
 
 class _Tracer(fx.Tracer):
+    def __init__(self, formulas: Mapping[nn.Module, Formula]) -> None:
+        super().__init__()
+        self.formulas = formulas
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        leaf = isinstance(m, (Activation, *_MOVING_MODULES)) or is_layer(m, transposed=True)
-        leaf = leaf or _is_norm(m) or is_known(m)
-        return leaf or super().is_leaf_module(m, module_qualified_name)
+        return m in self.formulas or _is_leaf(m) or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         """torch.fx traces nothing that torch.compile made: the plain forward is called in its place."""
@@ -145,38 +150,64 @@ class _Tracer(fx.Tracer):
         return (function if own is None else lambda _, *inputs: own(*inputs)), arguments
 
 
+def _is_leaf(module: nn.Module) -> bool:
+    """Whether a graph holds one call of it, whatever its forward does; so it does of activations."""
+    return isinstance(module, _MOVING_MODULES) or is_layer(module, transposed=True) or _is_norm(module)
+
+
+def _formulas(model: nn.Module) -> dict[nn.Module, Formula]:
+    """What the activation modules compute; at the mean of the channels, where each has its own."""
+    what = {m: recognise_module(m) for m in model.modules() if may_be_activation(m)}
+    return {m: w.typical for m, w in what.items() if w is not None and w.typical is not None}
+
+
 def _is_norm(module: nn.Module) -> bool:
     return any("Norm" in kind.__name__ for kind in type(module).__mro__) and not any(module.children())
 
 
-def _follow(model: nn.Module, graph: fx.Graph, found: dict[str, Following]) -> None:
-    modules = dict(model.named_modules())
+def _follow(
+    model: nn.Module, graph: fx.Graph, found: dict[str, Following], formulas: Mapping[nn.Module, Formula]
+) -> None:
+    modules = _Modules(dict(model.named_modules()), formulas)
     names = {id(m): f.path for f in found.values() for m in [f.module]}
-    before: dict[fx.Node, set[fx.Node]] = {}
-    for node in graph.nodes:
-        before[node] = {node}.union(*(before[n] for n in node.all_input_nodes))
-    blocks = _normalised_blocks(graph, modules, before)
-    layers = [n for n in graph.nodes if n.op == "call_module" and is_layer(modules.get(str(n.target)), transposed=True)]
+    before: dict[fx.Node, int] = {}  # sets of nodes, a bit for each
+    bits = {node: 1 << i for i, node in enumerate(graph.nodes)}
+    for node, bit in bits.items():
+        before[node] = reduce(or_, (before[n] for n in node.all_input_nodes), bit)
+    blocks = _normalised_blocks(bits, modules, before)
+    layers = [n for n in graph.nodes if n.op == "call_module" and is_layer(modules.at(n), transposed=True)]
     for node in layers:
-        following = found[names[id(modules[str(node.target)])]]
+        following = found[names[id(modules.at(node))]]
         following.reached = True
-        following.normalised_block |= node in blocks
-        following.feeds |= any(node in before[other] for other in layers if other is not node)
+        following.normalised_block |= bool(bits[node] & blocks)
+        following.feeds |= any(bits[node] & before[other] for other in layers if other is not node)
         following.after_norm = following.after_norm or _norm_before(node, modules)
         _expressions(node, modules, following)
 
 
-def _norm_before(node: fx.Node, modules: Mapping[str, nn.Module]) -> str:
+def _norm_before(node: fx.Node, modules: _Modules) -> str:
     """The kind of normalisation that gives a layer its input, moved or selected at most, or ""."""
     source = node.args[0] if node.args else None
     while isinstance(source, fx.Node):
-        module = modules[str(source.target)] if source.op == "call_module" else None
+        module = modules.at(source)
         if norm := _norm_name(source, module):
             return norm
         if not isinstance(module, _MOVING_MODULES) and _name(source) not in _MOVES:
             return ""
         source = source.args[0] if source.args else None
     return ""
+
+
+@dataclass(frozen=True)
+class _Modules:
+    """The modules of the model by their paths, and the formulas of the activations among them."""
+
+    by_path: Mapping[str, nn.Module]
+    formulas: Mapping[nn.Module, Formula]
+
+    def at(self, node: fx.Node) -> nn.Module | None:
+        """The module that the node calls."""
+        return self.by_path[str(node.target)] if node.op == "call_module" else None
 
 
 @dataclass
@@ -187,7 +218,7 @@ class _Walk:
     ends: dict[str, Formula] = field(default_factory=dict)
 
 
-def _expressions(start: fx.Node, modules: Mapping[str, nn.Module], following: Following) -> None:
+def _expressions(start: fx.Node, modules: _Modules, following: Following) -> None:
     walk = _Walk({start: (X, None)})
     node: fx.Node = start.next
     while node.op != "root":
@@ -213,13 +244,13 @@ def _step(
     node: fx.Node,
     inputs: list[fx.Node],
     values: Mapping[fx.Node, tuple[sp.Expr, Formula | None]],
-    modules: Mapping[str, nn.Module],
+    modules: _Modules,
     following: Following,
 ) -> tuple[sp.Expr, Formula | None] | None:
     """The value of a node that is a function of the layer's output elementwise; None where its inputs end there."""
     expression, formula = values[inputs[0]]
     name = _name(node)
-    module = modules[str(node.target)] if node.op == "call_module" else None
+    module = modules.at(node)
     norm = _norm_name(node, module)
     if norm and _affine(expression):
         following.norm = norm
@@ -230,7 +261,7 @@ def _step(
         return _binary(name, node, values, following)
     own = None
     if module is not None:
-        own = formula_of_module(module)
+        own = modules.formulas.get(module)
     elif node.args and node.args[0] is inputs[0]:
         own = formula_of_call(name, node.args[1:], dict(node.kwargs))
     return None if own is None else _applied(own, expression)
@@ -247,7 +278,8 @@ def _binary(
         elif isinstance(argument, int | float):
             terms.append(sp.sympify(argument))
         elif name in _SUMS and any(_affine(values[n][0]) for n in node.all_input_nodes if n in values):
-            following.residual = True
+            shapes = {n.meta.get("shape") for n in node.all_input_nodes}
+            following.residual |= len(shapes) == 1  # else one is broadcast: a bias, not a signal
             return X, None
         else:
             return None
@@ -275,158 +307,118 @@ def _norm_name(node: fx.Node, module: nn.Module | None) -> str:
     return _name(node) if _name(node) in _NORM_FUNCTIONS else ""
 
 
-def _normalised_blocks(
-    graph: fx.Graph, modules: Mapping[str, nn.Module], before: Mapping[fx.Node, set[fx.Node]]
-) -> set[fx.Node]:
+def _normalised_blocks(bits: Mapping[fx.Node, int], modules: _Modules, before: Mapping[fx.Node, int]) -> int:
     """The nodes on one branch alone of a sum of two branches of one signal, a normalisation on one or right after."""
 
     def normalises(node: fx.Node) -> bool:
-        return bool(_norm_name(node, modules.get(str(node.target)) if node.op == "call_module" else None))
+        return bool(_norm_name(node, modules.at(node)))
 
-    inside: set[fx.Node] = set()
-    for node in graph.nodes:
+    norms = reduce(or_, (bit for node, bit in bits.items() if normalises(node)), 0)
+    inside = 0
+    for node in bits:
         pair = [a for a in node.args if isinstance(a, fx.Node)]
         if _name(node) not in _SUMS or len(pair) != 2:
             continue
         left, right = before[pair[0]], before[pair[1]]
-        branches = left ^ right
-        if left & right and (any(normalises(n) for n in branches) or any(normalises(n) for n in node.users)):
-            inside |= branches
+        if left & right and (norms & (left ^ right) or any(norms & bits[n] for n in node.users)):
+            inside |= left ^ right
     return inside
 
 
 # ------------------------------------------------------------------------------------------------ by watching
 
 
-class _Watcher(TorchFunctionMode):
-    """What the outputs of layers meet on their way to the first activation, and the modules whose own forward adds.
+class _Recorder(TorchFunctionMode):
+    """The graph of one forward pass, as torch.fx would have traced it: calls of functions, and modules that are leaves.
 
     Attributes:
-        found: the layers by their paths; what is seen is written there.
-        sources: tensor -> the layers that it comes from with no activation in between.
-        normed: tensor -> the kind of normalisation that it comes from, moved at most.
-        waiting: the layers that no activation has followed since their last call.
-        active: paths of the modules that are running, the innermost last.
-        adding: paths of the modules whose own forward adds two tensors of one shape.
-        silent: how many calls that count as one are running.
+        graph: what was recorded.
+        nodes: tensor -> the node that made it, or changed it in place last.
+        inside: how many leaves and functions are running: what they call is their own matter.
     """
 
-    def __init__(self, found: dict[str, Following]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.found = found
-        self.sources = WeakIdKeyDictionary()
-        self.normed = WeakIdKeyDictionary()
-        self.waiting: set[str] = set()
-        self.active: list[str] = []
-        self.adding: set[str] = set()
-        self.silent = 0
+        self.graph = fx.Graph()
+        self.nodes = WeakIdKeyDictionary()
+        self.inside = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = str(getattr(func, "__name__", "")).strip("_")
-        formula = None
-        if not self.silent:
-            formula = formula_of_call(name, args[1:], kwargs) if name not in ("neg", "sign", "abs", "sqrt") else None
-            self.see(name, formula, args)
-        self.silent += 1
+        self.inside += 1
         try:
             result = func(*args, **(kwargs or {}))
         finally:
-            self.silent -= 1
-        self.mark(result, set() if formula else self.layers_of(args))
-        source = args[0] if args and isinstance(args[0], Tensor) else None
-        if isinstance(result, Tensor) and name in _NORM_FUNCTIONS:
-            self.normed[result] = name
-        elif isinstance(result, Tensor) and name in _MOVES and source is not None and source in self.normed:
-            self.normed[result] = self.normed[source]
+            self.inside -= 1
+        if not self.inside:
+            self.add("call_function", func, args, kwargs or {}, result)
         return result
 
-    def see(self, name: str, formula: Formula | None, args: Any) -> None:
-        """A call of a function."""
-        tensors = [a for a in args[:2] if isinstance(a, Tensor)]
-        adds = name in _SUMS and len(tensors) == 2 and tensors[0].shape == tensors[1].shape
-        if formula is not None:
-            self.activate(formula, args[:1])
-        elif name in _NORM_FUNCTIONS:
-            for path in self.layers_of(args):
-                self.found[path].norm = name
-        elif adds:
-            self.adding.add(self.active[-1] if self.active else "")
-            for path in self.layers_of(args):
-                self.found[path].residual = True
+    def add(self, op: str, target: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """A call, where it returned tensors."""
+        made = [t for t in (result if isinstance(result, list | tuple) else [result]) if isinstance(t, Tensor)]
+        if made:
+            node = self.graph.create_node(
+                op, target, tuple(map(self.known, args)), {k: self.known(v) for k, v in kwargs.items()}
+            )
+            node.meta["shape"] = made[0].shape
+            self.nodes.update((t, node) for t in made)
 
-    def activate(self, formula: Formula, args: Any) -> None:
-        """An activation takes what may come from layers."""
-        for path in self.layers_of(args):
-            self.waiting.remove(path)
-            following = self.found[path]
-            names = {*following.several, formula.name, (following.formula or formula).name}
-            following.several = tuple(sorted(names)) if len(names) > 1 else ()
-            following.formula = following.formula or formula
-
-    def layers_of(self, values: Any) -> set[str]:
-        """The waiting layers that some of the values, which may be sequences of tensors, come from."""
-        tensors = [t for v in values for t in (v if isinstance(v, list | tuple) else [v]) if isinstance(t, Tensor)]
-        return self.waiting & {path for t in tensors if t in self.sources for path in self.sources[t]}
-
-    def mark(self, result: Any, layers: set[str]) -> None:
-        """What a call returned comes from these layers."""
-        for tensor in result if isinstance(result, list | tuple) else [result]:
-            if isinstance(tensor, Tensor) and (layers or tensor in self.sources):
-                self.sources[tensor] = layers
+    def known(self, value: Any) -> Any:
+        """An argument as the graph holds it: nodes for tensors, a placeholder for those that no call has made."""
+        if isinstance(value, Tensor):
+            if value not in self.nodes:
+                self.nodes[value] = self.graph.placeholder("given")
+                self.nodes[value].meta["shape"] = value.shape
+            return self.nodes[value]
+        if isinstance(value, list | tuple):
+            return [self.known(v) for v in value]
+        return value if isinstance(value, int | float | str | None) else str(value)
 
 
-def _watch(model: nn.Module, example: Any, found: dict[str, Following]) -> None:
-    watcher = _Watcher(found)
+def _record(model: nn.Module, example: Any, formulas: Mapping[nn.Module, Formula]) -> fx.Graph:
+    """The graph of model(example), in evaluation mode."""
+    recorder = _Recorder()
     handles = []
     for path, module in model.named_modules():
-        handles.append(module.register_forward_pre_hook(_entering(watcher, path, module)))
-        handles.append(module.register_forward_hook(_leaving(watcher, path, module), always_call=True))
+        if module in formulas or _is_leaf(module):
+            handles.append(module.register_forward_pre_hook(_entering(recorder)))
+            handles.append(module.register_forward_hook(_leaving(recorder, path), with_kwargs=True, always_call=True))
     training = {module: module.training for module in model.modules()}
     try:
-        with torch.no_grad(), watcher:
+        with torch.no_grad(), recorder:
             model.eval()
             if isinstance(example, Mapping):
-                model(**example)
+                result = model(**example)
             else:
-                model(*example) if isinstance(example, tuple) else model(example)
+                result = model(*example) if isinstance(example, tuple) else model(example)
     finally:
         for module, before in training.items():
             module.training = before
         for handle in handles:
             handle.remove()
-    normed = {path for path, module in model.named_modules() if any(_is_norm(m) for m in module.modules())}
-    blocks = watcher.adding & normed
-    for following in found.values():
-        parts = following.path.split(".")
-        following.normalised_block = any(".".join(parts[:k]) in blocks for k in range(len(parts)))
+    recorder.graph.output([recorder.known(t) for t in _tensors(result)])
+    return recorder.graph
 
 
-def _entering(watcher: _Watcher, path: str, module: nn.Module) -> Any:
-    def hook(_: nn.Module, args: Any) -> None:
-        watcher.active.append(path)
-        if is_layer(module, transposed=True) and not watcher.silent:
-            watcher.found[path].after_norm = next((watcher.normed[a] for a in args[:1] if a in watcher.normed), "")
-            for other in watcher.layers_of(args):
-                watcher.found[other].feeds = True
-        own = formula_of_module(module) if not watcher.silent else None
-        if own is not None:
-            watcher.activate(own, args[:1])
-        watcher.silent += is_known(module)
+def _tensors(result: Any) -> list[Tensor]:
+    if isinstance(result, Mapping):
+        result = list(result.values())
+    if isinstance(result, list | tuple):
+        return [t for part in result for t in _tensors(part)]
+    return [result] if isinstance(result, Tensor) else []
+
+
+def _entering(recorder: _Recorder) -> Any:
+    def hook(_: nn.Module, __: Any) -> None:
+        recorder.inside += 1
 
     return hook
 
 
-def _leaving(watcher: _Watcher, path: str, module: nn.Module) -> Any:
-    def hook(_: nn.Module, __: Any, result: Any) -> None:
-        watcher.active.pop()
-        watcher.silent -= is_known(module)
-        if is_layer(module, transposed=True):
-            watcher.found[path].reached = True
-            watcher.waiting.add(path)
-            watcher.mark(result, {path})
-        elif is_known(module):
-            watcher.mark(result, set())
-        elif _is_norm(module) and isinstance(result, Tensor):
-            watcher.normed[result] = type(module).__name__
+def _leaving(recorder: _Recorder, path: str) -> Any:
+    def hook(_: nn.Module, args: Any, kwargs: Any, result: Any) -> None:
+        recorder.inside -= 1
+        if not recorder.inside:
+            recorder.add("call_module", path, (*args, *kwargs.values()), {}, result)
 
     return hook

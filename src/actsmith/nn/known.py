@@ -1,4 +1,7 @@
-"""The formulas of PyTorch's own activations, by the name of the function and by module."""
+"""What is known of activations by name: torch's functions, and the classes of torch, transformers and timm.
+
+What a module or function computes is for `actsmith.nn.recognise` to say.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from actsmith.formula.catalogue import get_activation
 from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation
 
-__all__ = ["formula_of_call", "formula_of_module", "is_known"]
+__all__ = ["CLAMPS", "FUNCTIONS", "formula_of_call", "formula_of_class", "is_known", "may_be_activation"]
 
 
 def _gelu(approximate: str = "none") -> Formula:
@@ -63,6 +66,15 @@ def _hardshrink(lambd: float = 0.5) -> Formula:
     return get_activation("hardshrink", lambd=lambd)
 
 
+FUNCTIONS = frozenset((
+    "celu", "elu", "gelu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid",
+    "log_sigmoid", "mish", "relu", "relu6", "rrelu", "selu", "sigmoid", "silu", "softplus", "softshrink", "softsign",
+    "tanh", "tanhshrink", "threshold", "clamp", "clip", "clamp_min", "expit",
+))  # fmt: skip
+"""Functions of torch that are activations, by name without a trailing underscore."""
+CLAMPS = ("clamp", "clip", "clamp_min")
+"""Those that are activations with some arguments alone."""
+
 _WITH_ARGUMENTS: dict[str, tuple[tuple[str, ...], Callable[..., Formula]]] = {
     "gelu": (("approximate",), _gelu),
     "leaky_relu": (("negative_slope",), _leaky_relu),
@@ -94,6 +106,10 @@ _MODULES: dict[type[nn.Module], str] = {
 }  # fmt: skip
 
 
+_PACKAGES = ("transformers.activations", "timm.layers.activations")
+_NOT_ACTIVATIONS = ("LinearActivation",)
+
+
 def formula_of_call(name: str, arguments: Sequence[Any] = (), keywords: dict[str, Any] | None = None) -> Formula | None:
     """The formula of a torch function or tensor method by its name; `arguments` without the tensor itself.
 
@@ -117,22 +133,31 @@ def formula_of_call(name: str, arguments: Sequence[Any] = (), keywords: dict[str
 
 
 def is_known(module: nn.Module) -> bool:
-    """Whether `formula_of_module` has an answer."""
-    return isinstance(module, (Activation, nn.PReLU, *_MODULES))
+    """Whether it is an activation by its class: of torch, ours, or of transformers' or timm's activations."""
+    kind = type(module)
+    listed = kind.__module__.startswith(_PACKAGES) and kind.__name__ not in _NOT_ACTIVATIONS
+    return isinstance(module, (Activation, nn.PReLU, nn.Threshold, *_MODULES)) or listed
 
 
-def formula_of_module(module: nn.Module) -> Formula | None:
-    """The formula of an activation module, None where it is none that is known.
+def may_be_activation(module: nn.Module) -> bool:
+    """Whether it is known, or may be one by what it computes: of another class than torch's, with no children and no
+    state but scalars and per-channel vectors that are learned."""
+    if next(module.children(), None) is not None:
+        return False
+    other = not type(module).__module__.startswith("torch.nn.")
+    plain = all(p.ndim <= 1 for p in module.parameters()) and next(module.buffers(), None) is None
+    return is_known(module) or (other and plain)
 
-    >>> formula_of_module(nn.ELU(alpha=0.5)).params["alpha"].value
+
+def formula_of_class(module: nn.Module) -> Formula | None:
+    """The formula that torch's own class says, with the module's arguments; None for others, and for a subclass or an
+    instance with a forward of its own.
+
+    >>> formula_of_class(nn.ELU(alpha=0.5)).params["alpha"].value
     0.5
     """
-    if isinstance(module, Activation):
-        return module.formula if module.share != "channel" else module._family.formula
-    if isinstance(module, nn.PReLU):
-        return get_activation("prelu", slope=round(float(module.weight.detach().mean()), 12))
     for kind, name in _MODULES.items():
-        if isinstance(module, kind):
+        if isinstance(module, kind) and type(module).forward is kind.forward and "forward" not in vars(module):
             names = _WITH_ARGUMENTS.get(name, ((), None))[0]
             return formula_of_call(name, (), {n: getattr(module, n) for n in names})
     return None

@@ -20,8 +20,8 @@ from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation
 from actsmith.nn.call_record import calls_of, redirect
-from actsmith.nn.known import formula_of_module
 from actsmith.nn.private import children_of
+from actsmith.nn.recognise import formula_of_module
 from actsmith.nn.rewritten import METHODS, methods_of
 
 __all__ = ["CHILD", "SWAPS", "rebuild_", "swap_record"]

@@ -27,9 +27,10 @@ from actsmith.formula.formula import Formula, Param
 from actsmith.formula.parse import parameter_symbol
 from actsmith.nn.activation import Activation, Share
 from actsmith.nn.private import HOOKS, children_of
+from actsmith.nn.untouched import untouched
 from actsmith.surgery.blend import evaluate
 from actsmith.surgery.change import Change
-from actsmith.surgery.running import as_batches, run_batch, untouched
+from actsmith.surgery.running import as_batches, run_batch
 from actsmith.surgery.wrapped import refuse_inference_mode
 
 __all__ = ["Moments", "calibrate_changes"]

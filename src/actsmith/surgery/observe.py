@@ -21,22 +21,16 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from actsmith.nn.known import CLAMPS, FUNCTIONS
 from actsmith.nn.private import compiled_call, set_compiled_call, version_of
+from actsmith.nn.recognise import Recognised, recognise, recognise_module
 from actsmith.surgery.flow import Flow
 from actsmith.surgery.locate import Location, base_name, locate
-from actsmith.surgery.recognise import Recognised, recognise, recognise_module
 
-__all__ = ["FUNCTIONS", "Call", "Kind", "Observer", "Place", "stored_callables"]
+__all__ = ["Call", "Kind", "Observer", "Place", "stored_callables"]
 
 Kind = Literal["module", "attribute", "function"]
 
-FUNCTIONS = frozenset((
-    "celu", "elu", "gelu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid",
-    "log_sigmoid", "mish", "relu", "relu6", "rrelu", "selu", "sigmoid", "silu", "softplus", "softshrink", "softsign",
-    "tanh", "tanhshrink", "threshold", "clamp", "clip", "clamp_min", "expit",
-))  # fmt: skip
-"""Functions of torch that are activations, by name without a trailing underscore."""
-_CLAMPS = ("clamp", "clip", "clamp_min")
 _CHANNELS_FIRST = (
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.BatchNorm1d,
     nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
@@ -320,14 +314,14 @@ class Observer:
 
     def _what(self, function: Any, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         if any(isinstance(v, Tensor) for v in (*arguments[1:], *keywords.values())[0 if arguments else 1 :]):
-            return None if name in _CLAMPS else Recognised(name, None, False)
+            return None if name in CLAMPS else Recognised(name, None, False)
         rest = {k: v for k, v in keywords.items() if k not in ("input", "training", "out")}
         self._paused = True
         try:
             what = recognise(lambda grid: function(grid, *arguments[1:], **rest))
         finally:
             self._paused = False
-        if name in _CLAMPS:  # to values near 0, what is no activation keeps a divisor from 0
+        if name in CLAMPS:  # to values near 0, what is no activation keeps a divisor from 0
             low = arguments[1] if len(arguments) > 1 else keywords.get("min")
             return what if what is not None and what.name in ("relu", "relu6") and low == 0 else None
         return what

@@ -17,10 +17,11 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from actsmith.errors import ActsmithError, LawError
 from actsmith.nn.hook import Hook
 from actsmith.nn.private import inside_compiled
+from actsmith.nn.recognise import Recognised, recognise_module
+from actsmith.nn.untouched import untouched
 from actsmith.surgery.observe import Observer, Place
-from actsmith.surgery.recognise import Recognised, recognise_module
 from actsmith.surgery.record import Probe, Record, Statistics
-from actsmith.surgery.running import as_batches, run_batch, untouched
+from actsmith.surgery.running import as_batches, run_batch
 from actsmith.surgery.sites import LOOKED_FOR, Site, named_module, observing, sites_of
 
 __all__ = ["Probe", "ProbeEvery", "Record", "probe"]

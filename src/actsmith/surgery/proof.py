@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from actsmith.errors import ActsmithError
+from actsmith.nn.untouched import untouched
 from actsmith.surgery.blend import evaluate
 from actsmith.surgery.change import Change
 from actsmith.surgery.observe import Observer, Place
-from actsmith.surgery.running import run_example, untouched
+from actsmith.surgery.running import run_example
 from actsmith.surgery.sites import observing
 
 __all__ = ["MODES", "observe_example", "prove", "tensors_in"]

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from actsmith.formula.catalogue import CATALOGUE
+from actsmith.nn.known import CLAMPS, FUNCTIONS
 from actsmith.nn.private import children_of
 from actsmith.nn.source import UnreadableError, calls_in, original, resolved
 from actsmith.surgery.change import Change
-from actsmith.surgery.observe import FUNCTIONS
 from actsmith.surgery.sites import Site, activation_modules, aliases_of
 from actsmith.surgery.where import Where
 
@@ -153,7 +153,7 @@ def _activations(function: types.FunctionType) -> Iterator[tuple[tuple[int, int]
     for end, node in calls.items():
         target = node.func
         name = (target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")).rstrip("_")
-        if name not in FUNCTIONS or name in ("clamp", "clip", "clamp_min"):
+        if name not in FUNCTIONS or name in CLAMPS:
             continue
         what = resolved(target, function)
         root = target

@@ -24,9 +24,10 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from actsmith.errors import ActsmithError
 from actsmith.nn.private import inside_compiled
+from actsmith.nn.untouched import untouched
 from actsmith.surgery.observe import Place
 from actsmith.surgery.proof import tensors_in
-from actsmith.surgery.running import run_batch, untouched
+from actsmith.surgery.running import run_batch
 from actsmith.surgery.sites import LOOKED_FOR, observing
 
 __all__ = ["Signal", "SiteSignal", "signal"]

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
 from actsmith.names import did_you_mean
-from actsmith.nn.activation import Activation
+from actsmith.nn.known import is_known, may_be_activation
 from actsmith.nn.private import inside_compiled
+from actsmith.nn.recognise import Recognised, recognise_module
+from actsmith.nn.untouched import untouched
 from actsmith.surgery.locate import Location
 from actsmith.surgery.observe import Call, Kind, Observer, Place, stored_callables
-from actsmith.surgery.recognise import Recognised, recognise_module
-from actsmith.surgery.running import run_example, untouched
+from actsmith.surgery.running import run_example
 
 __all__ = ["LOOKED_FOR", "Site", "activation_modules", "aliases_of", "is_activation", "sites"]
 
@@ -191,39 +192,14 @@ def named_module(model: nn.Module, path: str, what: str) -> nn.Module:
     return modules[path]
 
 
-_TORCH = (
-    nn.CELU, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU, nn.LogSigmoid,
-    nn.Mish, nn.PReLU, nn.ReLU, nn.ReLU6, nn.RReLU, nn.SELU, nn.SiLU, nn.Sigmoid, nn.Softplus, nn.Softshrink,
-    nn.Softsign, nn.Tanh, nn.Tanhshrink, nn.Threshold,
-)  # fmt: skip
-_PACKAGES = ("transformers.activations", "timm.layers.activations")
-_NOT_ACTIVATIONS = ("LinearActivation",)
-
-
 def activation_modules(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
     """The modules of `model` that are activations by class, and those that may be (see `is_activation`), by path."""
     known: dict[str, nn.Module] = {}
     possible: dict[str, nn.Module] = {}
     for path, module in model.named_modules():
-        if next(module.children(), None) is not None:
-            continue
-        if _is_known(module):
-            known[path] = module
-        elif _may_be(module):
-            possible[path] = module
+        if may_be_activation(module):
+            (known if is_known(module) else possible)[path] = module
     return known, possible
-
-
-def _is_known(module: nn.Module) -> bool:
-    kind = type(module)
-    listed = kind.__module__.startswith(_PACKAGES) and kind.__name__ not in _NOT_ACTIVATIONS
-    return isinstance(module, (*_TORCH, Activation)) or listed
-
-
-def _may_be(module: nn.Module) -> bool:
-    """Of a class not in torch.nn, with no state but scalars and per-channel vectors that are learned."""
-    ours = not type(module).__module__.startswith("torch.nn.")
-    return ours and all(p.ndim <= 1 for p in module.parameters()) and next(module.buffers(), None) is None
 
 
 @torch.no_grad()

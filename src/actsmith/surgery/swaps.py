@@ -12,9 +12,9 @@ from torch.optim import Optimizer
 
 from actsmith.errors import ActsmithError
 from actsmith.nn.private import children_of, had_scheduler
+from actsmith.nn.recognise import recognise_module
 from actsmith.surgery.calibrate import calibrate_changes
 from actsmith.surgery.change import Change
-from actsmith.surgery.recognise import recognise_module
 from actsmith.surgery.rewrite import is_rewritten
 from actsmith.surgery.sites import Site
 

@@ -1,4 +1,4 @@
-"""Which activation a callable is, by its values: a custom class is recognised as well as torch's own.
+"""Which activation a callable is: torch's own classes by their arguments, all others by their values.
 
 The callable is evaluated on a grid; the catalogue's formula with the same values names it. Where none has, the
 parameters of the usual families are read off the values (the slope of a leaky ReLU, the alpha of an ELU) and tried.
@@ -7,8 +7,8 @@ parameters of the usual families are read off the values (the slope of a leaky R
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Any
 
@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from actsmith.errors import ActsmithError
 from actsmith.formula.catalogue import CATALOGUE, get_activation
 from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation
-from actsmith.surgery.running import untouched
+from actsmith.nn.known import formula_of_class, may_be_activation
+from actsmith.nn.untouched import untouched
 
-__all__ = ["Recognised", "recognise", "recognise_module"]
+__all__ = ["GRID", "Recognised", "formula_of_module", "recognise", "recognise_module"]
 
 # Multiples of 1/16 are exact in float16 too; 0 and +-1 are among them. Beyond 8 the tails of a gate leave float32.
 GRID = np.arange(-128, 129) / 16
@@ -38,15 +38,22 @@ class Recognised:
 
     Attributes:
         name: the catalogue's name, or that of a family with other parameters; None for an activation of no known name.
-        formula: the formula with its parameters, where there is one.
+        formula: the formula with its parameters; None where it is not known, or every channel has its own.
         unit_range: whether all values lie in [0, 1], as a gate's do.
         bounded: whether they lie in [-1, 1], or all above 0 as those of a scale.
+        mean: where every channel has its own formula, that of the parameters' means.
     """
 
     name: str | None
     formula: Formula | None
     unit_range: bool
     bounded: bool = False
+    mean: Formula | None = None
+
+    @property
+    def typical(self) -> Formula | None:
+        """The formula; where every channel has its own, that of the parameters' means."""
+        return self.formula or self.mean
 
 
 def recognise(function: Callable[[Tensor], Any], device: torch.device | str = "cpu") -> Recognised | None:
@@ -72,20 +79,51 @@ def recognise(function: Callable[[Tensor], Any], device: torch.device | str = "c
 
 
 def recognise_module(module: nn.Module) -> Recognised | None:
-    """`recognise` for a module in evaluation mode; an `Activation` answers for itself."""
+    """What a module computes in evaluation mode; None where that is no activation, or has no values (on meta)."""
     if isinstance(module, Activation):
-        try:
-            formula = module.formula
-        except ActsmithError:  # every channel has its own
-            return Recognised(module._family.formula.name, None, False)
-        values = formula(GRID)
-        return Recognised(formula.name, formula, *_ranges(values))
-    parameters = list(module.parameters())
-    if isinstance(module, nn.PReLU) and module.weight.numel() > 1:
-        return Recognised("prelu", None, False)
-    device = parameters[0].device if parameters else torch.device("cpu")  # not the default one, which may be meta
+        if module.share == "channel" and module._family.learnable:
+            return _per_channel(module._family.formula, dict(module.named_parameters()))
+        return _known(module.formula)
+    if isinstance(module, nn.PReLU):
+        start = get_activation("prelu")
+        own = dict.fromkeys(start.params, module.weight)
+        if module.weight.is_meta:
+            return None
+        return _per_channel(start, own) if module.weight.numel() > 1 else _known(_at_means(start, own))
+    formula = formula_of_class(module)
+    if formula is not None:
+        return _known(formula)
+    parameter = next(module.parameters(), None)
+    device = torch.device("cpu") if parameter is None else parameter.device  # not the default one, which may be meta
     with untouched(module, training=False):
         return recognise(module.forward, device)
+
+
+def formula_of_module(module: nn.Module) -> Formula | None:
+    """The formula of an activation module of any class; None where it is none, or every channel has its own.
+
+    >>> formula_of_module(nn.ELU(alpha=0.5)).params["alpha"].value
+    0.5
+    """
+    what = recognise_module(module) if may_be_activation(module) else None
+    return None if what is None else what.formula
+
+
+def _known(formula: Formula) -> Recognised:
+    return Recognised(formula.name, formula, *_ranges(formula(GRID)))
+
+
+def _per_channel(start: Formula, parameters: Mapping[str, Tensor]) -> Recognised:
+    mean = start if any(p.is_meta for p in parameters.values()) else _at_means(start, parameters)
+    return Recognised(start.name, None, *_ranges(mean(GRID)), mean)
+
+
+def _at_means(start: Formula, parameters: Mapping[str, Tensor]) -> Formula:
+    params = dict(start.params)
+    for name, p in parameters.items():
+        value = round(float(p.detach().double().mean()), 9)
+        params[name] = replace(params[name], value=min(max(value, params[name].low), params[name].high))
+    return Formula(start.expr, params, start.name)
 
 
 @lru_cache(maxsize=1024)
