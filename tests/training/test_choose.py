@@ -79,6 +79,22 @@ def test_the_rounds_end_in_time(monkeypatch):
     assert len(module._rounds(slow, 2)["own"]) == module.MOST
 
 
+def test_what_a_step_waits_for_a_core_is_not_its_own(runtime, monkeypatch):
+    """Half of what sleeping takes is said to be waiting."""
+    began = time.perf_counter()
+    monkeypatch.setattr(module, "_waited", lambda: (time.perf_counter() - began) / 2)
+    problem = blobs()
+    steps = module._Steps(problem, [Sleeps(0.05, 0.0)], "alone", RECIPE, runtime)
+    assert 0.02 < steps.step(1) < 0.9 * steps.step(2)
+
+
+def test_waiting_is_read_where_the_system_counts_it(monkeypatch):
+    first = module._waited()
+    assert first <= module._waited()
+    monkeypatch.setattr(module, "Path", lambda _: (_ for _ in ()).throw(OSError()))
+    assert module._waited() == 0.0
+
+
 def test_large_networks_are_compared_in_a_smaller_stack(runtime):
     class Counts(Sleeps):
         def batched(self, nets):

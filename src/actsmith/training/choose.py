@@ -2,8 +2,9 @@
 
 What cannot be stacked says why. The steps are taken in turn, so that a disturbance meets all alike; those with all
 threads, which may cost ten times as much where other programs want the cores too, come after those with one: threads
-that wait for work disturb. About two seconds go into it: large networks are compared in a smaller stack, which for them
-gains as much.
+that wait for work disturb. What a step waits for a core is not its own: on a busy machine a stack, which seldom fits
+between two interruptions, would look ten times as slow as it is. About two seconds go into it: large networks are
+compared in a smaller stack, which for them gains as much.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -162,15 +164,25 @@ class _Steps:
         self.nets.train()
 
     def step(self, threads: int) -> float:
-        """Seconds of one, for each net."""
+        """Seconds of one, for each net; with one thread less what it waited for a core."""
         device = self.runtime.device
         with threads_for(threads):
             seed_step(device, 0)
-            began, before = time.perf_counter(), states(device)
+            before, waited, began = states(device), _waited(), time.perf_counter()
             losses = self.nets.losses(self.problem, self.batch)
-            self.random |= not all(torch.equal(a, b) for a, b in zip(before, states(device), strict=True))
+            after = states(device)
             self.runtime.backward(losses.sum())
             self.nets.step(1.0, self.clip)
             if device.type != "cpu":
                 torch.accelerator.synchronize()
-            return (time.perf_counter() - began) / self.count
+            seconds = time.perf_counter() - began - (_waited() - waited if threads == 1 else 0.0)
+            self.random |= not all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+            return seconds / self.count
+
+
+def _waited() -> float:
+    """Seconds that this thread has been ready without a core, as Linux counts them; 0 elsewhere."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
