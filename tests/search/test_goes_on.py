@@ -95,8 +95,8 @@ def test_what_was_not_tried_is_said():
 
 
 def test_a_run_that_was_not_decided_gets_more_seeds(tmp_path):
-    """A function against its own copy is never decided; each time that it goes on, there are more seeds."""
-    asked = {**ASKED, "start": "relu", "known": [], "extra": ["max(x, 0) + 1e-4*x"], "trials": 0}
+    """A function against its own copies is never decided; each time that it goes on, there are more seeds."""
+    asked = {**ASKED, "start": "relu", "known": [], "extra": [f"max(x, 0) + {e}e-4*x" for e in (1, 2, 3)], "trials": 0}
     found = search(small_task(1), out=tmp_path / "run", budget=30.0, **asked)
     first = json.loads((tmp_path / "run" / "leaderboard.json").read_text())
     assert first["kind"] == "not decided", found.conclusion

@@ -80,11 +80,15 @@ class Explorer:
 
     # ------------------------------------------------------------------------------------------------------ rounds
 
-    def known(self) -> None:
-        """The known functions, so that every search has them to compare with; then what earlier rounds left undone."""
-        self._rungs(0, self.arms)
+    def known(self, first: int | None = None) -> None:
+        """The known functions, so that every search has them to compare with; then what earlier rounds left undone.
+
+        Args:
+            first: only so many of them, where the budget has seen proposals, too, before it sees them all.
+        """
+        self._rungs("known functions", self.arms[:first], begins=True)
         for number, kept in enumerate(self._kept, 1):
-            self._rungs(number, kept)
+            self._rungs(f"round {number}", kept)
 
     def choose_share(self, affordable: int | None) -> None:
         """A share of the examples that ranks the known functions as the whole task does, where that saves something.
@@ -120,7 +124,8 @@ class Explorer:
         n = ROUND * self.workers if limit is None else min(limit, ROUND * self.workers)
         number = len(self._kept)
         space = Space(self.grid, self.constraints, self.costs)
-        for formula in (self.race.start, *(arm.formula for arm in self.found.arms)):
+        seen = [*self.arms, *self.found.arms, *(d.candidate for d in self.found.dropped)]
+        for formula in (self.race.start, *(one.formula for one in seen)):
             space.remember(formula)
         chosen, dropped = _admitted(space, first)
         self.session.progress("explore", 0, 1, f"round {number + 1}: choosing {n} proposals")
@@ -136,15 +141,14 @@ class Explorer:
         self.session.folder.append(_key(number), record)
         self.session.folder.write("costs.json", self.costs)
         self._take(record)
-        self._rungs(number + 1, kept)
+        self._rungs(f"round {number + 1}", kept)
         return bool(kept)
 
-    def _rungs(self, number: int, arms: Sequence[Candidate]) -> None:
+    def _rungs(self, name: str, arms: Sequence[Candidate], *, begins: bool = False) -> None:
         """Both rungs of one round; what was done is there already. Who is in the second is decided once."""
         race, history = self.race, self.session.history
-        message = f"round {number}" if number else "known functions"
-        first = [race.start] * (number == 0) + [arm.formula for arm in arms]
-        self.train([[trial for f in first for trial in race.trials(f)]], message)
+        first = [race.start] * begins + [arm.formula for arm in arms]
+        self.train([[trial for f in first for trial in race.trials(f)]], name)
         if self.late() or any(race.gain(f, history) is None for f in first):
             return
 
@@ -152,11 +156,9 @@ class Explorer:
             ahead = race.promoted([arm.formula for arm in self.found.arms], history)
             return [f.name for f in (race.start, *ahead) if race.gain(f, history, 1) is None]
 
-        names = self.session.folder.once(f"raced {number}", decide)
+        names = self.session.folder.once(f"raced: {len(arms)} of {name}", decide)
         formulas = {f.name: f for f in (race.start, *(arm.formula for arm in self.found.arms))}
-        self.train(
-            [[t for name in names for t in race.trials(formulas[name], 1)]], f"{message}, the best quarter again"
-        )
+        self.train([[t for name in names for t in race.trials(formulas[name], 1)]], f"{name}, the best quarter again")
 
     # ----------------------------------------------------------------------------------------------------- evidence
 

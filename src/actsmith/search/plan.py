@@ -22,7 +22,7 @@ FEWEST = 3
 """Scored seeds, at least."""
 USED = 0.85
 """Share of the budget that is planned for."""
-CONFIRMING, TUNING = 0.4, 0.3
+CONFIRMING, TUNING = 0.3, 0.2
 """Shares of the budget that are kept for the confirmation and for the tuning before it, at most."""
 KNOWN_TUNED = 3
 """The best known functions, which are tuned like finalists."""

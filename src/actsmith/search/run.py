@@ -1,8 +1,8 @@
 """The main job: from a task, or from your own network and training loop, to an activation and a sentence about it.
 
     look      train the network with the start activation, its rate tuned; measure the laws of its pre-activations
-    explore   known functions, then rounds of proposals (`actsmith.search.proposers`), of which a surrogate chooses; all
-              at the start's rate on the same seeds, the best quarter again on fresh ones; what carries no signal through
+    explore   known functions, then rounds of proposals (`actsmith.search.proposers`), of which a surrogate chooses, at
+              the start's rate on the same seeds; the best quarter again on fresh ones; what carries no signal through
               the network is left out
     tune      the rates of the best of them and of the best known, then rate and output scale of those that lead
     confirm   at most three of them, the start and the best known function on fresh paired seeds; the test split is read

@@ -14,7 +14,7 @@ from actsmith.formula.formula import Formula
 from actsmith.search.candidates import Candidate, laws_to_try
 from actsmith.search.conclude import Conclusion, Confirmed, conclude, confirmed, front, rows
 from actsmith.search.elsewhere import Elsewhere, confirm_elsewhere
-from actsmith.search.explore import Exploration, Explorer
+from actsmith.search.explore import ROUND, Exploration, Explorer
 from actsmith.search.export import to_torch_source
 from actsmith.search.plan import (
     CLIMBED,
@@ -48,6 +48,8 @@ SHORT = 0.05
 """Of a budget: where a first training takes less than this share, a second one says what a training costs."""
 REQUEST = "request.json"
 """In the run folder: what was asked for, where that can be said in plain values."""
+FIRST_KNOWN = 3
+"""Known functions that a scant budget tries before its first proposals."""
 EXPLORED = 64
 """Proposals of a search without a budget, unless another number is asked for."""
 
@@ -93,6 +95,7 @@ class Stages:
         self.asked, self.start, self.budget, self.workers = asked, asked.first.formula, asked.budget, asked.workers
         self.rates = asked.rates
         self.seeds: int = self.folder.once("seeds", lambda: asked.seeds)
+        self.explorer: Explorer | None = None
         self.spent, self.trained = 0.0, 0  # seconds and trainings of this process
         self.settled = {n: tuple(s) for n, s in (self.folder.read("finalists.json") or {}).get("settings", {}).items()}
 
@@ -103,7 +106,7 @@ class Stages:
             self.rates = (1.0,)
         self._train([self.policy.tuning(self.start)], "look", f"{self.start.name}: rates")
         self._require_a_training()
-        explorer = self._explorer()
+        explorer = self.explorer = self._explorer()
         if not self._decided():
             self._explore(explorer)
             self._choose(explorer.found)
@@ -218,9 +221,18 @@ class Stages:
             kept += min(each * max(self.plan.tuning(len(self.rates)) - again, 0), TUNING * self.budget)
         return self.place.deadline - kept
 
+    def _exploring_until(self) -> float | None:
+        """What comes after it gets what is kept for it; while the first proposals are tried, at most what the shares of
+        the budget say, however slow trainings turned out."""
+        until = self._until()
+        if until is None or self.place.deadline is None or self.budget is None:
+            return None
+        first = self.explorer is None or self.explorer.rounds < 2
+        return max(until, self.place.deadline - (CONFIRMING + TUNING / 2) * self.budget) if first else until
+
     def _late(self) -> bool:
         """Whether what is left is for tuning and the confirmation."""
-        until = self._until()
+        until = self._exploring_until()
         return until is not None and time.time() >= until
 
     def _leader(self) -> str:
@@ -259,23 +271,29 @@ class Stages:
         return Explorer(
             self.session, self._race(), arms=self.asked.arms, laws=laws, proposers=self.asked.proposers,
             constraints=self.asked.constraints, late=self._late, workers=self.workers,
-            train=lambda rounds, message: self._train(rounds, "explore", message, self._until()),
+            train=lambda rounds, message: self._train(rounds, "explore", message, self._exploring_until()),
         )  # fmt: skip
 
     def _explore(self, explorer: Explorer) -> None:
-        """Known functions, then rounds of proposals while there is time, or as many as were asked for."""
-        explorer.known()
-        if not self.asked.proposers:
-            return
-        explorer.choose_share(self.plan.explored)
-        explorer.known()
-        first = self._shaped(explorer)
+        """Known functions, then rounds of proposals while there is time, or as many as were asked for. A scant budget
+        sees proposals before it has seen all known functions."""
         limit = self.asked.trials or (EXPLORED if self.budget is None else None)
+        plenty = self.plan.explored is None or self.plan.explored >= 2 * len(self.asked.arms) + ROUND
+        if not self.asked.proposers:
+            return explorer.known()
+        if plenty:
+            explorer.known()
+            explorer.choose_share(self.plan.explored)
+        first = self._shaped(explorer)
+        if not plenty and not explorer.rounds:
+            explorer.known(FIRST_KNOWN)
+            explorer.round(first, max((self.plan.explored or 0) // 3, 2))
+        explorer.known()
         while not self._late():
             left = None if limit is None else limit - (len(explorer.found.arms) - len(self.asked.arms))
-            if (left is not None and left <= 0) or not explorer.round(first, left):
-                return
-            first = []
+            if (left is not None and left <= 0) or not explorer.round([] if explorer.rounds else first, left):
+                break
+        return None
 
     def _laws(self) -> dict[str, Empirical]:
         """Path -> law of the pre-activations in the start's network, at its best rate."""
