@@ -24,7 +24,7 @@ from actsmith.formula.lower import Program, lower, lower_log_abs, torch_ops
 from actsmith.formula.param import Param
 from actsmith.formula.parse import CONSTANTS, MAX_POWER, X, parameter_symbol, parse
 from actsmith.formula.primitives import FUNCTIONS
-from actsmith.formula.removable import Patch, may_have_singularities, patched
+from actsmith.formula.removable import Limit, Patch, limit_of, may_have_singularities, patched, with_limits
 from actsmith.formula.size import MAX_DERIVATIVE_SIZE, derivative_size
 from actsmith.formula.spline import Table, register, spline, tables_of
 from actsmith.formula.stable import standardise
@@ -144,7 +144,7 @@ class Formula:
     def __call__(self, x: Any) -> Any:
         """f(x): a float for a number, a float64 array for an array, a tensor (dtype and device kept) for a tensor."""
         if type(x).__module__.partition(".")[0] == "torch":
-            result = self._program(0).run([x], torch_ops())[0]
+            result = self._program_with_limits.run([x], torch_ops())[0]
             return result if isinstance(result, type(x)) else x.new_full(x.shape, result)
         result = self._program(0).numpy(x)[0]
         if self._patches:
@@ -197,6 +197,35 @@ class Formula:
             values = self.values()
             programs[order] = lower([e.subs(values) for e in self._derivatives(order)[: order + 1]], [X], {})
         return programs[order]
+
+    @property
+    def _program_with_limits(self) -> Program:
+        if not self._patches:
+            return self._program(0)
+        if "_limited" not in self.__dict__:
+            expression = with_limits(self.bound, [limit_of(patch) for patch in self._patches])
+            self.__dict__["_limited"] = lower([expression], [X], {})
+        program: Program = self.__dict__["_limited"]
+        return program
+
+    @cached_property
+    def limits(self) -> tuple[Limit, ...]:
+        """f about its removable singularities as expressions in x and the learned parameters; of these, the
+        singularities that stay where they are when a learned parameter changes."""
+        learned = {name: p for name, p in self.params.items() if p.learn}
+        if not learned:
+            return tuple(limit_of(patch) for patch in self._patches)
+        expression = self.expr.subs(self.values(learned=False))
+        return tuple(limit_of(patch, expression) for patch in self._patches if self._stays(patch, learned))
+
+    def _stays(self, patch: Patch, learned: Mapping[str, Param]) -> bool:
+        for name, p in learned.items():
+            for value in (1.25 * p.value + 0.01, 0.8 * p.value - 0.01):
+                if p.low <= value <= p.high:
+                    others = self.at(**{name: value})._patches
+                    if not any(abs(other.centre - patch.centre) <= 1e-12 for other in others):
+                        return False
+        return True
 
     def _log_program(self, order: int) -> Program:
         programs: dict[int, Program] = self.__dict__.setdefault("_log_programs", {})

@@ -22,13 +22,15 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from actsmith.formula.parse import X
+from actsmith.formula.primitives import where
 
-__all__ = ["Patch", "may_have_singularities", "patch_at", "patched"]
+__all__ = ["Limit", "Patch", "limit_of", "may_have_singularities", "patch_at", "patched", "with_limits"]
 
 Array = NDArray[np.float64]
 
 DEGREE = 20
 NODES = DEGREE + 2  # an even number of Chebyshev points leaves out the middle, which is the singularity
+LEARNED_NODES, LEARNED_RADIUS = 8, 0.05  # where the coefficients are sums of values at nodes: few, to keep float32's
 DIGITS = 60
 SETTLED = 1e-15
 RADII = (0.1, 0.02, 0.004, 5e-4)  # relative to max(1, |x0|)
@@ -121,3 +123,62 @@ def patched(values: Array, x: Array, patches: Sequence[Patch], order: int) -> Ar
             result = np.array(result, copy=True)
             result[near] = patch.derivative(x[near], order)
     return result
+
+
+@dataclass(frozen=True)
+class Limit:
+    """f about a removable singularity as an expression: coefficients c_k that may hold parameters."""
+
+    centre: float
+    radius: float
+    coefficients: tuple[sp.Expr, ...]
+
+    @property
+    def near(self) -> sp.Expr:
+        """Positive where the polynomial serves."""
+        return _exact(self.radius) ** 2 - (X - _exact(self.centre)) ** 2
+
+    def derivative(self, order: Sequence[int], symbols: Sequence[sp.Symbol]) -> sp.Expr:
+        """The polynomial differentiated order[i] times in symbols[i], x the first, by Horner's rule; c_0 far away."""
+        c = list(self.coefficients)
+        for _ in range(order[0]):
+            c = [k * e / _exact(self.radius) for k, e in enumerate(c)][1:]
+        for symbol, count in zip(symbols[1:], order[1:], strict=True):
+            c = [e.diff(symbol, count) for e in c]
+        t = where(self.near, (X - _exact(self.centre)) / _exact(self.radius), sp.S.Zero)
+        result: sp.Expr = sp.S.Zero
+        for e in reversed(c):
+            result = sp.Add(sp.Mul(result, t, evaluate=False), e, evaluate=False) if result != 0 else e
+        return result
+
+
+def limit_of(patch: Patch, expression: sp.Expr | None = None) -> Limit:
+    """A patch as an expression; of an `expression` with parameters, by its values at nodes beside the singularity."""
+    if expression is None:
+        least = 1e-20 * max(abs(c) for c in patch.coefficients)
+        last = max(k for k, c in enumerate(patch.coefficients) if abs(c) > least)
+        return Limit(patch.centre, patch.radius, tuple(_exact(c) for c in patch.coefficients[: last + 1]))
+    radius = min(patch.radius, LEARNED_RADIUS * max(1.0, abs(patch.centre)))
+    t = np.cos(np.pi * (2 * np.arange(LEARNED_NODES) + 1) / (2 * LEARNED_NODES))
+    values = [expression.subs(X, _exact(patch.centre + radius * float(u))) for u in t]
+    rows = np.linalg.inv(np.vander(t, increasing=True))
+    sums = [sp.Add(*(_exact(float(m)) * v for m, v in zip(row, values, strict=True))) for row in rows]
+    return Limit(patch.centre, radius, tuple(sums))
+
+
+def with_limits(
+    expression: sp.Expr, limits: Sequence[Limit], order: Sequence[int] = (0,), symbols: Sequence[sp.Symbol] = (X,)
+) -> sp.Expr:
+    """An expression, a derivative of that order of what the limits are of, with their polynomials where they serve.
+
+    There it is not evaluated beside the singularity, so that no route meets 0/0.
+    """
+    for limit in limits:
+        beside = _exact(limit.centre) + _exact(limit.radius)
+        away = expression.xreplace({X: where(limit.near, beside, X)})
+        expression = where(limit.near, limit.derivative(order, symbols), away)
+    return expression
+
+
+def _exact(value: float) -> sp.Rational:
+    return sp.Rational(repr(value))

@@ -20,6 +20,7 @@ from torch.autograd import Function
 from actsmith.formula.formula import Formula
 from actsmith.formula.lower import lower, torch_ops
 from actsmith.formula.parse import X, parameter_symbol
+from actsmith.formula.removable import with_limits
 from actsmith.nn.fused import Fused
 from actsmith.nn.inlined import Inlined
 from actsmith.nn.native import native
@@ -63,6 +64,10 @@ class Family:
             self._expressions[order] = self.expression(raised(order, last, -1)).diff(self.symbols[last])
         return self._expressions[order]
 
+    def computed(self, order: Order) -> sp.Expr:
+        """D^order f with its limits at removable singularities."""
+        return with_limits(self.expression(order), self.formula.limits, order, self.symbols)
+
     def node(self, spec: Spec) -> Node:
         """The node of a spec; one program for all its results, sharing their common subexpressions."""
         node = self._nodes.get(spec)
@@ -101,7 +106,7 @@ class Node:
     def __init__(self, of: Family, spec: Spec) -> None:
         self.of = of
         self.spec = spec
-        self.program = lower([of.expression(order) for order in spec.orders], of.symbols, of.probe)
+        self.program = lower([of.computed(order) for order in spec.orders], of.symbols, of.probe)
         is_value = spec == value_spec(0)
         self.native = native(of.expression(spec.orders[0])) if is_value else None
         self._places = [[spec.orders.index(t.order) for t in r.terms] for r in spec.results]  # Dynamo has no such index

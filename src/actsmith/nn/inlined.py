@@ -75,7 +75,7 @@ class Inlined:
         return self.plain
 
     def _prepare(self) -> None:
-        expressions = [self.of.expression(order) for order in self.orders]
+        expressions = [self.of.computed(order) for order in self.orders]
         program = lower(expressions, self.of.symbols, self.of.probe)
         self.plain = _right(self, program)
         self.program = program

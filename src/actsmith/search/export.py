@@ -21,6 +21,7 @@ from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
 from actsmith.formula.lower import Program, lower, numpy_ops
 from actsmith.formula.parse import X, parameter_symbol
+from actsmith.formula.removable import with_limits
 from actsmith.nn.start import Start
 
 __all__ = ["to_torch_source"]
@@ -201,8 +202,11 @@ def to_torch_source(
     expression = formula.expr.subs(fixed)
     probe = {parameter_symbol(name): formula.params[name].value for name in learned}
     slots = ["x", *(f"p{i}" for i in range(len(learned)))]
-    value = _body(lower([expression], symbols, probe), slots, whole=True, depends=X in expression.free_symbols)
-    slopes = _body(lower([expression.diff(s) for s in symbols], symbols, probe), slots, whole=False)
+    orders = [tuple(int(s == symbol) for s in symbols) for symbol in symbols]
+    first = [with_limits(expression.diff(s), formula.limits, k, symbols) for s, k in zip(symbols, orders, strict=True)]
+    plain = with_limits(expression, formula.limits, (0,) * len(symbols), symbols)
+    value = _body(lower([plain], symbols, probe), slots, whole=True, depends=X in expression.free_symbols)
+    slopes = _body(lower(first, symbols, probe), slots, whole=False)
     helpers = "".join(f"\n\n{text}" for name, text in _HELPERS.items() if f"{name}(" in value + slopes)
     attributes = [_attribute(name) for name in learned]
     ranges = [(formula.params[name].low, formula.params[name].high) for name in learned]
