@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -84,13 +85,13 @@ def _timm(name: str) -> tuple[nn.Module, Any]:
     for options in ({}, {"img_size": 96}):  # most take small images, too, or can be built for them
         try:
             model = package.create_model(name, num_classes=5, **options).eval()
-            with torch.no_grad():
-                model(torch.zeros(2, 3, 96, 96))
-            return model, torch.randn(2, 3, 96, 96)
         except Exception:
-            continue
-    model = package.create_model(name, num_classes=5)
-    return model, torch.randn(2, *model.default_cfg["input_size"])
+            break
+        for size in (64, 96):
+            with suppress(Exception), torch.no_grad():
+                model(torch.zeros(1, 3, size, size))
+                return model, torch.randn(2, 3, size, size)
+    return package.create_model(name, num_classes=5), torch.randn(2, *model.default_cfg["input_size"])
 
 
 # ------------------------------------------------------------------------------------------------------ transformers
@@ -102,11 +103,15 @@ SMALL = {
     "num_heads": 4, "encoder_attention_heads": 4, "decoder_attention_heads": 4, "num_encoder_attention_heads": 4,
     "num_decoder_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64, "d_ff": 64, "ffn_dim": 64,
     "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "hidden_dim": 64, "d_kv": 8, "d_head": 8, "head_dim": 8,
-    "d_inner": 64, "vocab_size": 99, "image_size": 32, "patch_size": 8, "max_position_embeddings": 64,
+    "d_inner": 64, "vocab_size": 99, "image_size": 64, "patch_size": 8, "max_position_embeddings": 64,
     "n_positions": 64, "num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4, "num_experts_per_tok": 2,
     "moe_intermediate_size": 32, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-    "decoder_start_token_id": 1,
+    "decoder_start_token_id": 1, "rotary_dim": 8, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8,
+    "qk_head_dim": 16, "q_lora_rank": 16, "kv_lora_rank": 16, "n_shared_experts": 1, "channel_shrink_ratio": 1,
+    "entity_vocab_size": 99, "mamba_d_head": 16, "mamba_n_heads": 4,
 }  # fmt: skip
+NEEDED = ("vocab_size", "n_routed_experts", "n_shared_experts", "head_dim", "num_key_value_heads", "intermediate_size")
+"""Set where the configuration has None, too."""
 KINDS = (
     "afmoe", "albert", "apertus", "arcee", "audio-spectrogram-transformer", "bamba", "bart", "beit", "bert",
     "bert-generation", "big_bird", "bigbird_pegasus", "biogpt", "bit", "bitnet", "blenderbot", "blenderbot-small",
@@ -160,8 +165,9 @@ def _transformers(kind: str) -> tuple[nn.Module, Any]:
 
 def _shrink(config: Any) -> None:
     """The configuration, and those inside it, with small numbers where it has such a field."""
+    fields = config.to_dict()
     for key, value in SMALL.items():
-        if isinstance(getattr(config, key, None), int) and key in config.to_dict():
+        if isinstance(fields.get(key), int) or (key in NEEDED and fields.get(key, 0) is None):
             setattr(config, key, value)
     for name in getattr(config, "sub_configs", {}):
         inner = getattr(config, name, None)

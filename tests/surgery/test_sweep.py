@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import time
 
+import numpy as np
 import pytest
 import sweep
 import torch
@@ -31,6 +33,44 @@ class Net(nn.Module):
         h = self.act(self.first(x)) * torch.sigmoid(self.gate(x))
         h = self.strange(self.last.weight.new_ones(4, 4) @ h.T).T
         return (self.last(h), self.last(self.head(h))) if self.training else self.last(h)
+
+
+class Masked(nn.Module):
+    """Training draws from two more generators, as speech models do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lin, self.act = nn.Linear(4, 4), nn.GELU()
+
+    def forward(self, x):
+        h = self.act(self.lin(x))
+        return self.lin(h * np.random.rand() * random.random() if self.training else h)  # noqa: NPY002
+
+
+def test_a_model_that_draws_from_every_generator_is_equal():
+    assert sweep.row_of(lambda: (Masked(), X))["status"] == "equal"
+
+
+class Lost(nn.Module):
+    """Its outputs are what float32 rounds off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lin, self.act, self.last = nn.Linear(4, 200), nn.SiLU(), nn.Linear(200, 200)
+        nn.init.eye_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, x):
+        h = self.last(self.act(self.lin(x)))
+        return h - h.detach().double().round(decimals=6).to(h.dtype)
+
+
+def test_what_float32_loses_is_compared_in_float64(monkeypatch):
+    row = sweep.row_of(lambda: (Lost(), X))
+    assert row["status"] == "equal"
+    assert row["difference"]["eval"] > sweep.TOLERANCE
+    monkeypatch.setattr(sweep, "_own", lambda s: "x*sigmoid(1.0001*x)")
+    assert sweep.row_of(lambda: (Lost(), X))["status"] == "wrong"
 
 
 class Strange(nn.Module):
@@ -115,6 +155,19 @@ def test_nothing_is_dropped_and_it_goes_on_where_it_stopped(tmp_path):
     text = sweep.table(rows)
     assert re.search(r"^\| own \| 6 \| 5 \| 0 \| 2 \| 2 \| 1 \| 1 \|", text, re.MULTILINE)
     assert text.count("| own model") == 5  # all that is wrong, refused or not built
+
+
+def test_the_table_in_the_docs_holds_what_was_asked_of_it():
+    page = sweep.PAGE.read_text(encoding="utf-8").split("<!-- sweep -->")[1].split("<!-- /sweep -->")[0]
+    head, _, *rows = page.strip().splitlines()[:5]
+    columns = [cell.strip() for cell in head.strip("|").split("|")]
+    assert len(rows) == len(LEAST)
+    for row in rows:
+        values = dict(zip(columns, (cell.strip().replace(",", "") for cell in row.strip("|").split("|")), strict=True))
+        assert values["wrong"] == "0"
+        assert int(values["equal"]) >= LEAST[values["library"]]
+        states = ("equal", "wrong", "refused", "without activations", "not built or run")
+        assert int(values["models"]) == sum(int(values[state]) for state in states)
 
 
 @pytest.mark.slow
