@@ -44,6 +44,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="say what the budget buys, and end")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
+    parser.add_argument(
+        "--storage", metavar="URL", help="ledger that `actsmith worker` joins (default: the run folder)"
+    )
+    parser.add_argument("--ray", metavar="ADDRESS", help="train on the nodes of this Ray cluster")
     formula_options(parser)
     json_option(parser)
 
@@ -117,13 +121,14 @@ def run(request: argparse.Namespace) -> None:
     """Search, print the leaderboard, and the conclusion last."""
     from actsmith.progress import Progress
     from actsmith.search.run import rehearse, resume, search
+    from actsmith.search.space import Constraints
 
     with Progress() as progress:
         if request.resume is not None:
             _nothing_else(request)
             result = resume(
-                request.resume, budget=request.budget, workers=request.workers, trial_timeout=request.trial_timeout,
-                progress=progress,
+                request.resume, budget=request.budget, workers=request.workers, storage=request.storage,
+                ray=request.ray, trial_timeout=request.trial_timeout, progress=progress,
             )  # fmt: skip
         else:
             start = [] if request.start is None else [request.start]
@@ -135,13 +140,12 @@ def run(request: argparse.Namespace) -> None:
                 extra=formulas[len(start) :],
                 trials=request.trials,
                 propose=request.propose,
-                max_cost=request.max_cost,
-                monotone=request.monotone,
-                smooth=request.smooth,
-                operators=request.operators,
+                constraints=Constraints(request.max_cost, request.monotone, request.smooth, request.operators),
                 budget=request.budget,
                 out=request.out,
                 confirm_on=request.confirm_on,
+                storage=request.storage,
+                ray=request.ray,
                 **job(request),
             )
             if request.dry_run:
@@ -167,13 +171,13 @@ def _nothing_else(request: argparse.Namespace) -> None:
     parser = argparse.ArgumentParser()
     options(parser)
     usual = vars(parser.parse_args([]))
-    own = ("resume", "budget", "workers", "trial_timeout", "json")
+    own = ("resume", "budget", "workers", "storage", "ray", "trial_timeout", "json")
     more = [n for n, value in vars(request).items() if n in usual and n not in own and value != usual[n]]
     if more:
         names = ", ".join(n if n in ("task", "train") else f"--{n.replace('_', '-')}" for n in more)
         raise ActsmithError(
-            f"--resume: got {names} beside it; expected --budget, --workers, --trial-timeout or --json: the rest is as "
-            "the run was asked for. Begin another search for anything else"
+            f"--resume: got {names} beside it; expected --budget, --workers, --storage, --ray, --trial-timeout or "
+            "--json: the rest is as the run was asked for. Begin another search for anything else"
         )
 
 

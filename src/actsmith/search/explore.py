@@ -75,6 +75,7 @@ class Explorer:
         self.grid = Grid.of(laws.get("pooled", Normal()))
         self.arms, self.found = list(arms), Exploration(list(arms))
         self._kept: list[list[Candidate]] = []  # of each round
+        self._describe(self.arms)
         while (record := session.folder.results.get(_key(len(self._kept)))) is not None:
             self._take(record)
 
@@ -200,9 +201,23 @@ class Explorer:
 
     # ------------------------------------------------------------------------------------------------------- records
 
+    def _describe(self, candidates: Sequence[Candidate]) -> None:
+        """What a dashboard shows beside their scores, where the pool has one."""
+        describe: Callable[..., None] | None = getattr(self.session.pool, "describe", None)
+        if describe is not None:
+            for c in candidates:
+                own = {
+                    "formula": c.formula.text,
+                    "origin": c.origin,
+                    "proposer": c.proposer,
+                    "parents": list(c.parents),
+                }
+                describe(c.formula.name, **own)
+
     def _take(self, record: dict[str, Any]) -> None:
         self._kept.append([_candidate(values) for values in record["kept"]])
         self.found.arms += self._kept[-1]
+        self._describe(self._kept[-1])
         self.found.dropped += [Dropped(_candidate(values), values["reason"]) for values in record["dropped"]]
         self.found.notes.append(record["notes"])
 

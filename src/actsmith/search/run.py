@@ -36,6 +36,7 @@ from actsmith.search.space import Constraints
 from actsmith.search.stages import REQUEST, Asked, Stages
 from actsmith.tasks.task import Task
 from actsmith.trials.folder import RunFolder, folder_for
+from actsmith.trials.joining import request_of
 from actsmith.trials.runner import Runner
 from actsmith.trials.session import Progress, session, silent
 from actsmith.trials.setup import duration, runner_of
@@ -56,10 +57,7 @@ def search(
     extra: Sequence[FormulaLike] = (),
     trials: int | None = None,
     propose: Callable[[list[dict[str, Any]]], Sequence[str]] | str | None = None,
-    max_cost: float | None = None,
-    monotone: bool = False,
-    smooth: int | None = None,
-    operators: Literal["any", "onnx", "quantisable"] = "any",
+    constraints: Constraints = Constraints(),  # noqa: B008
     seeds: int = 15,
     confirm_on: Sequence[str] = (),
     rates: Sequence[float] | None = None,
@@ -69,6 +67,8 @@ def search(
     test: Callable[[Any], Any] | None = None,
     example: Any = None,
     workers: int = 1,
+    storage: str | Path | None = None,
+    ray: str | None = None,
     trial_timeout: float | str | None = None,
     data: str | Path | None = None,
     out: str | Path | None = None,
@@ -91,9 +91,7 @@ def search(
             budget. With a number, and no budget, one worker or many end with the same table.
         propose: a proposer of your own, `propose(history) -> formulas`: history is a list of dictionaries with formula,
             name, merit, origin; or its name, module:function. It works beside the others.
-        max_cost: the most that a step through the activation's kernel may take, over torch's own GELU.
-        monotone, smooth, operators: of proposals: non-decreasing or non-increasing; continuously differentiable so
-            often; of operators that ONNX has, or that quantise.
+        constraints: on proposals: their kernel's cost, monotone or smooth ones alone, operators.
         seeds: fresh paired seeds for the confirmation, 2 or more.
         confirm_on: further tasks on which the finalists are confirmed, names as `task` takes them, or TASK=PATH with a
             text file or a folder of data of its own.
@@ -101,7 +99,11 @@ def search(
         budget: seconds, or a time such as "10m": the search ends with its conclusion inside it.
         metric, better, test, example: of your own loop: the key of its result, which way is better, what scores a net
             on the test split (called in the confirmation alone), one input batch (which proves swaps).
-        workers: processes that train at the same time.
+        workers: processes that train at the same time on this machine; others may join, see `actsmith worker`. 0 leaves
+            it to them.
+        storage: where the ledger lies from which workers pull: a folder, or `postgresql+psycopg://USER@HOST/DATABASE`.
+            By default the run folder. Nothing of it is kept, so that it is given again to `resume`.
+        ray: address of a Ray cluster whose nodes train, "auto" for the running one.
         trial_timeout: seconds (or a time) after which a training of your own loop is ended.
         data: the folder of the task's files.
         out: the run folder; runs/<task>-<start>-<number> by default.
@@ -113,14 +115,18 @@ def search(
     Raises:
         ActsmithError: a request that cannot be met.
     """
-    asked, began = dict(locals()), time.time()
+    return _begun(dict(locals()), time.time())
+
+
+def _begun(asked: dict[str, Any], began: float) -> SearchResult:
     _check(asked)
     for name in ("budget", "trial_timeout"):
         asked[name] = duration(asked[name], name)
-    (progress or silent)("look", 0, 1, "loading")
+    progress: Progress = asked["progress"] or silent
+    progress("look", 0, 1, "loading")
     runner = _runner(asked)
     if (why := getattr(runner, "why_here", None)) is not None:
-        (progress or silent)("look", 0, 1, f"in this process, where a training that hangs cannot be ended: {why}")
+        progress("look", 0, 1, f"in this process, where a training that hangs cannot be ended: {why}")
     return _searched(runner, asked, began)
 
 
@@ -157,7 +163,7 @@ def _searched(runner: Runner, asked: dict[str, Any], began: float) -> SearchResu
     first = Candidate(resolve(runner.usual if asked["start"] is None else asked["start"]), "start", "the start")
     arms, same = _activations(first, asked["known"], asked["extra"])
     rates = runner.rates if asked["rates"] is None else tuple(sorted({float(rate) for rate in asked["rates"]}))
-    constraints = Constraints(asked["max_cost"], asked["monotone"], asked["smooth"], asked["operators"])
+    constraints: Constraints = asked["constraints"]
     config = {
         **runner.config(), "start": first.formula.to_dict(), "known": [c.formula.to_dict() for c in arms],
         "seeds": asked["seeds"], "rates": list(rates), "trials": asked["trials"], "constraints": vars(constraints),
@@ -168,12 +174,12 @@ def _searched(runner: Runner, asked: dict[str, Any], began: float) -> SearchResu
         runner, folder_for("search", f"{runner.name}-{first.formula.name}", asked["out"]), config,
         resume=asked["resume"], workers=asked["workers"], timeout=asked["trial_timeout"],
         deadline=None if limit is None else began + limit - finishing, grace=finishing,
-        progress=asked["progress"] or silent,
+        progress=asked["progress"] or silent, storage=asked["storage"], ray=asked["ray"], request=request_of(asked),
     ) as run:  # fmt: skip
         _keep(asked, run.folder)
         stages = Stages(run, Asked(
             first=first, arms=arms, same=same, rates=rates, seeds=asked["seeds"], proposers=_proposers(asked),
-            constraints=constraints, trials=asked["trials"], budget=limit, workers=asked["workers"],
+            constraints=constraints, trials=asked["trials"], budget=limit, workers=max(asked["workers"], 1),
             resumed=asked["resume"], confirm_on=[
                 elsewhere(text, data=asked["data"], device=asked["device"], precision=asked["precision"])
                 for text in asked["confirm_on"]
@@ -202,9 +208,10 @@ def _check(asked: dict[str, Any]) -> None:
         raise ActsmithError(
             f"search: seeds: got {asked['seeds']}; expected 2 or more, without which there is no interval"
         )
-    if (asked["trials"] or 0) < 0 or asked["workers"] < 1:
+    if (asked["trials"] or 0) < 0 or asked["workers"] < (0 if asked["storage"] is not None else 1):
         raise ActsmithError(
-            f"search: got trials={asked['trials']}, workers={asked['workers']}; expected 0 or more, and 1 or more"
+            f"search: got trials={asked['trials']}, workers={asked['workers']}; expected 0 or more, and 1 or more (0 "
+            "with a storage, where others train)"
         )
     if rates is not None and not (rates and all(0 < rate < math.inf for rate in rates)):
         raise ActsmithError(f"search: rates: got {list(rates)}; expected positive numbers")
@@ -217,6 +224,8 @@ def resume(
     *,
     budget: float | str | None = None,
     workers: int = 1,
+    storage: str | Path | None = None,
+    ray: str | None = None,
     trial_timeout: float | str | None = None,
     progress: Progress | None = None,
 ) -> SearchResult:
@@ -226,7 +235,7 @@ def resume(
     Args:
         folder: of the run.
         budget: for what is left; without one, as before. A run that was not decided gets more seeds with it.
-        workers, progress: as `search` takes them.
+        workers, storage, ray, progress: as `search` takes them.
         trial_timeout: as `search` takes it; without one, as before.
 
     Raises:
@@ -246,14 +255,21 @@ def resume(
         asked["start"] = Formula.from_dict(asked["start"])
     if asked["test"] is not None:
         asked["test"] = named_object(asked["test"], "search: test")
+    asked["constraints"] = Constraints(**asked["constraints"])
     given = {"budget": budget, "trial_timeout": trial_timeout}
-    own = {"workers": workers, "progress": progress, **{n: v for n, v in given.items() if v is not None}}
+    own = {
+        "workers": workers,
+        "storage": storage,
+        "ray": ray,
+        "progress": progress,
+        **{n: v for n, v in given.items() if v is not None},
+    }
     return search(**{**asked, **formulas, **own}, out=path, resume=True)
 
 
 def _keep(arguments: dict[str, Any], folder: RunFolder) -> None:
     """Write the arguments of `search` as plain values, for `resume`; not where they hold what has none."""
-    own = {k: v for k, v in arguments.items() if k not in ("out", "resume", "progress", "workers")}
+    own = {k: v for k, v in arguments.items() if k not in ("out", "resume", "progress", "workers", "storage", "ray")}
     for name in ("test", "propose"):
         if callable(own[name]):
             own[name] = f"{own[name].__module__}:{own[name].__qualname__}"
@@ -263,6 +279,7 @@ def _keep(arguments: dict[str, Any], folder: RunFolder) -> None:
         return
     for name in ("known", "extra"):
         own[name] = [resolve(f).to_dict() for f in own[name]]
+    own["constraints"] = vars(own["constraints"])
     own["start"] = None if own["start"] is None else resolve(own["start"]).to_dict()
     own["data"] = None if own["data"] is None else str(Path(own["data"]).expanduser().resolve())
     if (text := (own["options"] or {}).get("train_file")) is not None:
