@@ -52,6 +52,12 @@ def test_ways_that_meet_are_one_setting():
     assert min(apart) > 0.3
 
 
+def test_equal_settings_are_no_reason_to_move():
+    history = settled(policy(), lambda r, s: 0.5)
+    assert policy().setting(GELU, history) == (1e-3, 1.0)
+    assert len(history.of(stage="tune")) == 2 * (3 + 4)
+
+
 def test_a_single_rate_leaves_the_scale_to_climb():
     history = settled(policy(rates=(1e-2,), ranked=True), lambda _, s: abs(math.log(s / 1.4)))
     assert policy(rates=(1e-2,), ranked=True).setting(GELU, history) == (1e-2, pytest.approx(1.41421))

@@ -167,7 +167,7 @@ class TuneThenScore:
             if any(trial.key not in history for trial in trials):
                 return best, trials
             top = max([best, *around], key=merit)
-            if top == best:
+            if merit(top)[0] <= merit(best)[0]:
                 break
             place, best = around[top], top
         return best, ()
