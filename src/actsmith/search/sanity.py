@@ -264,7 +264,7 @@ def _not_worse_than_known(found: Found) -> tuple[bool, str]:
 
 
 def _rejected(names: Sequence[str]) -> Claim:
-    """None of them is confirmed, and each took a small share of the time."""
+    """All of them are tried, none is confirmed, and each takes a small share of the time."""
 
     def claim(found: Found) -> tuple[bool, str]:
         whole = sum(o.seconds for o in found.history.values())
@@ -273,7 +273,7 @@ def _rejected(names: Sequence[str]) -> Claim:
             own = found.history.of(name=resolve(name).name)
             share = sum(o.seconds for o in own) / max(whole, 1e-9)
             stages = sorted({o.trial.stage for o in own})
-            held &= "score" not in stages and share <= CHEAPLY
+            held &= bool(own) and "score" not in stages and share <= CHEAPLY
             said.append(f"{name}: {', '.join(stages) or 'not trained'}, {share:.1%} of the time")
         return held, "; ".join(said)
 
