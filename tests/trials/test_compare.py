@@ -72,3 +72,15 @@ def test_where_a_loop_has_no_test_its_validation_scores_judge(tmp_path):
     assert "3 paired seeds" in found.conclusion
     again = {**asked, "rates": (1.0,), "resume": True}
     assert compare(trial_runners.model, ["tanh", "relu"], trial_runners.train, out=tmp_path / "run", **again) == found
+
+
+def test_a_fine_one_tunes_every_formula_on_in_rate_and_scale(tmp_path):
+    found = compare(TASK, ["relu", "gelu"], out=tmp_path / "run", fine=True, **ASKED)
+    records = [json.loads(line) for line in (found.folder / "results.jsonl").read_text().splitlines()]
+    for name in ("relu", "gelu"):
+        own = [r for r in records if r["formula"]["name"] == name]
+        scored = {(r["rate"], r.get("scale", 1.0)) for r in own if r["stage"] == "score"}
+        tuned = {(r["rate"], r.get("scale", 1.0)): r["validation"]["accuracy"] for r in own if r["stage"] == "tune"}
+        assert len(tuned) >= len(TASK.rates) + 3
+        ((rate, scale),) = scored
+        assert tuned[rate, scale] == max(tuned.values())

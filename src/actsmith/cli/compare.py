@@ -28,6 +28,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--start", metavar="FORMULA", help="of your loop: what its network has, where no module shows it (F.gelu)"
     )
+    parser.add_argument("--fine", action="store_true", help="tune on by steps of sqrt 2, in rate and output scale")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     formula_options(parser)
     json_option(parser)
@@ -46,8 +47,8 @@ def run(request: argparse.Namespace) -> None:
     start = None if request.start is None else resolve(request.start)
     with Progress() as progress:
         found = compare(
-            request.task, formulas, train, start=start, out=request.out, resume=request.resume, progress=progress,
-            **job(request),
+            request.task, formulas, train, start=start, fine=request.fine, out=request.out, resume=request.resume,
+            progress=progress, **job(request),
         )  # fmt: skip
     if request.json:
         return print_json(read_json(found.folder / "comparison.json") | {"folder": str(found.folder)})

@@ -58,6 +58,7 @@ def compare(
     *,
     seeds: int = 15,
     tuning_seeds: int = 4,
+    fine: bool = False,
     rates: Sequence[float] | None = None,
     metric: str | None = None,
     better: Literal["higher", "lower"] = "higher",
@@ -82,6 +83,7 @@ def compare(
             `actsmith.search` takes them.
         formulas: two or more.
         seeds, tuning_seeds: for the scores, and to choose each formula's rate.
+        fine: tune on from the best of the grid, rate and output scale by steps of sqrt 2, each formula alike.
         rates: the grid; of your own loop, factors on its own rate.
         out, resume: the run folder, and whether to go on with what is there; runs/compare-<task>-<number> by default.
         progress: called with (stage, done, total, message).
@@ -104,17 +106,20 @@ def compare(
     )  # fmt: skip
     policy = TuneThenScore(
         runner.name, runner.context, runner.metric, tuple(map(float, rates)) if rates is not None else runner.rates,
-        tuple(range(seeds)), TUNING_SEEDS[:tuning_seeds], judge=runner.judge,
+        tuple(range(seeds)), TUNING_SEEDS[:tuning_seeds], judge=runner.judge, climbs=fine, ranked=fine,
     )  # fmt: skip
     config = {
         "kind": "compare", **runner.config(), "formulas": [f.to_dict() for f in activations],
         "seeds": seeds, "tuning_seeds": tuning_seeds, "rates": list(policy.rates),
+        **({"fine": True} if fine else {}),
     }  # fmt: skip
     path = folder_for("compare", runner.name, out)
     with session(
         runner, path, config, resume=resume, workers=workers, timeout=timeout, progress=progress or silent
     ) as run:
         run.train([policy.tuning(f) for f in activations], "tune", f"{len(policy.rates)} rates each")
+        while rounds := [trials for f in activations if (trials := policy.climbing(f, run.history))]:
+            run.train(rounds, "tune", "rate and scale")
         run.train([policy.scoring(f, run.history) for f in activations], "score", f"{seeds} seeds each")
         found = _table(run.history, policy, [f.name for f in activations])
         result = Comparison(path, found, _conclusion(found, runner.metric))
