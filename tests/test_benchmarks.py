@@ -13,7 +13,7 @@ import torch
 from scipy.interpolate import BSpline
 from torch import nn
 
-from actsmith.benchmarks import activation, criticality, engine, kan, run, training
+from actsmith.benchmarks import activation, criticality, engine, kan, run, surgery, training
 from actsmith.benchmarks.measure import Row, absolute, interleaved
 from actsmith.cli import main
 from actsmith.errors import ActsmithError
@@ -119,9 +119,18 @@ def test_a_pinn_step_trains():
     assert any(not torch.equal(a, b) for a, b in zip(before, cells["model"].parameters(), strict=True))
 
 
+def test_a_redirected_call_computes_what_was_written():
+    x = torch.randn(3)
+    made = surgery.models()
+    assert list(made) == [surgery.WRITTEN, "nn.ReLU", "relu", "nn.ReLU as a child"]
+    assert all(torch.equal(model(x), torch.relu(x)) for model in made.values())
+    assert [n for n, _ in made["relu"].named_children()] == ["actsmith_relu_0"]
+
+
 def test_wrong_requests(capsys, tmp_path):
     assert main(["bench", "everything"]) == 2
-    assert "expected some of activation, training, engine, adaptive, theory, criticality" in capsys.readouterr().err
+    named = "activation, training, engine, adaptive, theory, criticality, surgery"
+    assert f"expected some of {named}" in capsys.readouterr().err
     with pytest.raises(ActsmithError, match="cannot be written"):
         next(run.run(["theory"], True, tmp_path / "no" / "such.csv", print))
 

@@ -307,6 +307,7 @@ def test_gpt2_keeps_its_tied_embedding():
     report = reported(critical_init_(model, example=example, strict=False, residual=True))
     assert torch.equal(before, model.transformer.wte.weight)
     assert report["transformer.h.0.mlp.c_fc"].drawn
+    assert report["transformer.h.0.mlp.c_fc"].activation == "gelu_tanh"
     assert report["transformer.h.0.mlp.c_proj"].fan_in == 64
 
 

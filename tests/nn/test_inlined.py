@@ -146,3 +146,13 @@ def test_infinite_inputs_keep_their_value() -> None:
     of = family(acts.get_activation("elu"))
     x = torch.tensor([-torch.inf, torch.inf, torch.nan], requires_grad=True)
     assert of.inlined(x, []).tolist()[:2] == [-1.0, torch.inf]
+
+
+@pytest.mark.parametrize(("name", "keeps"), [("tanh", True), ("crrelu", True), ("elu", False)])
+def test_third_derivatives_in_a_graph(name: str, keeps: bool) -> None:
+    """As the module's docstring says: right where the plain operations are, else 0."""
+    torch._dynamo.reset()
+    third = gradient(gradient(gradient(Activation(name).requires_grad_(False))))
+    x = torch.tensor(-0.7)
+    found = torch.compile(third, backend="eager")(x)
+    torch.testing.assert_close(found, third(x) if keeps else torch.zeros(()), rtol=1e-3, atol=1e-6)

@@ -20,7 +20,10 @@ EXAMPLES = (
 def options(parser: argparse.ArgumentParser) -> None:
     """The arguments."""
     parser.add_argument(
-        "parts", nargs="*", metavar="PART", help="activation, training, engine, adaptive, theory, criticality (all)"
+        "parts",
+        nargs="*",
+        metavar="PART",
+        help="activation, training, engine, adaptive, theory, criticality, surgery (all)",
     )
     parser.add_argument("--quick", action="store_true", help="fewer repeats and smaller sizes")
     parser.add_argument("--out", type=Path, default=Path("benchmarks.csv"), metavar="CSV", help="where the rows go")

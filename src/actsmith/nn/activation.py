@@ -36,6 +36,12 @@ class Activation(nn.Module):
     `torch.func`, `torch.compile` and `torch.export`; what `torch.jit.trace` makes runs and trains, but `torch.jit.save`
     refuses it, since its derivatives are Python: save an exported program.
 
+    All orders of derivatives are exact but in graphs that hold plain operations alone: an exported program, and
+    `torch.func` inside `torch.compile`. There the first and second are, and where plain operations of the formula have
+    wrong derivatives (ELU, for one: `actsmith.nn.inlined`), the third and higher ones are 0. Take these outside.
+
+    ReLU, tanh and hard swish have torch's own values, bit for bit (`actsmith.nn.native`).
+
     Where x^2 overflows (|x| > 1.8e19 in float32, float16's whole range is safe), formulas with exp(-x^2) or a root of
     1 + x^2 can be NaN, their gradients above all.
 

@@ -197,8 +197,10 @@ def activation_modules(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str
     known: dict[str, nn.Module] = {}
     possible: dict[str, nn.Module] = {}
     for path, module in model.named_modules():
-        if may_be_activation(module):
-            (known if is_known(module) else possible)[path] = module
+        if is_known(module) and may_be_activation(module):
+            known[path] = module
+        elif path and may_be_activation(module):  # of the model itself the inside is looked at
+            possible[path] = module
     return known, possible
 
 
