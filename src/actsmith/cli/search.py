@@ -18,6 +18,8 @@ EXAMPLES = (
     "search timm:resnet10t --data data/cifar10 --budget 2h",
     "search hf:gpt2 --config n_layer=2,n_embd=64,n_head=2 --train-file book.txt --budget 30m",
     "search my_script:model my_script:train --metric accuracy --start gelu --budget 1h",
+    "search cifar10/vit --data data --budget 2h --dry-run",
+    "search austen/resmlp --budget 1h --confirm-on python-manual/resmlp",
     "search --resume runs/digits-relu-001 --budget 10m",
 )
 
