@@ -1,19 +1,25 @@
-"""Processes to be killed: a search that leads (`parent`), and a worker that joins it (`hands`); see test_kills.py.
+"""What is killed in test_kills.py: a search that leads (`parent`), and a worker that joins it (`worker`).
 
-python kill_run.py parent FOLDER URL STUDY WORKERS
-python kill_run.py hands URL STUDY FOLDER
+They are forked instead of started, and so are the processes that train: a kill costs milliseconds then, not the seconds
+in which torch is imported, and most kills meet who works.
 """
 
 from __future__ import annotations
 
-import sys
+import fcntl
+import multiprocessing
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+
+from databases import wait_for
 
 from actsmith.formula.catalogue import resolve
-from actsmith.trials import hands
+from actsmith.trials import hands, storage
+from actsmith.trials import pool as pool_module
 from actsmith.trials.folder import RunFolder
 from actsmith.trials.ledger import Ledger
 from actsmith.trials.ledger_pool import LedgerPool
@@ -41,6 +47,10 @@ class Sleeper(SumRunner):
         return Sleeper
 
 
+class Quick(Sleeper):
+    sleep = 0.0
+
+
 def search(run: Session) -> None:
     """Rounds, each of which the outcomes before it decide: as a search with --trials N."""
     rate = 1.0
@@ -53,37 +63,65 @@ def search(run: Session) -> None:
         rate = 1.0 + int(digest([best.trial.key]), 16) % 1000 / 1000
 
 
-def parent(folder: Path, url: str, study: str, workers: int) -> None:
-    with RunFolder(folder, {"search": "kills"}, resume=(folder / "config.json").exists()) as kept:
-        pool = LedgerPool(
-            url, study, Sleeper if workers else None, workers=workers, threads=1, config={"run": "kills"},
-            sole=Path(url) == folder, silence=SILENCE,
-        )  # fmt: skip
-        with pool:
-            search(Session(Sleeper(), kept, pool, Place(folder), silent))
-
-
 def undisturbed(folder: Path) -> None:
-    class Quick(Sleeper):
-        sleep = 0.0
-
     with RunFolder(folder, {"search": "kills"}, resume=False) as kept:
         search(Session(Quick(), kept, Here(Quick()), Place(folder), silent))
 
 
-def worker(url: str, study: str, folder: Path) -> None:
+def parent(folder: Path, url: str, study: str) -> None:
+    """Begin, or go on."""
+    with _unlocked(folder) as kept:
+        pool = LedgerPool(
+            url, study, Sleeper, workers=1, threads=1, config={"run": "kills"}, sole=url == str(folder), silence=SILENCE
+        )
+        with pool:
+            search(Session(Sleeper(), kept, pool, Place(folder), silent))
+
+
+def _unlocked(folder: Path) -> RunFolder:
+    """A training that was forked holds its parent's lock for the moment by which it outlives it."""
+    wait_for(lambda: not locked(folder))
+    return RunFolder(folder, {"search": "kills"}, resume=(folder / "config.json").exists())
+
+
+def locked(folder: Path) -> bool:
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def worker(folder: Path, url: str, study: str) -> None:
+    """Join, once the study is there."""
     hands.BEAT, hands.LOOK = BEAT, BEAT
     folder.mkdir(parents=True, exist_ok=True)
-    ledger = Ledger(url, study)
-    while not ledger.join():
-        time.sleep(0.2)
+    while not (ledger := Ledger(url, study)).join():
+        time.sleep(0.05)
     with closing(hands.Hands(ledger, Sleeper, folder, threads=1, wait=300)) as own:
         own.work()
 
 
-if __name__ == "__main__":
-    what, first, second, third = sys.argv[1:5]
-    if what == "parent":
-        parent(Path(first), second, third, int(sys.argv[5]))
-    else:
-        worker(first, second, Path(third))
+def forked(function: Callable[..., None], log: Path, *arguments: Any) -> Any:
+    """A process that does it, and writes what it says to `log`."""
+    process = multiprocessing.get_context("fork").Process(target=_forked, args=(function, log, *arguments))
+    process.start()
+    return process
+
+
+def _forked(function: Callable[..., None], log: Path, *arguments: Any) -> None:
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    pool_module.multiprocessing = Forking  # type: ignore[assignment]
+    storage.REACHED = 120.0
+    function(*arguments)
+
+
+class Forking:
+    """In the place of `multiprocessing`."""
+
+    @staticmethod
+    def get_context(_: str) -> Any:
+        return multiprocessing.get_context("fork")

@@ -7,19 +7,17 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import kill_run
 import pytest
-from databases import Database, missing
+from databases import Database, missing, wait_for
 
 KILLS = int(os.environ.get("KILLS", "100"))
-HERE = Path(kill_run.__file__)
 pytestmark = pytest.mark.slow
 
 
@@ -28,7 +26,7 @@ class Play:
 
     def __init__(self, top: Path, database: Database | None) -> None:
         self.top, self.database, self.searches = top, database, 0
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, Any] = {}
         self.kills: Counter[str] = Counter()
         self.random = random.Random(0)
 
@@ -42,13 +40,9 @@ class Play:
             self.start(name)
 
     def start(self, name: str) -> None:
-        own = ["hands", self.url, self.folder.name, str(self.top / name)]
-        if name == "parent":
-            own = ["parent", str(self.folder), self.url, self.folder.name, "1"]
-        with (self.top / f"{name}.log").open("ab") as log:
-            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-            command = [sys.executable, str(HERE), *own]
-            self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        function, folder = (kill_run.parent, self.folder) if name == "parent" else (kill_run.worker, self.top / name)
+        log = self.top / f"{name}.log"
+        self.processes[name] = kill_run.forked(function, log, folder, self.url, self.folder.name)
 
     def kill(self) -> None:
         """One of them, or one of their children."""
@@ -66,29 +60,39 @@ class Play:
             os.kill(self.random.choice(children), signal.SIGKILL)
         else:
             self.processes[name].kill()
-            self.processes[name].wait()
+            self.processes[name].join()
             self.start(name)
         self.kills[name] += 1
+
+    def wait_for_work(self) -> None:
+        """Until something was finished since the last call, and a moment more: else all kills meet who only starts."""
+        wait_for(lambda before=self.finished: self.finished != before or self.ended(), 120.0)  # type: ignore[misc]
+        time.sleep(self.random.uniform(0.0, 1.0))
+
+    @property
+    def finished(self) -> int:
+        """Bytes of results."""
+        path = self.folder / "results.jsonl"
+        return path.stat().st_size if path.is_file() else 0
 
     def ended(self) -> bool:
         """Whether the search has; whoever else ended by itself must not have."""
         for name, process in self.processes.items():
-            code = process.poll()
+            code = process.exitcode
             if code is not None:
                 assert code == 0, (self.top / f"{name}.log").read_text()[-3000:]
-        return self.processes["parent"].poll() is not None
+        return self.processes["parent"].exitcode is not None
 
     def stop(self) -> None:
         for process in self.processes.values():
             process.kill()
-            process.wait()
+            process.join()
 
 
 def training(pid: int) -> list[int]:
-    """The children that train, of multiprocessing's own helper not."""
+    """The children, which train."""
     try:
-        found = [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-        return [n for n in found if b"spawn_main" in Path(f"/proc/{n}/cmdline").read_bytes()]
+        return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
 
@@ -123,7 +127,7 @@ def test_a_hundred_kills(play: Play, tmp_path: Path) -> None:
     while play.kills.total() < KILLS:
         play.begin()
         while not play.ended():
-            time.sleep(play.random.uniform(0.3, 2.0))
+            play.wait_for_work()
             if play.kills.total() < KILLS and not play.ended():
                 play.kill()
             assert time.monotonic() - began < 3000, play.kills

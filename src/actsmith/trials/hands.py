@@ -210,8 +210,9 @@ class Hands:
             self.measured = measured
 
     def close(self) -> None:
-        """End the child process."""
+        """End the child process, and leave the ledger."""
         self.pool.close()
+        self.ledger.close()
 
 
 class _Leader:

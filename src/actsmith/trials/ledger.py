@@ -32,7 +32,7 @@ from typing import Any
 from actsmith.errors import ActsmithError, require
 from actsmith.files import plain
 from actsmith.names import did_you_mean
-from actsmith.trials.storage import PATIENCE, opened, patiently, shown
+from actsmith.trials.storage import PATIENCE, closed, opened, patiently, shown
 from actsmith.trials.trial import Outcome, Trial, digest
 
 __all__ = ["MEASURED", "AnotherLeadsError", "Job", "Ledger", "key_of"]
@@ -121,6 +121,10 @@ class Ledger:
         self.optuna = require("optuna", "search", "ledger")
         self.states = self.optuna.trial.TrialState
         self.study: int | None = None
+
+    def close(self) -> None:
+        """Give back its connections."""
+        closed(self.storage)
 
     def sister(self, name: str) -> Ledger:
         """Of another study in the same storage."""

@@ -93,8 +93,12 @@ class LedgerPool:
         self.workers, self.grace, self.silence = workers, grace, silence
         self.hands = None if make_runner is None else Processes(make_runner, workers, threads, timeout, grace)
         self.ledger = Ledger(url, study, cached=True)
-        self.ledger.begin({**(config or {}), "timeout": timeout}, resume=resume)
-        self.lead = self.ledger.lead(sole=sole)
+        try:
+            self.ledger.begin({**(config or {}), "timeout": timeout}, resume=resume)
+            self.lead = self.ledger.lead(sole=sole)
+        except BaseException:
+            self.ledger.close()
+            raise
         self.heart = _Heart(self.ledger, self.lead)
         self.heart.start()
         metric = (config or {}).get("metric", {"name": "score", "better": "higher"})
@@ -274,6 +278,7 @@ class LedgerPool:
             if ended:
                 self.ledger.set_attribute("closed", True)
             self.ledger.lead_end(self.lead)
+        self.ledger.close()
 
     def __enter__(self) -> Self:
         return self

@@ -11,24 +11,30 @@ from __future__ import annotations
 import errno
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from actsmith.errors import ActsmithError, JobError, require
 
-__all__ = ["JOURNAL", "PATIENCE", "journal_of", "opened", "patiently", "shown"]
+__all__ = ["JOURNAL", "PATIENCE", "closed", "journal_of", "opened", "patiently", "shown"]
 
 JOURNAL = "ledger.log"
 """The journal's name in a run folder."""
 PATIENCE = 300.0
 """Seconds for which a database may be away, a restart for one."""
+REACHED = 30.0
+"""The same at the start, where a wrong address is likelier than a restart."""
 LONGEST = 5.0
 """Seconds between two tries, at most."""
 POSTGRESQL = ("postgres", "postgresql", "postgresql+psycopg")
 POOL = {"pool_size": 1, "max_overflow": 2, "pool_pre_ping": True, "pool_recycle": 600}
 """Connections that one process keeps, and may have: a hundred workers must fit into a server's usual hundred or two."""
 CONNECT = {"connect_timeout": 10, "application_name": "actsmith"}
+PASSING = ("OperationalError", "InterfaceError", "PendingRollbackError", "TimeoutError")
+"""Errors after which another try may do: a connection that broke, a lock that was not had."""
+MADE_TWICE = ("IntegrityError", "ProgrammingError")
+"""The same while the tables are made: another process makes them too."""
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 WHERE = "a folder or file for a journal, or postgresql+psycopg://USER@HOST/DATABASE"
 
@@ -62,8 +68,15 @@ def opened(url: str | Path, *, cached: bool = False) -> Any:
     def connected() -> Any:
         return optuna.storages.RDBStorage(whole, engine_kwargs={**POOL, "connect_args": CONNECT})
 
-    storage = patiently(connected, text, patience=15.0)
+    storage = patiently(connected, text, patience=REACHED, passing=(*PASSING, *MADE_TWICE))
     return optuna.storages.get_storage(storage) if cached else storage
+
+
+def closed(storage: Any) -> None:
+    """Give back the connections of a storage that is used no more."""
+    engine = getattr(getattr(storage, "_backend", storage), "engine", None)
+    if engine is not None:
+        engine.dispose()
 
 
 def journal_of(text: str | Path) -> Path:
@@ -91,10 +104,18 @@ def shown(url: str | Path) -> str:
     return f"{scheme}://{name}{':***' if colon else ''}{at}{place}"
 
 
-def patiently(action: Callable[[], Any], url: str | Path, *, patience: float = PATIENCE) -> Any:
+def patiently(
+    action: Callable[[], Any], url: str | Path, *, patience: float = PATIENCE, passing: Sequence[str] = PASSING
+) -> Any:
     """What `action` gives; done again, for a while, where the database is away.
 
     It must do no harm to do it twice: what was lost may have been the answer alone.
+
+    Args:
+        action: uses the storage.
+        url: of the storage, for the message.
+        patience: seconds.
+        passing: names of the errors after which it is done again.
 
     Raises:
         JobError: the database stays away, or a file cannot be written.
@@ -107,7 +128,8 @@ def patiently(action: Callable[[], Any], url: str | Path, *, patience: float = P
             problem = _problem(error, url)
             if problem is None:
                 raise
-            if not _passes(error) or time.monotonic() > until:
+            kinds = {cls.__name__ for cls in type(_innermost(error)).__mro__}
+            if not kinds & set(passing) or time.monotonic() > until:
                 raise problem from None
         time.sleep(pause * random.uniform(0.5, 1.5))
         pause = min(2 * pause, LONGEST)
@@ -129,12 +151,6 @@ def _problem(error: Exception, url: str | Path) -> JobError | None:
     if isinstance(inner, ValueError) and type(inner).__name__ == "JSONDecodeError":
         return JobError(f"storage: {shown(url)} holds a line that is no JSON; is it a journal?")
     return None
-
-
-def _passes(error: Exception) -> bool:
-    """Whether another try may do: a connection that broke, a lock that was not had."""
-    kinds = [cls.__name__ for cls in type(_innermost(error)).__mro__]
-    return any(kind in ("OperationalError", "InterfaceError", "TimeoutError") for kind in kinds)
 
 
 def _innermost(error: BaseException) -> BaseException:

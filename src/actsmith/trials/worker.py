@@ -6,6 +6,7 @@ a Ctrl-C in the terminal reaches the parent alone, who ends the whole group. It 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import multiprocessing
 import os
@@ -53,6 +54,11 @@ def work(pipe: Connection, made: bytes, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
+    with contextlib.suppress(EOFError, OSError):  # the parent has ended, or closed the pipe
+        _serve(pipe, made)
+
+
+def _serve(pipe: Connection, made: bytes) -> None:
     try:
         with in_current_folder():
             runner: Runner = pickle.loads(made)()
@@ -61,12 +67,7 @@ def work(pipe: Connection, made: bytes, threads: int) -> None:
         return
     pipe.send(("ready", None))
     while True:
-        try:
-            job: tuple[list[Trial], Place] | None = pipe.recv()
-        except EOFError:
-            return
-        if job is None:
-            return
+        job: tuple[list[Trial], Place] = pipe.recv()
         try:
             pipe.send(("done", attempt(runner, *job)))
         except Stopped:
