@@ -452,6 +452,8 @@ class Stages:
         chosen = next(a.formula for a in (self.asked.first, *arms) if a.formula.name == conclusion.recommended)
         setting = policy.setting(chosen, history)
         best = scaled(chosen, 1.0 if setting is None else setting[1])
+        if chosen != start and chosen.text != chosen.name:
+            conclusion = replace(conclusion, sentence=f"{conclusion.sentence} {chosen.name} is f(x) = {best.text}.")
         metric = self.runner.metric
         board = {
             "task": self.runner.name, "start": start.name, "metric": metric.name, "better": metric.better,
