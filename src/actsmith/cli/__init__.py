@@ -63,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"actsmith: there is no verb {word!r}; {hint} See `actsmith --help`.", file=sys.stderr)
         return 2
     _any_text_prints()
-    return _run(parser().parse_args([word, *map(_value, given[1:])]))
+    request = parser().parse_args([word, *map(_value, given[1:])])
+    request.line = given
+    return _run(request)
 
 
 def _value(argument: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,20 @@ def job(request: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def command(arguments: Sequence[str]) -> str:
+    """The line that repeats this, for a shell; of a storage's address nothing, since it may hold a password.
+
+    >>> command(["search", "digits", "--candidate", "sin(x)/x", "--storage=postgresql://me:pw@db/s", "--workers", "2"])
+    "actsmith search digits --candidate 'sin(x)/x' --workers 2"
+    """
+    kept, skip = [], False
+    for argument in arguments:
+        if not skip and not argument.startswith("--storage"):
+            kept.append(argument)
+        skip = argument == "--storage"
+    return shlex.join(["actsmith", *kept])
+
+
 def settings(text: str | None) -> dict[str, Any] | None:
     """n_layer=2,dropout=0.1 as a dictionary; numbers, true and false are what they look like.
 
@@ -121,6 +137,7 @@ def settings(text: str | None) -> dict[str, Any] | None:
 
 def run(request: argparse.Namespace) -> None:
     """Search, print the leaderboard, and the conclusion last."""
+    from actsmith.files import write_atomically
     from actsmith.progress import Progress
     from actsmith.search.run import rehearse, resume, search
     from actsmith.search.space import Constraints
@@ -154,6 +171,7 @@ def run(request: argparse.Namespace) -> None:
                 print(rehearse(**asked))
                 return None
             result = search(progress=progress, **asked)
+            write_atomically(result.folder / "command.txt", command(request.line) + "\n")
     _render(result.folder)
     if request.json:
         board: dict[str, Any] = json.loads((result.folder / "leaderboard.json").read_text())
@@ -185,8 +203,7 @@ def _nothing_else(request: argparse.Namespace) -> None:
 
 def _render(folder: Path) -> None:
     """The page and its pictures; without the packages that draw, a word and no harm."""
-    import sys
-
+    
     from actsmith.errors import ActsmithError
     from actsmith.report.run import render
 

@@ -142,6 +142,8 @@ class Explorer:
         self.session.folder.append(_key(number), record)
         self.session.folder.write("costs.json", self.costs)
         self._take(record)
+        how = "by chance" if not made.screened else f"by a surrogate (rank correlation {made.correlation:.2f} so far)"
+        self.session.progress("explore", 1, 1, f"round {number + 1}: {len(kept)} proposals, chosen {how}")
         self._rungs(f"round {number + 1}", kept)
         return bool(kept)
 
