@@ -203,7 +203,8 @@ def _nothing_else(request: argparse.Namespace) -> None:
 
 def _render(folder: Path) -> None:
     """The page and its pictures; without the packages that draw, a word and no harm."""
-    
+    import sys
+
     from actsmith.errors import ActsmithError
     from actsmith.report.run import render
 
