@@ -32,6 +32,8 @@ __all__ = ["LedgerPool"]
 
 SILENCE = 600.0
 """Seconds after which a worker that does not beat is lost: longer than a machine that swaps, or a network, takes."""
+LOSSES = 3
+"""Workers that a group may lose before it is taken for the cause: machines go for reasons of their own."""
 UNNAMED = 60.0
 """The same for a job that was claimed by one who did not say its name, which is the next thing to do."""
 LEAD_BEAT = 15.0
@@ -106,6 +108,7 @@ class LedgerPool:
         self.done = {job.key: job.id for job in self.ledger.jobs("COMPLETE") if job.attributes.get("outcomes")}
         self.loose = {job.key: job for job in self.ledger.jobs("RUNNING")}
         self.seen: dict[int, tuple[Any, float]] = {}
+        self.watched, self.looked = 0.0, time.monotonic()
         self.measured = 0.0
 
     # ------------------------------------------------------------------------------------------------------------ run
@@ -170,8 +173,11 @@ class LedgerPool:
     # --------------------------------------------------------------------------------------------- who is elsewhere
 
     def _returned(self, round_: _Round) -> list[list[Outcome]]:
-        """What came back from others since; what was lost is published again, once."""
+        """What came back from others since; what was lost is published again."""
         found = []
+        now = time.monotonic()
+        self.watched += min(now - self.looked, self.silence / 4)
+        self.looked = now
         for job in self.ledger.jobs(among=round_.out):
             round_.out[job.id] = job
             if job.key in round_.mine:
@@ -184,10 +190,11 @@ class LedgerPool:
                     self._again(job, round_)
             elif job.state == "RUNNING" and self._silent(job) and self.ledger.fail(job, "silent"):
                 del round_.out[job.id]
-                if job.deaths == 0:
-                    self._again(replace(job, attributes={**job.attributes, "deaths": 1}), round_)
+                deaths = job.deaths + 1
+                if deaths < LOSSES:
+                    self._again(replace(job, attributes={**job.attributes, "deaths": deaths}), round_)
                 else:
-                    reason = f"its worker was lost twice: no sign of life for {self.silence:g} s"
+                    reason = f"its worker was lost {deaths} times: no sign of life for {self.silence:g} s"
                     found.append([Outcome(trial, reason=reason) for trial in job.trials])
         return found
 
@@ -196,13 +203,14 @@ class LedgerPool:
         round_.out[new.id] = new
 
     def _silent(self, job: Job) -> bool:
-        """Whether its worker has not beaten for too long, by the clock of this process."""
-        state, now = (job.worker, job.beat), time.monotonic()
-        before, since = self.seen.get(job.id, (None, now))
+        """Whether its worker has not beaten for too long: by the clock of this process, and while this process looked;
+        a database that was away was so for the worker too."""
+        state = (job.worker, job.beat)
+        before, since = self.seen.get(job.id, (None, self.watched))
         if state != before:
-            self.seen[job.id] = (state, now)
+            self.seen[job.id] = (state, self.watched)
             return False
-        return now - since > (min(UNNAMED, self.silence) if job.worker is None else self.silence)
+        return self.watched - since > (min(UNNAMED, self.silence) if job.worker is None else self.silence)
 
     def _take(self, job: Job, outcomes: list[Outcome], round_: _Round) -> list[Outcome]:
         del round_.out[job.id]

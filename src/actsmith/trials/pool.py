@@ -37,6 +37,8 @@ from actsmith.trials.worker import UNGUARDED, attempt, end_group, leave_if_impor
 __all__ = ["Here", "Pool", "Processes", "leave_if_importing"]
 
 FAULTS = ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT")
+TRIES, TRIES_OUTSIDE = 2, 3
+"""How often a group is trained whose worker dies of it, or is killed from outside."""
 LEAVING = 1.0
 """Seconds that idle workers have to end by themselves: what they did is kept already, and a budget waits for them."""
 LOOK = 1.0
@@ -148,9 +150,9 @@ class _Worker:
 class Processes(_Closing):
     """Trains in worker processes, which start when there is work and stay alive until the pool is closed.
 
-    A worker that dies (killed, a fault in compiled code, no memory) is replaced and its group trained once more; if
-    that kills a worker too, the outcome says how. Trials have the outcomes that they have in this process: nothing in
-    them depends on who trains what, so long as torch uses as many threads.
+    A worker that dies (killed, a fault in compiled code, no memory) is replaced and its group trained once more, twice
+    where the worker was killed from outside; if it dies again, the outcome says how. Trials have the outcomes that they
+    have in this process: nothing in them depends on who trains what, so long as torch uses as many threads.
 
     Args:
         make_runner: makes the runner in each worker: a function at the top of a module or script, or a
@@ -295,10 +297,11 @@ class Processes(_Closing):
         if not worker.ready and code >= 0:
             raise ActsmithError(_no_start(code))
         job.deaths += 1
-        if job.deaths == 1:
+        if job.deaths < (TRIES if code >= 0 or memory or _faulty(code) else TRIES_OUTSIDE):
             again.append(job)
             return None
-        reason = f"its worker process ended twice: {ending(code, memory)}"
+        times = "twice" if job.deaths == TRIES else f"{job.deaths} times"
+        reason = f"its worker process ended {times}: {ending(code, memory)}"
         return [Outcome(trial, reason=reason) for trial in job.group]
 
     def _patience(self, busy: Sequence[_Worker], place: Place) -> float:
@@ -365,11 +368,15 @@ def ending(code: int, memory: bool | None) -> str:
     if code >= 0:
         return f"it left with status {code}"
     name = signal.Signals(-code).name
-    if name in FAULTS:
+    if _faulty(code):
         return f"{name}, a fault in compiled code"
     if name == "SIGKILL" and memory is not False:
         return f"{name}, for want of memory" if memory else f"{name}, from outside or for want of memory"
     return f"{name}, from outside"
+
+
+def _faulty(code: int) -> bool:
+    return code < 0 and signal.Signals(-code).name in FAULTS
 
 
 def _no_start(code: int) -> str:

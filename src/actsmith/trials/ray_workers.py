@@ -1,7 +1,7 @@
 """A pool whose hands are actors on a Ray cluster: as many as it has cores, more when nodes come, fewer when they go.
 
 Only Ray's core is used, to place workers and to carry groups and outcomes. A node that is lost takes its actors with
-it: their groups are trained once more, elsewhere.
+it: their groups are trained again, elsewhere.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from actsmith.files import read_json, to_json, write_atomically
 from actsmith.training.fit import Stopped
 from actsmith.trials.ledger import MEASURED
 from actsmith.trials.runner import Place, Runner
+from actsmith.trials.store import UnkeptError
 from actsmith.trials.tracebacks import kept_traceback, told_traceback
 from actsmith.trials.trial import Outcome, Trial
 from actsmith.trials.worker import attempt, why_broken
@@ -28,6 +29,8 @@ __all__ = ["RayPool"]
 
 CORES = 1
 """Of a node, that an actor takes."""
+TRIES = 3
+"""How often a group is trained whose actors die; nodes go for reasons of their own."""
 LOOK = 1.0
 """Seconds between two looks at the cluster, at most."""
 Made = Callable[[Path], Runner]
@@ -106,6 +109,7 @@ class RayPool:
 
         Raises:
             ActsmithError: an actor cannot make its runner, and why.
+            JobError: an actor's disk is full.
         """
         rest: Iterator[Sequence[Trial]] = iter(groups)
         try:
@@ -168,11 +172,14 @@ class RayPool:
 
     def _died(self, task: _Task, error: Exception) -> list[Outcome]:
         self._kill(task.actor)
-        if task.deaths == 0:
-            self.lost.append((task.group, 1))
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, UnkeptError):
+            raise UnkeptError(str(cause))
+        if task.deaths + 1 < TRIES:
+            self.lost.append((task.group, task.deaths + 1))
             return []
         why = str(error).strip().partition("\n")[0]
-        reason = f"its actor ended twice: {type(error).__name__}: {why}"
+        reason = f"its actor ended {TRIES} times: {type(error).__name__}: {why}"
         return [Outcome(trial, reason=reason) for trial in task.group]
 
     def _overdue(self) -> Iterator[list[Outcome]]:
