@@ -9,7 +9,7 @@ A constant changes no entropy: where only psi - psi(0) leaves a critical point, 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from actsmith.theory.eafo import correction
 from actsmith.theory.fit import fit_mixture
 from actsmith.theory.laws import Empirical, Law, Normal
 
-__all__ = ["Candidate", "Dropped", "Step", "derive", "filter_candidates", "laws_to_try"]
+__all__ = ["Candidate", "Dropped", "Step", "derive", "laws_to_try", "same_function"]
 
 SAME = 1e-6
 """Two formulas are one where they differ by less than this share of their size on each grid."""
@@ -150,39 +150,6 @@ def _corrected(start: Formula, psi: Any, step: Step, name: str) -> Formula:
     symbol = next(name for name in names if name not in start.params)
     params = {**start.params, symbol: Param(step.eps, learn=step.learn)}
     return Formula(start.expr + parameter_symbol(symbol) * psi, params, name)
-
-
-def filter_candidates(
-    candidates: Iterable[Candidate], known: Sequence[Candidate], most: int | None = None
-) -> tuple[list[Candidate], list[Dropped]]:
-    """Those worth training, in their order, and the others with the reason.
-
-    Dropped are: a value or first derivative that is not finite for |x| <= 1000; equal to a known one; beyond the first
-    `most`. Criticality is no gate: squared ReLU, critical in no class, is among the best in normalised transformers.
-    """
-    kept: list[Candidate] = []
-    dropped: list[Dropped] = []
-    for candidate in candidates:
-        reason = _fault(candidate, [*known, *kept])
-        if reason is None and most is not None and len(kept) >= most:
-            reason = f"beyond the {most} candidates of this run"
-        if reason is None:
-            kept.append(candidate)
-        else:
-            dropped.append(Dropped(candidate, reason))
-    return kept, dropped
-
-
-def _fault(candidate: Candidate, others: Sequence[Candidate]) -> str | None:
-    formula = candidate.formula
-    if not np.isfinite(formula.jet(FAR, 1)).all():
-        return "its value or slope is not finite for some |x| <= 1000"
-    for other in others:
-        if same_function(formula, other.formula):
-            return f"equal to {other.formula.name}"
-        if formula.name == other.formula.name:
-            return f"named like another, {other.formula.text}"
-    return None
 
 
 def same_function(a: Formula, b: Formula) -> bool:
