@@ -10,9 +10,11 @@ from actsmith.errors import ActsmithError
 from actsmith.formula.catalogue import resolve
 from actsmith.nn.activation import Activation
 from actsmith.tasks.decoder import Decoder
+from actsmith.tasks.named import find_task
 from actsmith.tasks.perceptron import Mlp
 from actsmith.tasks.text import BYTES, NextCharacter, NextToken, SmallGpt2
 from actsmith.tasks.text_files import austen_text, parts_of, python_manual, python_source, text_of
+from actsmith.trials.runner import FitRunner
 
 TEXT = "It is a truth universally acknowledged, that a single man must be in want of a wife. " * 60
 
@@ -199,3 +201,15 @@ def test_a_decoder_of_what_is_no_text_is_refused():
         Decoder().build(resolve("relu"), 0, shape)
     with pytest.raises(ActsmithError, match="heads that divide the width"):
         Decoder(width=10, heads=3)
+
+
+def test_where_a_text_lies_is_no_part_of_the_task(tmp_path):
+    text = "It is a truth universally acknowledged, that a single man in possession of a good fortune. " * 600
+    runners = []
+    for folder, content in (("a", text), ("b", text), ("c", text[::-1])):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "book.txt").write_text(content)
+        task = find_task("austen/mlp", train_file=tmp_path / folder / "book.txt")
+        runners.append(FitRunner.opened(task))
+    contexts = [runner.context for runner in runners]
+    assert contexts[0] == contexts[1] != contexts[2]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ class NextCharacter:
         embedding: numbers by which each is shown: fixed, drawn once from N(0, 1).
         alphabet: the most frequent characters of the training text that are told apart; the others are one more.
         train, evaluated: positions drawn from the training text, and from each of the other two.
-        file: the text, as `text_files.text_of` takes it.
+        file: the text, as `text_files.text_of` takes it. Where it lies says nothing of what is learned: the data do.
     """
 
     context: int = 12
@@ -59,7 +59,7 @@ class NextCharacter:
     alphabet: int = 47
     train: int = 8192
     evaluated: int = 4096
-    file: str | None = None
+    file: str | None = field(default=None, repr=False)
     metric = _Characters.metric
 
     def load(self, data: Path | None) -> Problem:
@@ -141,14 +141,14 @@ class NextToken:
         length: tokens in a block.
         vocabulary: tokens of the byte-pair tokenizer, which is made from the training text; `BYTES` (256) takes the
             bytes themselves.
-        file: the text, as `text_files.text_of` takes it.
+        file: the text, as `text_files.text_of` takes it. Where it lies says nothing of what is learned: the data do.
         pretrained: the folder or Hub id of a tokenizer to use in place of one that is made.
         train, evaluated: blocks of the training text, and of each of the other two, at even distances; None for all.
     """
 
     length: int = 128
     vocabulary: int = 1024
-    file: str | None = None
+    file: str | None = field(default=None, repr=False)
     pretrained: str | None = None
     train: int | None = None
     evaluated: int | None = None
