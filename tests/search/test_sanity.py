@@ -151,6 +151,26 @@ def test_an_interrupted_search_goes_on(cases, tmp_path, monkeypatch):
     assert calls == [(tmp_path / "one", 6.0)]
 
 
+def test_a_search_that_did_not_decide_goes_on(cases, tmp_path, monkeypatch):
+    boards = [{"rows": [], "recommended": "relu", "kind": "not decided"}]
+    boards.append({"rows": [row("relu")], "recommended": "relu", "kind": "nothing better"})
+
+    def searched(task, **asked):
+        asked["out"].mkdir(exist_ok=True)
+        board = {"conclusion": "A sentence.", **boards.pop(0)}
+        (asked["out"] / "leaderboard.json").write_text(json.dumps(board))
+        (asked["out"] / "config.json").write_text("{}")
+
+    monkeypatch.setattr(suite, "search", searched)
+    (first,) = sanity(tmp_path, only=["one"])
+    assert (first.held, first.found, first.says) == (False, "relu", "the budget ended before the first trainings did")
+    (second,) = sanity(tmp_path, only=["one"])
+    assert (second.held, second.kind) == (True, "nothing better")
+    assert second.minutes >= first.minutes
+    assert sanity(tmp_path, only=["one"]) == [second]
+    assert boards == []
+
+
 @pytest.mark.slow
 def test_a_real_search_is_checked(cases, tmp_path):
     (one,) = sanity(tmp_path, only=["one"], scale=5)

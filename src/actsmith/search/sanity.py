@@ -37,6 +37,9 @@ SEEDS = 10
 CHEAPLY = 0.1
 """Share of a search's training time that each function which must be rejected may take."""
 
+DECIDED = ("better", "nothing better")
+"""Conclusions with which a search is over."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -58,8 +61,9 @@ class Found:
 
     @property
     def best(self) -> Mapping[str, Any]:
-        """The row of what the search recommends: the start's, where nothing better was found."""
-        return next(row for row in self.board["rows"] if row["name"] == self.board["recommended"])
+        """The row of what the search recommends: the start's, where nothing better was found; empty where the budget
+        ended before it had one."""
+        return next((row for row in self.board["rows"] if row["name"] == self.board["recommended"]), {})
 
     @property
     def gain(self) -> float:
@@ -138,7 +142,7 @@ def sanity(
     workers: int = 1,
     progress: Progress = silent,
 ) -> list[Checked]:
-    """Run the searches one after another; what is done is not done again, what was interrupted goes on.
+    """Run the searches one after another; what is decided is not done again, what is not goes on with another budget.
 
     Args:
         out: a folder for each of them, and sanity.json and sanity.md.
@@ -161,7 +165,8 @@ def sanity(
     table = path / "sanity.json"
     rows = {row["name"]: Checked(**row) for row in (read_json(table) if table.is_file() else [])}
     for case in CASES:
-        if (only and case.name not in only) or (case.name in rows and rows[case.name].held is not None):
+        done = case.name in rows and (rows[case.name].held or rows[case.name].kind in DECIDED)
+        if done or (only and case.name not in only):
             continue
         began, before = time.time(), rows[case.name].minutes if case.name in rows else 0.0
         seconds = duration(60 * case.budget * scale, "budget") or 0.0
@@ -180,7 +185,8 @@ def sanity(
 def _search(
     case: Case, folder: Path, *, seconds: float, data: str | Path | None, workers: int, progress: Progress
 ) -> None:
-    if (folder / "leaderboard.json").is_file():
+    board = folder / "leaderboard.json"
+    if board.is_file() and read_json(board)["kind"] in DECIDED:
         return
     if (folder / "request.json").is_file():
         resume(folder, budget=seconds, workers=workers, progress=progress)
@@ -198,11 +204,11 @@ def _row(case: Case, **values: Any) -> Checked:
 
 def _judged(case: Case, folder: Path, minutes: float) -> Checked:
     found = Found.read(folder)
-    held, says = case.claim(found)
     board, best = found.board, found.best
+    held, says = case.claim(found) if best else (False, "the budget ended before the first trainings did")
     return _row(
-        case, found=best["name"], formula=best["formula"], held=held, says=says, conclusion=board["conclusion"],
-        trainings=len(found.history), minutes=round(minutes, 2), kind=board["kind"],
+        case, found=board["recommended"], formula=best.get("formula", ""), held=held, says=says, kind=board["kind"],
+        conclusion=board["conclusion"], trainings=len(found.history), minutes=round(minutes, 2),
     )  # fmt: skip
 
 
