@@ -247,3 +247,15 @@ def test_text_reads_back_to_an_equal_formula(text: str) -> None:
 def test_a_number_of_many_digits_is_written_with_an_exponent(given, text):
     assert Formula(given).text == text
     assert Formula(text) == Formula(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ("sign(softplus(100*x))", "1"), ("relu(exp(x))", "exp(x)"), ("abs(-2*sigmoid(x))", "2*sigmoid(x)"),
+        ("where(-normal_cdf(x), 1, x)", "x"), ("step(3*cosh(x))*x", "x"), ("max(0, -exp(x)) + x", "x"),
+    ],
+)  # fmt: skip
+def test_a_switch_of_what_is_positive_has_one_side(given, text):
+    """Far out it underflows to 0, where a switch computed from its value would turn."""
+    assert Formula(given).text == text

@@ -363,11 +363,13 @@ def test_empirical_converges_with_the_samples():
 
 def test_a_heavy_tail_keeps_its_shape():
     truth = StudentT(1.5)
-    law = Empirical(truth.sample(200_000, seed=3))
-    for u in (0.999, 0.9999):
+    laws = [Empirical(truth.sample(200_000, seed=seed)) for seed in range(4)]
+    for u in (0.999, 0.9999):  # beyond the latter lie some 20 samples
         x = truth.quantile(u)
-        assert law.survival(x) / truth.survival(x) == pytest.approx(1, abs=0.25)
-        assert law.score(x) / truth.score(x) == pytest.approx(1, abs=0.7)
+        for law in laws:
+            assert law.survival(x) / truth.survival(x) == pytest.approx(1, abs=0.5)
+        assert np.mean([law.survival(x) for law in laws]) / truth.survival(x) == pytest.approx(1, abs=0.2)
+        assert np.mean([law.score(x) for law in laws]) / truth.score(x) == pytest.approx(1, abs=0.5)
 
 
 def test_empirical_moves_and_scales_with_its_samples():
@@ -539,10 +541,20 @@ def test_scales_beyond_float64_are_refused(law):
         parse_law(law)
 
 
+@pytest.mark.parametrize(("n", "variance", "entropy"), [(1_000, 0.1, 0.04), (20_000, 0.015, 0.007)])
+def test_sharpened_kernels_hardly_widen_a_law(n, variance, entropy):
+    """Plain kernels of the same rule add 12% and 0.05 nats at 1,000 samples, 3.5% and 0.017 at 20,000."""
+    for seed in range(2):
+        law = Empirical(Normal().sample(n, seed))
+        assert (law.std / law.sample_std) ** 2 - 1 < variance
+        assert abs(law.entropy - Normal(0, law.sample_std).entropy) < entropy
+
+
 @pytest.mark.parametrize("n", [2_000, 100_000])
 def test_a_comb_is_seen(n):
-    """Whole numbers with a jitter: H = log 10 + H(N(0, 0.01)), less what the kernels smooth."""
+    """Whole numbers with a jitter: H = log 10 + H(N(0, 0.01)), with what the kernels add and a sampling error of 0.002
+    of 100,000."""
     rng = np.random.default_rng(0)
     law = Empirical(rng.integers(0, 10, n) + rng.normal(0, 0.01, n))
     right = log(10) + log(0.01 * sqrt(2 * pi * np.e))
-    assert law.entropy == pytest.approx(right, abs=0.1 if n == 2_000 else 0.02)
+    assert law.entropy == pytest.approx(right, abs=0.06 if n == 2_000 else 0.005)

@@ -44,6 +44,14 @@ def _nonnegative_part(constant: sp.Expr) -> sp.Expr:
     return constant if constant_value(constant) > 0 else sp.S.Zero
 
 
+def _sign_of(u: sp.Expr) -> int | None:
+    """1 or -1 of a multiple of a function that is positive everywhere, also where it underflows; else None."""
+    coefficient, rest = u.as_coeff_Mul()
+    if isinstance(rest, (sp.exp, sp.cosh, Primitive)) and rest.is_positive:
+        return 1 if coefficient > 0 else -1
+    return None
+
+
 class Primitive(sp.Function):
     """A real function with the name it has in formula text."""
 
@@ -65,7 +73,9 @@ class relu(Primitive):
 
     @classmethod
     def eval(cls, u: sp.Expr) -> sp.Expr | None:
-        return _nonnegative_part(u) if u.is_number else None
+        if u.is_number:
+            return _nonnegative_part(u)
+        return {1: u, -1: sp.S.Zero, None: None}[_sign_of(u)]
 
     def fdiff(self, argindex: int = 1) -> sp.Expr:
         return step(self.args[0])
@@ -79,7 +89,9 @@ class step(Primitive):
 
     @classmethod
     def eval(cls, u: sp.Expr) -> sp.Expr | None:
-        return sp.Integer(1 if constant_value(u) > 0 else 0) if u.is_number else None
+        if u.is_number:
+            return sp.Integer(1 if constant_value(u) > 0 else 0)
+        return {1: sp.S.One, -1: sp.S.Zero, None: None}[_sign_of(u)]
 
     def fdiff(self, argindex: int = 1) -> sp.Expr:
         return sp.S.Zero
@@ -95,7 +107,9 @@ class sign(Primitive):
 
     @classmethod
     def eval(cls, u: sp.Expr) -> sp.Expr | None:
-        return sp.Integer(np.sign(constant_value(u))) if u.is_number else None
+        if u.is_number:
+            return sp.Integer(np.sign(constant_value(u)))
+        return {1: sp.S.One, -1: sp.S.NegativeOne, None: None}[_sign_of(u)]
 
     def fdiff(self, argindex: int = 1) -> sp.Expr:
         return sp.S.Zero
@@ -111,6 +125,8 @@ class absolute(Primitive):
     def eval(cls, u: sp.Expr) -> sp.Expr | None:
         if u.is_number:
             return u if constant_value(u) >= 0 else -u
+        if (side := _sign_of(u)) is not None:
+            return side * u
         return cls(-u) if u.could_extract_minus_sign() else None
 
     def fdiff(self, argindex: int = 1) -> sp.Expr:
@@ -144,6 +160,8 @@ class where(Primitive):
     def eval(cls, c: sp.Expr, a: sp.Expr, b: sp.Expr) -> sp.Expr | None:
         if c.is_number:
             return a if constant_value(c) > 0 else b
+        if (side := _sign_of(c)) is not None:
+            return a if side > 0 else b
         return a if a == b else None
 
     def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:

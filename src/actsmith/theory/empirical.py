@@ -7,7 +7,9 @@ Transformation kernel density estimate (Wand, Marron, Ruppert, "Transformations 
 m is the median, s = IQR/1.349. About the centre the kernels are s h wide, far out they widen with the distance, so a
 power tail keeps its shape and every far sample its mass. h is the improved Sheather-Jones bandwidth (Botev, Grotowski,
 Kroese, "Kernel density estimation via diffusion", Annals of Statistics 38, 2010, Algorithm 1), which several modes do
-not oversmooth.
+not oversmooth. The centres are sharpened (Choi, Hall, "Data sharpening as a prelude to density estimation", Biometrika
+86, 1999): c_i is a bin's centre moved uphill by h^2/2 (log q)', which takes back what the kernels widen a mode by, to
+O(h^4). That leaves room for kernels 1.4 times as wide, and a smaller error altogether.
 
 | symbol | meaning                       | shape |
 |--------|-------------------------------|-------|
@@ -42,6 +44,8 @@ WINDOW = 150.0
 # A bandwidth below this many bins is that of the bins, not of the samples.
 RESOLVED_BINS = 4.0
 FINER = 32
+# A sharpened estimate with kernels this much wider has the variance of the plain one, nearly, and a bias of O(h^4).
+WIDER = 1.4
 # Panels of 16 bandwidths: their nodes are 0.4 h apart at the default step.
 PANEL = 16.0
 
@@ -81,7 +85,7 @@ class Empirical(Law):
         histogram = Histogram()
         histogram.update(samples)
         law = Empirical.from_bins(histogram.bins())
-        if law.bandwidth < RESOLVED_BINS * WIDTH:
+        if law.bandwidth < WIDER * RESOLVED_BINS * WIDTH:
             # Structure as narrow as a bin: the samples are here, so narrower bins are.
             narrow = Histogram(WIDTH / FINER)
             narrow.update(samples)
@@ -145,10 +149,15 @@ class Empirical(Law):
             spread=bins.spread,
             centres=centres,
             weights=weights,
-            bandwidth=h,
+            bandwidth=WIDER * h,
             sample_mean=bins.mean,
             sample_std=bins.std,
-        )
+        )._sharpened()
+
+    def _sharpened(self) -> Empirical:
+        """The law with its centres moved uphill; their order stays, for (log q)'' >= -1/h^2."""
+        slope = self._slope(self.centres, slope=True)[1]
+        return Empirical._assemble(**vars(self) | {"centres": self.centres + self.bandwidth**2 / 2 * slope})
 
     @classmethod
     def _assemble(
