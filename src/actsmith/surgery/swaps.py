@@ -123,9 +123,7 @@ class Swaps:
             for parameter in group["params"]:
                 optimizer.state.pop(parameter, None)
         self._optimizers.clear()
-        for change in self.changed:
-            if isinstance(change.old, nn.Module):
-                self._bring_along(change, change.old)
+        self._bring_along()
         self._put_back()
 
     def _put_back(self) -> None:
@@ -159,18 +157,19 @@ class Swaps:
                         f"swap, to a {type(forward).__name__}; undo that change first"
                     )
 
-    def _bring_along(self, change: Change, old: nn.Module) -> None:
-        """Give the old module the mode of the new one, and the dtype and device that the nearest parameter went to."""
-        old.train(change.module.training)
+    def _bring_along(self) -> None:
+        """Give the old modules the mode of the new ones, and the dtype and device that the nearest parameters have."""
         paths = {c.path for c in self.changed}
-        now = {n: p for n, p in self.model.named_parameters() if n.rpartition(".")[0] not in paths}
-        near = max((n for n in now if n in self._placed), key=lambda n: _common(n, change.path), default=None)
-        if near is not None:
-            dtype, device = self._placed[near]
-            old.to(
-                dtype=None if now[near].dtype == dtype else now[near].dtype,
-                device=None if now[near].device == device else now[near].device,
-            )
+        parameters = ((n, p) for n, p in self.model.named_parameters() if n.rpartition(".")[0] not in paths)
+        now = {n: (p.dtype, p.device) for n, p in parameters if n in self._placed}
+        moved = any(self._placed[n] != place for n, place in now.items())
+        for change in self.changed:
+            if isinstance(change.old, nn.Module):
+                change.old.train(change.module.training)
+                if moved:
+                    near = max(now, key=lambda n: _common(n, change.path))
+                    (was, there), (dtype, device) = self._placed[near], now[near]
+                    change.old.to(dtype=None if dtype == was else dtype, device=None if device == there else device)
 
     def calibrate(self, batches: Iterable[Any], passes: int = 2) -> None:
         """See `calibrate_`."""
