@@ -20,6 +20,7 @@ from databases import Database
 
 from actsmith.errors import ActsmithError, JobError
 from actsmith.formula.catalogue import resolve
+from actsmith.trials import display as display_module
 from actsmith.trials import ledger as ledger_module
 from actsmith.trials import storage
 from actsmith.trials.display import Display
@@ -265,7 +266,7 @@ def test_a_study_of_another_search_is_refused(fresh: Open) -> None:
     job = ledger.claim("a")
     assert job is not None
     ledger.finish(job, done(job))
-    with pytest.raises(ActsmithError, match="holds another search; give another --study"):
+    with pytest.raises(ActsmithError, match="holds another search; give another study"):
         ledger.begin({"run": "a"}, resume=True)
     with pytest.raises(ActsmithError, match="holds this search already; go on with the folder"):
         ledger.begin({"run": "b"}, resume=False)
@@ -275,8 +276,9 @@ def test_a_study_of_another_search_is_refused(fresh: Open) -> None:
 # -------------------------------------------------------------------------------------------------------------- display
 
 
-def test_what_a_dashboard_shows(fresh: Open) -> None:
-    """An Optuna trial an activation; values are finite, also of what failed."""
+def test_what_a_dashboard_shows(fresh: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An Optuna trial an activation; values are finite, of failures too. What takes too long is for the next time."""
+    monkeypatch.setattr(display_module, "LONGEST", (60.0, 60.0))
     ledger = fresh()
     tune = [replace(t, formula=resolve(name), stage="tune", rate=rate) for name in ("relu", "gelu", "silu")
             for rate in (0.1, 0.2) for t in trials(2)]  # fmt: skip
@@ -293,6 +295,10 @@ def test_what_a_dashboard_shows(fresh: Open) -> None:
     ledger.finish(job, outcomes)
 
     display = Display(ledger, "score", "higher")
+    with monkeypatch.context() as patch:
+        patch.setattr(display_module, "LONGEST", (0.0, 0.0))
+        display.show()
+        assert not display.trials
     display.describe("gelu", origin="the catalogue", proposer="known")
     display.show()
     display.describe("gelu", parents=["relu"])

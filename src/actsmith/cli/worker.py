@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 NAME = "worker"
 HELP = "Train for a search that runs elsewhere, until it ends; start as many as there are cores to spare."
@@ -38,4 +40,9 @@ def run(request: argparse.Namespace) -> None:
     wait = duration(request.wait, "--wait")
     if request.threads is not None and request.threads < 1:
         raise ActsmithError(f"--threads: got {request.threads}; expected 1 or more")
+    signal.signal(signal.SIGTERM, _interrupted)  # of Slurm and Kubernetes, before they kill
     join(request.storage, request.study, data=request.data, threads=request.threads, wait=wait or 0.0, say=say)
+
+
+def _interrupted(*_: object) -> NoReturn:
+    raise KeyboardInterrupt("ended; its job was given back")

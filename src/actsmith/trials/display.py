@@ -22,6 +22,8 @@ __all__ = ["Display"]
 
 EVERY = 10.0
 """Seconds between two updates, at least."""
+LONGEST = (0.5, 3.0)
+"""Seconds that an update may take, and the last one: a search waits for it. The rest is for the next."""
 
 
 class Display:
@@ -76,14 +78,17 @@ class Display:
         """
         if not now and time.monotonic() - self.last < EVERY:
             return
+        until = time.monotonic() + LONGEST[end]
         if self.changed:
             self.ledger.do("set_study_user_attr", self.study, "rungs", self.rungs)
         for name in [name for name in self.scores if name in self.changed]:
-            self._write(name)
-        self.changed.clear()
+            if time.monotonic() < until:
+                self._write(name)
+                self.changed.discard(name)
         for number, values, _ in self.trials.values() if end else ():
-            state = self.ledger.states.COMPLETE
-            self.ledger.do("set_trial_state_values", number, state, [values[max(values)]])
+            if time.monotonic() < until:
+                last = [values[max(values)]]
+                self.ledger.do("set_trial_state_values", number, self.ledger.states.COMPLETE, last)
         self.last = time.monotonic()
 
     def _write(self, name: str) -> None:

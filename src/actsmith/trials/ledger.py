@@ -19,9 +19,10 @@ Storages are used by the methods that Optuna's own studies use; `tests/trials/te
 from __future__ import annotations
 
 import os
+import random
 import socket
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from typing import Any
 from actsmith.errors import ActsmithError, require
 from actsmith.files import plain
 from actsmith.names import did_you_mean
-from actsmith.trials.storage import PATIENCE, closed, opened, patiently, shown
+from actsmith.trials.storage import PATIENCE, at_hand, closed, opened, patiently, shown
 from actsmith.trials.trial import Outcome, Trial, digest
 
 __all__ = ["MEASURED", "AnotherLeadsError", "Job", "Ledger", "key_of"]
@@ -154,12 +155,12 @@ class Ledger:
         if there is not None and self.jobs("COMPLETE"):
             if there.get("run") != plain(config).get("run"):
                 raise ActsmithError(
-                    f"study {self.name!r} of {shown(self.url)} holds another search; give another --study"
+                    f"study {self.name!r} of {shown(self.url)} holds another search; give another study"
                 )
             if not resume:
                 raise ActsmithError(
                     f"study {self.name!r} of {shown(self.url)} holds this search already; go on with the folder of "
-                    "that run (--resume), or give another --study"
+                    "that run (--resume), or give another study"
                 )
         self.set_attribute("config", plain(config))
         self.set_attribute("closed", False)
@@ -224,13 +225,15 @@ class Ledger:
     def claim(self, worker: str) -> Job | None:
         """Take the first job that waits; None where none does."""
         waiting = self.jobs("WAITING")
-        for job in waiting:
+        while waiting:
+            job = waiting.pop(0)
             try:
                 if self.do("set_trial_state_values", job.id, self.states.RUNNING):
                     self.do("set_trial_user_attr", job.id, "worker", worker)
                     return Job(job.id, "RUNNING", {**job.attributes, "worker": worker})
             except self.optuna.exceptions.UpdateFinishedTrialError:  # withdrawn a moment ago
                 continue
+            random.shuffle(waiting)  # another one was quicker: not after the same again
         return None
 
     def wants(self, job: Job) -> bool:
@@ -283,20 +286,19 @@ class Ledger:
         """As it is now."""
         return _job(self.do("get_trial", id_))
 
-    def jobs(self, *states: str, among: Container[int] | None = None) -> list[Job]:
-        """Those in these states, or all, first published first. Their attributes are not to be changed.
-
-        Args:
-            states: one or more; none for all.
-            among: leave others than these aside.
-        """
+    def jobs(self, *states: str) -> list[Job]:
+        """Those in these states, or all, first published first. Their attributes are not to be changed."""
         wanted = tuple(getattr(self.states, state) for state in states) or None
         found = self.do("get_all_trials", self.study, deepcopy=False, states=wanted)
-        return [
-            _job(trial)
-            for trial in found
-            if (among is None or trial._trial_id in among) and "trials" in trial.user_attrs
-        ]
+        return [_job(trial) for trial in found if "trials" in trial.user_attrs]
+
+    def some(self, ids: Collection[int]) -> list[Job]:
+        """Those of these numbers: of a journal each is at hand, of a database one question asks for all."""
+        if not ids:
+            return []
+        if at_hand(self.storage):
+            return [self.job(id_) for id_ in sorted(ids)]
+        return [job for job in self.jobs() if job.id in ids]
 
     def _complete(self, id_: int, seconds: float) -> None:
         self.do("set_trial_state_values", id_, self.states.COMPLETE, [seconds])
@@ -328,7 +330,7 @@ class Ledger:
                 at, process = other.user_attrs["leader"]["host"], other.user_attrs["leader"]["pid"]
                 raise AnotherLeadsError(
                     f"study {self.name!r} of {shown(self.url)} is led by another search (on {at}, process {process}); "
-                    "join it with `actsmith worker`, or give another --study"
+                    "join it with `actsmith worker`, or give another study"
                 )
             self.lead_end(other._trial_id)
         me = leader_name(own)

@@ -178,7 +178,7 @@ class LedgerPool:
         now = time.monotonic()
         self.watched += min(now - self.looked, self.silence / 4)
         self.looked = now
-        for job in self.ledger.jobs(among=round_.out):
+        for job in self.ledger.some(round_.out):
             round_.out[job.id] = job
             if job.key in round_.mine:
                 continue
@@ -250,7 +250,7 @@ class LedgerPool:
 
     def _leave(self, round_: _Round) -> None:
         """What nobody wants any more is withdrawn; what others train goes on, unless its time is over."""
-        for job in self.ledger.jobs(among=round_.out) if round_.out else ():
+        for job in self.ledger.some(round_.out):
             if job.state == "COMPLETE":
                 self.done[job.key] = job.id
             elif job.key in round_.mine or job.state == "WAITING" or round_.place.passed():

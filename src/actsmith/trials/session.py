@@ -118,6 +118,7 @@ def session(
         runner.remember(folder.once)
         if storage is not None and study is None:
             study = folder.once("study", lambda: f"{path.name}-{os.urandom(3).hex()}")
+            progress("look", 0, 1, f"study {study}: join it with actsmith worker --storage URL --study {study}")
         if not resume:  # begun, and ended before there was a result
             (path / JOURNAL).unlink(missing_ok=True)
         whole = {

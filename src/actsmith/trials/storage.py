@@ -17,7 +17,7 @@ from typing import Any
 
 from actsmith.errors import ActsmithError, JobError, require
 
-__all__ = ["JOURNAL", "PATIENCE", "closed", "journal_of", "opened", "patiently", "shown"]
+__all__ = ["JOURNAL", "PATIENCE", "at_hand", "closed", "journal_of", "opened", "patiently", "shown"]
 
 JOURNAL = "ledger.log"
 """The journal's name in a run folder."""
@@ -70,6 +70,11 @@ def opened(url: str | Path, *, cached: bool = False) -> Any:
 
     storage = patiently(connected, text, patience=REACHED, passing=(*PASSING, *MADE_TWICE))
     return optuna.storages.get_storage(storage) if cached else storage
+
+
+def at_hand(storage: Any) -> bool:
+    """Whether what a storage holds is in memory here, as a journal's is."""
+    return getattr(getattr(storage, "_backend", storage), "engine", None) is None
 
 
 def closed(storage: Any) -> None:
