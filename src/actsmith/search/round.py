@@ -2,9 +2,8 @@
 
     propose -> admit (the space) -> rank (the surrogate, or chance) -> make, until the round is full
 
-Half of the places belong to proposers by what they earned, for the others the surrogate chooses among all. It chooses
-by draws of what the qualities may be (Thompson), a draw for each place: what is good in none of them is not trained,
-and one round tries unlike functions.
+For half of the places the surrogate chooses among all, the others belong to proposers by what they earned; in these it
+chooses among the proposer's own. It takes what it hopes most of, and hopes less of what is like those taken before.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from actsmith.search.evidence import Evidence
 from actsmith.search.proposers import Proposer
 from actsmith.search.proposers.known import Known
 from actsmith.search.space import Space
-from actsmith.search.surrogate import Surrogate, coordinates
+from actsmith.search.surrogate import BOLD, Batch, Surrogate, coordinates
 
 __all__ = ["Round", "next_round"]
 
@@ -36,7 +35,7 @@ POOL = 2000
 EARNED = 0.5
 """Of the places, those that proposers earn."""
 SHORT = 200
-"""Proposals in the draws: the most promising of all, and of each proposer."""
+"""Proposals on the shortlist, where it counts how alike they are: the most promising of all, and of each proposer."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +101,12 @@ def next_round(
     drafts = _pool(evidence, proposers, space, [parts[name] for name in names], pool, rng=rng)
     surrogate = _surrogate(evidence, drafts, n)
     trusted = surrogate if surrogate is not None and surrogate.correlation > 0 else None
-    order = _Order.of(drafts, evidence, trusted, n, rng)
+    order = _Order(drafts, evidence, trusted, rng)
     picks = _Picks(drafts, space, {evidence.start.name, *(t.candidate.formula.name for t in evidence.tried)})
-    for place, proposer in enumerate(_places(evidence, parts, n, rng)):
-        picks.one_of(order.at(place), proposer)
+    for proposer in _places(evidence, parts, n, rng):
+        found = picks.one_of(order.now(), proposer)
+        if found is not None:
+            order.take(found)
     tried = Counter(t.candidate.proposer for t in evidence.tried)
     promoted = Counter(t.candidate.proposer for t in evidence.tried if t.promoted)
     admitted = Counter(draft.proposer for draft in drafts)
@@ -157,46 +158,40 @@ def _places(evidence: Evidence, parts: Mapping[str, float], n: int, rng: np.rand
     if not evidence.tried and Known.name in parts:
         return [Known.name] * n
     earned = quotas(parts, round(EARNED * n), rng)
-    owned: list[str | None] = [name for name, count in earned.items() for _ in range(count)]
-    rng.shuffle(owned)
-    return owned + [None] * (n - len(owned))
+    owned = [name for name, count in earned.items() for _ in range(count)]
+    return [None] * (n - len(owned)) + owned
 
 
-@dataclass(frozen=True, eq=False)
 class _Order:
-    """The drafts in an order of their own for each place.
+    """The drafts in an order that changes with what is taken: the surrogate's shortlist, then all the others."""
 
-    Attributes:
-        rest: places in the pool, all of them, the most promising first.
-        drawn: for each place of the round the shortlist, the best by that draw first; none where chance chooses.
-    """
-
-    rest: NDArray[np.intp]
-    drawn: Sequence[NDArray[np.intp]] = ()
-
-    @classmethod
-    def of(
-        cls, drafts: Sequence[Draft], evidence: Evidence, surrogate: Surrogate | None, n: int, rng: np.random.Generator
-    ) -> _Order:
-        """By draws of the surrogate; without it by chance, of a first round with unlike functions first."""
+    def __init__(
+        self, drafts: Sequence[Draft], evidence: Evidence, surrogate: Surrogate | None, rng: np.random.Generator
+    ) -> None:
         whose = np.array([draft.proposer for draft in drafts], dtype=object)
-        if surrogate is None:
-            known = np.flatnonzero(whose == Known.name) if not evidence.tried else np.empty(0, dtype=int)
-            if known.size > 1:
-                known = known[_apart(coordinates(*_stacked([drafts[i] for i in known.tolist()]), evidence.grid))]
-            rest = rng.permutation(len(drafts))
-            return cls(np.concatenate([known, rest[~np.isin(rest, known)]]))
-        mean, deviation = surrogate.predict()
-        rest = np.argsort(-(mean + 2 * deviation), kind="stable")
-        names = sorted(set(whose))
-        own = [rest[whose[rest] == name][: SHORT // len(names)] for name in names]
-        short = np.unique(np.concatenate([rest[:SHORT], *own]))
-        return cls(rest, [short[np.argsort(-row, kind="stable")] for row in surrogate.draws(short, n, rng)])
+        self.batch: Batch | None = None
+        if surrogate is not None:
+            mean, deviation = surrogate.predict()
+            self.rest = np.argsort(-(mean + BOLD * deviation), kind="stable")
+            names = sorted(set(whose))
+            own = [self.rest[whose[self.rest] == name][: SHORT // len(names)] for name in names]
+            self.batch = surrogate.batch(np.unique(np.concatenate([self.rest[:SHORT], *own])))
+            return
+        known = np.flatnonzero(whose == Known.name) if not evidence.tried else np.empty(0, dtype=np.intp)
+        if known.size > 1:
+            known = known[_apart(coordinates(*_stacked([drafts[i] for i in known.tolist()]), evidence.grid))]
+        rest = rng.permutation(len(drafts))
+        self.rest = np.concatenate([known, rest[~np.isin(rest, known)]])
 
-    def at(self, place: int) -> Sequence[int]:
-        """The order for a place of the round."""
-        first = self.drawn[place] if self.drawn else self.rest[:0]
-        return [*first.tolist(), *self.rest.tolist()]
+    def now(self) -> list[int]:
+        """Places in the pool, the first to be taken first."""
+        first = [] if self.batch is None else self.batch.order().tolist()
+        return [*first, *self.rest.tolist()]
+
+    def take(self, place: int) -> None:
+        """One is chosen."""
+        if self.batch is not None:
+            self.batch.take(place)
 
 
 class _Picks:
@@ -213,8 +208,8 @@ class _Picks:
         self.chosen: dict[int, Candidate] = {}
         self.failed: list[str] = []
 
-    def one_of(self, order: Sequence[int], proposer: str | None) -> None:
-        """Choose the first that can be had: the proposer's own, or else anyone's."""
+    def one_of(self, order: Sequence[int], proposer: str | None) -> int | None:
+        """Choose the first that can be had: the proposer's own, or else anyone's; its place, None for nothing."""
         own = [i for i in order if self.drafts[i].proposer == proposer]
         for i in (*own, *order):
             if i in self.seen:
@@ -229,7 +224,8 @@ class _Picks:
                 self.failed.append(f"{candidate.formula.name}: {reason}")
                 continue
             self.chosen[i] = self._named(candidate)
-            return
+            return i
+        return None
 
     def _named(self, candidate: Candidate) -> Candidate:
         """Under a name that nothing else in the search has."""

@@ -30,7 +30,7 @@ from scipy.stats import norm, rankdata, spearmanr
 from actsmith.errors import require
 from actsmith.search.draft import Grid
 
-__all__ = ["Surrogate", "coordinates", "theory"]
+__all__ = ["Batch", "Surrogate", "coordinates", "theory"]
 
 Array = NDArray[np.float64]
 
@@ -42,6 +42,10 @@ FURTHEST = 3.0
 """Standard deviations at which a coordinate of theory ends."""
 LEARNED_FROM = 200
 """Tried functions, the best ones and others at even distances, that the kernel's constants are fitted to."""
+PLAIN = 3.0
+"""By so much the log likelihood must be higher where mirrored functions are not one."""
+BOLD = 1.0
+"""Standard deviations that hope adds to a mean."""
 FEWEST = 8
 """Tried functions below which nothing is fitted."""
 TINY = 1e-12
@@ -172,27 +176,50 @@ class Surrogate:
             known, asked = points[: len(merits)], points[len(merits) :]
             likelihood, process = _fitted(known, scores)
             found.append((likelihood, cls(process, asked, _left_out(process, scores, rounds), symmetric)))
-        return max(found, key=lambda pair: pair[0])[1]
+        (likelihood, one), (other_likelihood, other) = found
+        return other if other_likelihood > likelihood + PLAIN else one
 
     def predict(self) -> tuple[Array, Array]:
         """Mean and standard deviation of the pool's normal scores, (p,) each."""
         mean, deviation = self.process.predict(self.pool, return_std=True)  # type: ignore[attr-defined]
         return mean, deviation
 
-    def draws(self, among: NDArray[np.intp], count: int, rng: np.random.Generator) -> Array:
-        """Scores of a part of the pool as they may be, drawn jointly: (count, len(among)).
-
-        Args:
-            among: places in the pool; some hundreds, since the cost grows with their cube.
-            count: how many draws.
-            rng: of the draws.
-        """
+    def batch(self, among: NDArray[np.intp]) -> Batch:
+        """A batch to be chosen from a part of the pool: some thousands at most, the cost grows with their square."""
         mean, covariance = self.process.predict(self.pool[among], return_cov=True)  # type: ignore[attr-defined]
-        return rng.multivariate_normal(mean, covariance, size=count, method="eigh")
+        return Batch(among, mean, covariance, float(self.process.alpha))  # type: ignore[attr-defined]
+
+
+class Batch:
+    """Chooses one after another by mean + BOLD deviations, each time as if the outcomes of those before were known.
+
+    Their outcomes would leave their own means as they are, and make their neighbours certain: so a batch spreads.
+
+    Args:
+        among: places in the pool, (s,).
+        mean, covariance: of their scores, (s,) and (s, s).
+        noise: the variance of a measured score.
+    """
+
+    def __init__(self, among: NDArray[np.intp], mean: Array, covariance: Array, noise: float) -> None:
+        self.among, self.mean, self.covariance, self.noise = among, mean, covariance.copy(), noise
+        self.index = {place: i for i, place in enumerate(among.tolist())}
+
+    def order(self) -> NDArray[np.intp]:
+        """Places in the pool, the most promising first."""
+        deviation = np.sqrt(np.maximum(np.diagonal(self.covariance), 0.0))
+        return self.among[np.argsort(-(self.mean + BOLD * deviation), kind="stable")]
+
+    def take(self, place: int) -> None:
+        """One is chosen; one that is not of this part changes nothing."""
+        i = self.index.get(place)
+        if i is not None:
+            column = self.covariance[:, i]
+            self.covariance -= np.outer(column, column) / (column[i] + self.noise)
 
 
 def _fitted(points: Array, scores: Array) -> tuple[float, object]:
-    """The log likelihood a function, and the process of what is not noise: its constants from a part, given all."""
+    """The log likelihood, and the process of what is not noise: its constants from a part, given all."""
     gaussian = require("sklearn.gaussian_process", "search", "surrogate")
     kernels = gaussian.kernels
     kernel = kernels.ConstantKernel(1.0, (0.05, 20.0)) * kernels.Matern(1.0, (0.1, 30.0), nu=2.5)
@@ -208,7 +235,7 @@ def _fitted(points: Array, scores: Array) -> tuple[float, object]:
         learned = gaussian.GaussianProcessRegressor(kernel).fit(points[part], scores[part])
     signal, noise = learned.kernel_.k1, learned.kernel_.k2.noise_level
     process = gaussian.GaussianProcessRegressor(signal, alpha=noise, optimizer=None).fit(points, scores)
-    return learned.log_marginal_likelihood_value_ / len(part), process
+    return float(learned.log_marginal_likelihood_value_), process
 
 
 def _left_out(process: object, scores: Array, rounds: Sequence[int]) -> float:
