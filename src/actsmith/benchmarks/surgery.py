@@ -56,6 +56,7 @@ def rows(quick: bool, say: Say) -> Iterator[Row]:
         eager = models()
         yield from _named(f"{CALLS} calls of F.relu, {n} elements", eager, repeats, partial(_evaluate, x))
         yield from _named(f"the same, forward + backward, {n} elements", eager, repeats, partial(_train, x))
+        torch.compiler.reset()  # else the second size is compiled for any
         compiled = {name: torch.compile(model) for name, model in models().items() if name != "nn.ReLU as a child"}
         yield from _named(f"the same compiled, {n} elements", compiled, repeats, partial(_evaluate, x))
 
