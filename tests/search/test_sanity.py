@@ -137,6 +137,12 @@ def test_what_is_done_is_not_done_again_and_what_cannot_be_run_says_why(cases, t
         sanity(tmp_path, only=["onw"])
 
 
+def test_a_long_formula_has_no_cell():
+    usual = Checked("one", "digits", "relu", "anything", found="affine-1", formula="x*tanh(x)", held=True)
+    assert "| affine-1: `x*tanh(x)` |" in markdown([usual])
+    assert "| affine-1 |" in markdown([replace(usual, formula="x + " * 30 + "x")])
+
+
 def test_an_interrupted_search_goes_on(cases, tmp_path, monkeypatch):
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "request.json").write_text("{}")

@@ -34,6 +34,8 @@ __all__ = ["CASES", "Case", "Checked", "Found", "sanity"]
 HEAT, POINTS, BITS, POLYNOMIAL = 0.1, 0.04, 0.15, 0.6
 """Relative error over ReLU's; accuracy over ReLU's; bits below ReLU's; error over GELU's."""
 SEEDS = 10
+LONG = 100
+"""Characters of a formula that a cell of the table has no room for; sanity.json has it."""
 CHEAPLY = 0.1
 """Share of a search's training time that each function which must be rejected may take."""
 
@@ -217,7 +219,8 @@ def markdown(rows: Sequence[Checked]) -> str:
     lines = ["| search | must | found | measured | holds | trainings | minutes |", "|---|---|---|---|---|---|---|"]
     for row in rows:
         held = {True: "yes", False: "**no**", None: "not run"}[row.held]
-        formula = f"{row.found}: `{row.formula}`" if row.formula and row.formula != row.found else row.found
+        long = len(row.formula) > LONG or row.formula in ("", row.found)
+        formula = row.found if long else f"{row.found}: `{row.formula}`"
         cells = (
             f"{row.task} from {row.start}", row.must, formula, row.says, held, row.trainings, f"{row.minutes:.1f}",
         )  # fmt: skip
