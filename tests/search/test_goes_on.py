@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from search_support import ASKED, small_task
 from torch import nn
 
 from actsmith.cli import main

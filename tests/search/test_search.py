@@ -25,11 +25,10 @@ BOARD = {
     "trainings", "plan", "looks", "skipped", "explored", "elsewhere", "command",
 }  # fmt: skip
 ROW = {
-    "name", "formula", "parameters", "kind", "origin", "proposer", "parents", "same_as", "validation", "confirmed", "score", "low", "high",
-    "difference",
-    "difference_low", "difference_high", "p", "over_known", "p_over_known", "verdict", "seeds", "learning_rate",
-    "learning_rate_at_edge", "scale",
-    "step_seconds", "diverged", "reason", "learned", "entropy", "universality",
+    "name", "formula", "parameters", "kind", "origin", "proposer", "parents", "same_as", "validation",
+    "confirmed", "score", "low", "high", "difference", "difference_low", "difference_high", "p", "over_known",
+    "p_over_known", "verdict", "seeds", "learning_rate", "learning_rate_at_edge", "scale", "step_seconds",
+    "diverged", "reason", "learned", "entropy", "universality",
 }  # fmt: skip
 
 SCRIPT = """
@@ -273,6 +272,15 @@ def test_two_names_for_one_function_are_trained_once():
     known, same = run_module._activations(first, ["relu", "elu", "celu", "max(x, 0)"], [])
     assert [c.formula.name for c in known] == ["elu"]
     assert [f.name for f in same["elu"]] == ["celu"]
+
+
+def test_a_known_one_that_is_the_start_and_no_candidate_is_a_result(tmp_path):
+    """celu is elu: it is trained once, both rows have its score, and the search has a conclusion."""
+    asked = {**ASKED, "start": "elu", "known": ["celu"], "trials": 0, "seeds": 2}
+    result = search(small_task(epochs=1), out=tmp_path / "run", **asked)
+    assert [(row["name"], row["kind"]) for row in result.rows] == [("elu", "start"), ("celu", "known")]
+    assert result.rows[0]["validation"] == result.rows[1]["validation"]
+    assert "keep elu" in result.conclusion
 
 
 @pytest.mark.parametrize("budget", [0.5, 25.0])

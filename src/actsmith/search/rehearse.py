@@ -56,8 +56,7 @@ def rehearsed(
     if budget is not None and total * each / workers > budget:
         lines.append("The budget is scant: the search will end in time, with less than this.")
     lines.append(
-        f"The confirmation can show a difference of {plan.resolves:.1f} times the deviation of a paired difference between "
-        f"two seeds."
+        f"The confirmation can show a difference of {plan.resolves:.1f} times the deviation of one paired difference."
     )
     return "\n".join(lines)
 
