@@ -229,7 +229,7 @@ class LedgerPool:
     def _trained(self, round_: _Round) -> Generator[list[Outcome] | None]:
         """What the hands of this process trained, None at every look at them; does not end."""
         while self.hands is not None:
-            with closing(self.hands.ticks(_Claims(self, round_), round_.place)) as ticks:
+            with closing(self.hands.ticks(_Claims(self, round_), round_.place, eager=True)) as ticks:
                 for group, outcomes in ticks:
                     yield None if outcomes is None else self._given_back(group, outcomes, round_)
             for job in round_.mine.values():  # the deadline found it between two tries

@@ -205,7 +205,7 @@ class Processes(_Closing):
                     yield outcomes
 
     def ticks(
-        self, rest: Iterator[Sequence[Trial]], place: Place
+        self, rest: Iterator[Sequence[Trial]], place: Place, *, eager: bool = False
     ) -> Generator[tuple[Sequence[Trial], list[Outcome] | None]]:
         """As `run`, each group with its outcomes, [] where it stopped; and about once a second ((), None), so that who
         listens can do something else meanwhile.
@@ -213,6 +213,7 @@ class Processes(_Closing):
         Args:
             rest: may have no next one now and one later: it is asked again at every tick until nobody trains.
             place: see `Place`.
+            eager: ask for the next group before outcomes are given out: who listens may take its time.
 
         Raises:
             ActsmithError: a worker cannot start: the message says how to mend that.
@@ -229,8 +230,11 @@ class Processes(_Closing):
                 for worker in busy:
                     group = worker.job.group if worker.job is not None else []
                     outcomes = self._look_at(worker, again, place)
-                    if outcomes is not None:
-                        yield group, outcomes
+                    if outcomes is None:
+                        continue
+                    if eager and not place.passed():
+                        self._hand_out(rest, again, place)
+                    yield group, outcomes
                 yield (), None
         finally:  # the deadline, an error, Ctrl-C, or nobody wants the rest
             for worker in [w for w in self._workers if w.job is not None]:
