@@ -98,6 +98,8 @@ def test_what_is_rejected_is_tried_neither_confirmed_nor_dear():
 
 def test_nothing_found_is_nothing_announced():
     assert CLAIMS["digits"](found("relu", "relu", kind="not decided")) == (True, "not decided")
+    assert CLAIMS["transformer"](found("relu", "relu", kind="not decided")) == (False, "not decided")
+    assert CLAIMS["transformer"](found("relu", "relu", kind="nothing better")) == (True, "nothing better")
 
 
 @pytest.fixture

@@ -267,8 +267,8 @@ def _periodic(found: Found) -> tuple[bool, str]:
 
 def _not_worse_than_known(found: Found) -> tuple[bool, str]:
     over, p = found.best["over_known"], found.best["p_over_known"]
-    if over is None:
-        return True, "the best known function itself, or the start"
+    if over is None or p is None:  # the best known function itself, or the start, than which nothing is better
+        return found.board["kind"] in DECIDED, str(found.board["kind"])
     return over >= 0 or p >= 0.05, f"{over:+.3g} over the best known, p = {p:.2g}"
 
 
