@@ -5,6 +5,7 @@ import json
 import pytest
 
 from actsmith.cli import main
+from actsmith.search import sanity as suite
 from actsmith.tasks.text import _read_tokens
 
 SCRIPT = """
@@ -76,3 +77,22 @@ def test_wrong_requests_have_one_message_and_status_2(folder, capsys, line, mess
     assert not err.startswith("actsmith search: search: ")
     assert message in err
     assert not (folder / "run").exists()
+
+
+def test_a_preset_runs_cases_and_says_how_many_hold(tmp_path, monkeypatch, capsys):
+    def fake(out, **asked):
+        assert asked["only"] == ["digits", "heat"]
+        held = {"digits": True, "heat": False}
+        rows = [suite.Checked(name=n, task=n, start="relu", must="", held=held[n]) for n in asked["only"]]
+        (tmp_path / "s").mkdir()
+        (tmp_path / "s" / "sanity.md").write_text("| table |")
+        return rows
+
+    monkeypatch.setattr(suite, "sanity", fake)
+    assert main(["search", "--preset", "sanity", "digits,heat", "--out", str(tmp_path / "s")]) == 1
+    assert "1 of 2 hold" in capsys.readouterr().out
+
+
+def test_a_metric_belongs_to_a_loop_of_your_own(capsys):
+    assert main(["search", "digits", "--metric", "loss"]) == 2
+    assert "TASK@SCORE" in capsys.readouterr().err

@@ -22,6 +22,7 @@ EXAMPLES = (
     "search my_script:model my_script:train --metric accuracy --start gelu --budget 1h",
     "search cifar10/vit --data data --budget 2h --dry-run",
     "search austen/resmlp --budget 1h --confirm-on python-manual/resmlp",
+    "search --preset sanity --data data",
     "search --resume runs/digits-relu-001 --budget 10m",
 )
 
@@ -46,6 +47,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--confirm-on", action="append", default=[], metavar="TASK[=PATH]", help="confirm on this task, too (its data)"
     )
+    parser.add_argument("--preset", choices=("sanity",), help="searches with a known answer, each with its claim")
     parser.add_argument("--dry-run", action="store_true", help="say what the budget buys, and end")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
     parser.add_argument(
@@ -135,13 +137,15 @@ def settings(text: str | None) -> dict[str, Any] | None:
     return found
 
 
-def run(request: argparse.Namespace) -> None:
+def run(request: argparse.Namespace) -> int | None:
     """Search, print the leaderboard, and the conclusion last."""
     from actsmith.files import write_atomically
     from actsmith.progress import Progress
     from actsmith.search.run import rehearse, resume, search
     from actsmith.search.space import Constraints
 
+    if request.preset is not None:
+        return _sanity(request)
     with Progress() as progress:
         if request.resume is not None:
             _nothing_else(request)
@@ -175,9 +179,30 @@ def run(request: argparse.Namespace) -> None:
     _render(result.folder)
     if request.json:
         board: dict[str, Any] = json.loads((result.folder / "leaderboard.json").read_text())
-        return print_json(board | {"folder": str(result.folder)})
+        print_json(board | {"folder": str(result.folder)})
+        return None
     _print(result)
     return None
+
+
+def _sanity(request: argparse.Namespace) -> int:
+    """The table of searches with a known answer; status 1 where one did not find it."""
+    from actsmith.progress import Progress
+    from actsmith.search.sanity import sanity
+    from actsmith.trials.folder import folder_for
+
+    folder = folder_for("search", "sanity", request.out)
+    only = [] if request.task is None else request.task.split(",")
+    with Progress() as progress:
+        rows = sanity(folder, data=request.data, only=only, workers=request.workers, progress=progress)
+    if request.json:
+        print_json({"folder": str(folder), "rows": [vars(row) for row in rows]})
+    else:
+        print((folder / "sanity.md").read_text(encoding="utf-8"))
+        print(
+            f"{sum(bool(row.held) for row in rows)} of {len(rows)} hold. Folder: {folder}; the same line with --out goes on."
+        )
+    return 0 if all(row.held for row in rows) else 1
 
 
 def _nothing_else(request: argparse.Namespace) -> None:

@@ -68,6 +68,11 @@ def runner_of(
     """
     leave_if_importing()
     if train is None:
+        if metric is not None or test is not None:
+            raise ActsmithError(
+                "search: metric and test (--metric, --test) belong to a training loop of your own; a task has its own. "
+                "TASK@SCORE judges it by another of its scores, as cifar10/vit@loss"
+            )
         if callable(task) and not isinstance(task, Task):
             raise ActsmithError("search: got a function that builds a network; expected your training loop beside it")
         folder = None if data is None else Path(data).expanduser()
