@@ -199,9 +199,8 @@ def _sanity(request: argparse.Namespace) -> int:
         print_json({"folder": str(folder), "rows": [vars(row) for row in rows]})
     else:
         print((folder / "sanity.md").read_text(encoding="utf-8"))
-        print(
-            f"{sum(bool(row.held) for row in rows)} of {len(rows)} hold. Folder: {folder}; the same line with --out goes on."
-        )
+        held = sum(bool(row.held) for row in rows)
+        print(f"{held} of {len(rows)} hold. Folder: {folder}; the same line with --out goes on.")
     return 0 if all(row.held for row in rows) else 1
 
 
