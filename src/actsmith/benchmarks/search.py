@@ -48,7 +48,7 @@ ROUND = 16
 PROMOTED = 4
 """One of so many goes on to be tuned."""
 COMPONENTS = 8
-REPETITIONS, RESAMPLED = 40, 4000
+REPETITIONS, RESAMPLED = 24, 4000
 
 
 class Pool:
