@@ -18,9 +18,10 @@ X = torch.cat([torch.linspace(-6, 6, 501), torch.tensor([0.0, -1e4, 1e4, 1e9, -1
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_starts_at_its_base(name: str) -> None:
-    """Bit for bit in plain torch, where both compute the same operations."""
+    """Bit for bit in plain torch, where both compute the same operations; hardswish has torch's own there."""
     with torch.no_grad(), acts.nn.backend("composite"):
-        assert torch.equal(HermiteActivation(name, order=4)(X).nan_to_num(), Activation(name)(X).nan_to_num())
+        found, base = HermiteActivation(name, order=4)(X).nan_to_num(), Activation(name)(X).nan_to_num()
+        torch.testing.assert_close(found, base, rtol=2e-7 if name == "hardswish" else 0.0, atol=0.0)
 
 
 @pytest.mark.parametrize("name", ["relu", "gelu", "silu", "tanh"])

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from actsmith.errors import ActsmithError, require
-from actsmith.integrations import wrap
+from actsmith.integrations.wrapping import wrap
 from actsmith.nn.activation import Activation
 from actsmith.nn.swap_record import rebuild_, swap_record
 

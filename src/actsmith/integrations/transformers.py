@@ -23,7 +23,7 @@ from torch import nn
 
 from actsmith.errors import ActsmithError, require
 from actsmith.formula.catalogue import resolve
-from actsmith.integrations import teach_peft, when_imported, wrap
+from actsmith.integrations.wrapping import when_imported, wrap
 from actsmith.nn.activation import Activation
 from actsmith.nn.swap_record import rebuild_, swap_record
 
@@ -57,7 +57,7 @@ def register() -> None:
     wrap(PreTrainedModel, "__init__", _starting)
     wrap(PreTrainedModel, "post_init", _building)
     wrap(PreTrainedModel, "initialize_weights", _filling)
-    when_imported("peft", teach_peft)
+    when_imported("peft", _teach_peft)
 
 
 class _Formulas(dict[str, Any]):
@@ -248,3 +248,10 @@ def without_decay_(trainer: Any) -> Any:
 
     trainer.get_decay_parameter_names = get_decay_parameter_names
     return trainer
+
+
+def _teach_peft() -> None:
+    """PEFT, which is imported, keeps swaps too."""
+    from actsmith.integrations.peft import register as register_peft
+
+    register_peft()

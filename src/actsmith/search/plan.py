@@ -138,7 +138,7 @@ def planned(budget: float | None, cost: Cost | None, rates: int, seeds: int, wor
         True
         >>> plan = planned(600.0, Cost(60.0, 1.0), rates=4, seeds=10)
         >>> plan.examples, len(plan.tuning_seeds), len(plan.seeds), plan.explored
-        (0.125, 1, 3, 27)
+        (0.25, 1, 3, 10)
     """
     found: Plan | None = None
     known = budget is not None and cost is not None

@@ -48,6 +48,8 @@ SHORT = 0.05
 """Of a budget: where a first training takes less than this share, a second one says what a training costs."""
 REQUEST = "request.json"
 """In the run folder: what was asked for, where that can be said in plain values."""
+HURRIED = 0.3
+"""Of a budget: where known functions took more than this, trainings are slower than planned; proposals come next."""
 FIRST_KNOWN = 3
 """Known functions that a scant budget tries before its first proposals."""
 EXPLORED = 64
@@ -230,6 +232,12 @@ class Stages:
         first = self.explorer is None or self.explorer.rounds < 2
         return max(until, self.place.deadline - (CONFIRMING + TUNING / 2) * self.budget) if first else until
 
+    def _used(self) -> float:
+        """Share of the budget that is over; 0 where there is none."""
+        if self.place.deadline is None or self.budget is None:
+            return 0.0
+        return 1 - (self.place.deadline - time.time()) / self.budget
+
     def _late(self) -> bool:
         """Whether what is left is for tuning and the confirmation."""
         until = self._exploring_until()
@@ -283,8 +291,10 @@ class Stages:
             return explorer.known()
         if plenty:
             explorer.known()
+        hurried = plenty and self._used() > HURRIED
+        if plenty and not hurried:
             explorer.choose_share(self.plan.explored)
-        first = self._shaped(explorer)
+        first = [] if hurried else self._shaped(explorer)
         if not plenty and not explorer.rounds:
             explorer.known(FIRST_KNOWN)
             explorer.round(first, max((self.plan.explored or 0) // 3, 2))

@@ -62,7 +62,7 @@ def theory(values: Array, slopes: Array, grid: Grid) -> Array:
     Example:
         >>> from actsmith.theory.laws import Normal
         >>> grid = Grid.of(Normal())
-        >>> theory(grid.x[None], np.ones((1, grid.x.size)), grid).round(2) + 0.0  # the identity
+        >>> theory(grid.x[None], np.ones((1, grid.x.size)), grid).round(1) + 0.0  # the identity
         array([[0., 0., 0., 1., 0., 0.]])
     """
     x, w = grid.x, grid.weights

@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 from actsmith.errors import ActsmithError
 from actsmith.formula.catalogue import FormulaLike, resolve
+from actsmith.formula.formula import Formula
 from actsmith.tasks.task import Task
 from actsmith.training.problem import Metric
 from actsmith.trials.folder import folder_for
 from actsmith.trials.policy import TuneThenScore
-from actsmith.trials.session import Progress, session, silent
+from actsmith.trials.session import Progress, Session, session, silent
 from actsmith.trials.setup import duration, runner_of
 from actsmith.trials.tables import Table, contest, table
 from actsmith.trials.trial import History
@@ -117,14 +118,18 @@ def compare(
     with session(
         runner, path, config, resume=resume, workers=workers, timeout=timeout, progress=progress or silent
     ) as run:
-        run.train([policy.tuning(f) for f in activations], "tune", f"{len(policy.rates)} rates each")
-        while rounds := [trials for f in activations if (trials := policy.climbing(f, run.history))]:
-            run.train(rounds, "tune", "rate and scale")
+        _tune(run, policy, activations)
         run.train([policy.scoring(f, run.history) for f in activations], "score", f"{seeds} seeds each")
         found = _table(run.history, policy, [f.name for f in activations])
         result = Comparison(path, found, _conclusion(found, runner.metric))
         run.folder.write("comparison.json", {"table": _plain(found), "conclusion": result.conclusion})
         return result
+
+
+def _tune(run: Session, policy: TuneThenScore, activations: Sequence[Formula]) -> None:
+    run.train([policy.tuning(f) for f in activations], "tune", f"{len(policy.rates)} rates each")
+    while rounds := [trials for f in activations if (trials := policy.climbing(f, run.history))]:
+        run.train(rounds, "tune", "rate and scale")
 
 
 def _table(history: History, policy: TuneThenScore, names: Sequence[str]) -> Table:
