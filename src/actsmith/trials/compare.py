@@ -110,23 +110,16 @@ def compare(
         tuple(range(seeds)), TUNING_SEEDS[:tuning_seeds], judge=runner.judge, climbs=fine, ranked=fine,
     )  # fmt: skip
     config = {
-        "kind": "compare", **runner.config(), "formulas": [f.to_dict() for f in activations],
-        "seeds": seeds, "tuning_seeds": tuning_seeds, "rates": list(policy.rates), **({"fine": True} if fine else {}),
+        "kind": "compare", **runner.config(), "formulas": [f.to_dict() for f in activations], "seeds": seeds,
+        "tuning_seeds": tuning_seeds, "rates": list(policy.rates), **({"fine": True} if fine else {}),
     }  # fmt: skip
     path = folder_for("compare", runner.name, out)
-    with session(
-        runner,
-        folder_for("compare", runner.name, out),
-        config,
-        resume=resume,
-        workers=workers,
-        timeout=timeout,
-        progress=progress or silent,
-    ) as run:
+    asked: dict[str, Any] = {"resume": resume, "workers": workers, "timeout": timeout, "progress": progress or silent}
+    with session(runner, path, config, **asked) as run:
         _tune(run, policy, activations)
         run.train([policy.scoring(f, run.history) for f in activations], "score", f"{seeds} seeds each")
         found = _table(run.history, policy, [f.name for f in activations])
-        result = Comparison(run.folder.path, found, _conclusion(found, runner.metric))
+        result = Comparison(path, found, _conclusion(found, runner.metric))
         run.folder.write("comparison.json", {"table": _plain(found), "conclusion": result.conclusion})
         return result
 
