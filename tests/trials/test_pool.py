@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -152,7 +153,9 @@ def script(folder: Path, stage: str, last: str, more: str = "") -> list[str]:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_workers_do_not_outlive_their_parent(tmp_path: Path, how: signal.Signals) -> None:
     command = script(tmp_path, "hangs", 'if __name__ == "__main__":\n    main(Mishaps)')
-    parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # What is started in the background of a shell ignores SIGINT, and so would this.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heard)  # noqa: PLW1509
     until = time.monotonic() + 90
     while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text():
         assert parent.poll() is None, parent.stderr and parent.stderr.read()
