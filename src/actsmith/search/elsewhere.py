@@ -14,10 +14,10 @@ from typing import Any
 from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
 from actsmith.search.conclude import Confirmed, by, confirmed
-from actsmith.search.plan import CLIMBED, FEWEST, Plan
+from actsmith.search.plan import FEWEST, Plan
 from actsmith.trials.policy import TuneThenScore
 from actsmith.trials.runner import Runner
-from actsmith.trials.session import Progress, Session, session
+from actsmith.trials.session import Progress, Session, climb, session
 from actsmith.trials.setup import runner_of
 
 __all__ = ["Elsewhere", "confirm_elsewhere", "elsewhere"]
@@ -111,14 +111,7 @@ def confirm_elsewhere(
 
 def _tune(run: Session, policy: TuneThenScore, formulas: Sequence[Formula], name: str) -> None:
     run.train([policy.tuning(f) for f in formulas], "confirm", f"rates on {name}")
-    if any(policy.setting(f, run.history) is None for f in formulas):
-        return
-    for _ in range(CLIMBED if policy.climbs else 0):
-        rounds = [trials for f in formulas if (trials := policy.climbing(f, run.history))]
-        before = len(run.history)
-        run.train(rounds, "confirm", f"rate and scale on {name}")
-        if not rounds or len(run.history) == before:
-            return
+    climb(policy, formulas, run.history, lambda rounds: run.train(rounds, "confirm", f"rate and scale on {name}"))
 
 
 def _row(one: Confirmed) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from actsmith.search.elsewhere import Elsewhere, confirm_elsewhere
 from actsmith.search.explore import ROUND, Exploration, Explorer
 from actsmith.search.export import to_torch_source
 from actsmith.search.plan import (
-    CLIMBED,
     CONFIRMING,
     FEWEST,
     KNOWN_TUNED,
@@ -35,7 +34,7 @@ from actsmith.theory.fit import fit_mixture
 from actsmith.theory.laws import Empirical
 from actsmith.trials.policy import TuneThenScore
 from actsmith.trials.runner import Cost
-from actsmith.trials.session import Session
+from actsmith.trials.session import Session, climb
 from actsmith.trials.trial import Trial, scaled
 
 __all__ = ["REQUEST", "Asked", "Stages"]
@@ -138,6 +137,11 @@ class Stages:
             self.plan.tuning_seeds, examples=self.plan.examples, look=self.start.name, ranked=True,
             judge=self.runner.judge, climbs=self.plan.climbs and self.plan.rates, settled=self.settled,
         )  # fmt: skip
+
+    @property
+    def _grid(self) -> TuneThenScore:
+        """The same before anything was climbed: what the start is explored and probed at."""
+        return replace(self.policy, climbs=False, settled={})
 
     # --------------------------------------------------------------------------------------------------------- plan
 
@@ -245,12 +249,12 @@ class Stages:
 
     def _leader(self) -> str:
         """Who leads so far, by validation, and the time left."""
-        history, race = self.session.history, self._race()
+        history = self.session.history
         tuned = {o.name: o.trial.formula for o in history.of(stage="tune")}
         merits = {name: merit for name, f in tuned.items() if (merit := self._merit(f)) is not None}
         if not merits:
             seen = {o.name: o.trial.formula for o in history.of(stage="explore")}
-            ranked = race.ranked([f for f in seen.values() if f != self.start], history)
+            ranked = self._race().ranked([f for f in seen.values() if f != self.start], history)
             merits = {ranked[0].name: 0.0} if ranked else {}
         name = max(merits, key=lambda n: merits[n]) if merits else ""
         leads = f"; {name} leads" if name and merits[name] > -float("inf") else ""
@@ -269,7 +273,7 @@ class Stages:
 
     def _race(self) -> Race:
         """The rules of exploring, at the start's rate; at the lowest, where the budget ended before that was known."""
-        rate = replace(self.policy, climbs=False, settled={}).rate(self.start, self.session.history) or self.rates[0]
+        rate = self._grid.rate(self.start, self.session.history) or self.rates[0]
         plan, runner = self.plan, self.runner
         seeds = (plan.exploring_seeds, plan.racing_seeds)
         return Race(runner.name, runner.context, runner.metric, self.start, rate, seeds, (plan.examples, plan.examples))
@@ -309,7 +313,7 @@ class Stages:
         """Path -> law of the pre-activations in the start's network, at its best rate."""
         saved = self.folder.read("probe.json")
         if saved is None:
-            policy = replace(self.policy, climbs=False, settled={})
+            policy = self._grid
             rate, looks = policy.rate(self.start, self.session.history), policy.tuned(self.start, self.session.history)
             found = looks[0].details.get("laws", {}) if looks else {}
             laws = {path: Empirical.from_dict(law) for path, law in found.items()}
@@ -359,12 +363,8 @@ class Stages:
         if chosen and all(policy.setting(f, history) is None for f in chosen):  # one in any case
             self._train([policy.tuning(chosen[0])], "tune", "rates of the one that leads")
         leading, _ = self._leaders(found.arms)
-        for _ in range(CLIMBED if policy.climbs else 0):
-            rounds = [policy.climbing(f, history) for f in (self.start, *leading)]
-            rounds = [trials for trials in rounds if any(t.key not in history for t in trials)]
-            if not rounds or (until is not None and time.time() >= until):
-                break
-            self._train(rounds, "tune", "rate and scale of those that lead", until)
+        message = "rate and scale of those that lead"
+        climb(policy, [self.start, *leading], history, lambda rounds: self._train(rounds, "tune", message, until))
         finalists, best_known = self._leaders(found.arms)
         settings = {f.name: policy.setting(f, history) for f in (self.start, *finalists)}
         self.settled = {name: setting for name, setting in settings.items() if setting is not None} | self.settled

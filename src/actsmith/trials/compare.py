@@ -14,7 +14,7 @@ from actsmith.tasks.task import Task
 from actsmith.training.problem import Metric
 from actsmith.trials.folder import folder_for
 from actsmith.trials.policy import TuneThenScore
-from actsmith.trials.session import Progress, Session, session, silent
+from actsmith.trials.session import Progress, Session, climb, session, silent
 from actsmith.trials.setup import duration, runner_of
 from actsmith.trials.tables import Table, contest, table
 from actsmith.trials.trial import History
@@ -126,8 +126,7 @@ def compare(
 
 def _tune(run: Session, policy: TuneThenScore, activations: Sequence[Formula]) -> None:
     run.train([policy.tuning(f) for f in activations], "tune", f"{len(policy.rates)} rates each")
-    while rounds := [trials for f in activations if (trials := policy.climbing(f, run.history))]:
-        run.train(rounds, "tune", "rate and scale")
+    climb(policy, activations, run.history, lambda rounds: run.train(rounds, "tune", "rate and scale"))
 
 
 def _table(history: History, policy: TuneThenScore, names: Sequence[str]) -> Table:

@@ -10,15 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from actsmith.formula.formula import Formula
 from actsmith.trials.folder import RunFolder
 from actsmith.trials.joining import joined_runner
+from actsmith.trials.policy import TuneThenScore
 from actsmith.trials.pool import Pool
 from actsmith.trials.runner import Place, Runner
 from actsmith.trials.setup import pool_of
 from actsmith.trials.storage import JOURNAL
 from actsmith.trials.trial import History, Trial, digest
 
-__all__ = ["Progress", "Session", "session", "silent"]
+__all__ = ["Progress", "Session", "climb", "session", "silent"]
 
 FORMAT = 3
 """Of a run folder's files."""
@@ -78,6 +80,24 @@ class Session:
             self.folder.put(outcomes)
             done += 1
             self.progress(stage, done, len(groups), f"{outcomes[0].name}{leader()}")
+
+
+def climb(
+    policy: TuneThenScore,
+    formulas: Sequence[Formula],
+    history: History,
+    train: Callable[[Sequence[Sequence[Trial]]], None],
+) -> None:
+    """Tune rate and scale on, until nothing is better; or until nothing is trained any more, since the time is over.
+
+    Args:
+        history: grows as `train` trains.
+    """
+    while rounds := [trials for f in formulas if (trials := policy.climbing(f, history))]:
+        before = len(history)
+        train(rounds)
+        if len(history) == before:
+            return
 
 
 def _until_the_deadline(groups: Sequence[Sequence[Trial]], place: Place) -> Iterator[Sequence[Trial]]:
