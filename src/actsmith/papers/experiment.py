@@ -22,6 +22,7 @@ from actsmith.training.problem import Problem
 from actsmith.training.recipe import Recipe
 from actsmith.training.runtime import Runtime
 from actsmith.trials.folder import RunFolder
+from actsmith.trials.measured import measured
 from actsmith.trials.policy import TuneThenScore
 from actsmith.trials.runner import FitRunner, Place
 from actsmith.trials.trial import History, Outcome, Trial, digest
@@ -107,7 +108,7 @@ class Run:
 
     def began_with(self, config: ProblemConfig) -> bool:
         """Whether the run has loaded this problem."""
-        return _recorded(config) in (self.folder.read("measured.json") or {})
+        return _recorded(config) in measured(self.folder.path)
 
     def append(self, key: str, record: dict[str, Any]) -> None:
         """A finished piece of work that is no training, written by the first process."""

@@ -22,6 +22,8 @@ __all__ = ["Exploration", "Explorer"]
 
 ROUND = 16
 """Proposals in a round, for each worker: two stacks of sixteen nets with two seeds."""
+SHARE = "exploring share"
+"""Where it is kept what share of the examples was chosen."""
 TRIED_BEFORE = 10
 """Cheap trainings that are affordable for each known function, from which on it is tried whether they rank."""
 
@@ -69,7 +71,9 @@ class Explorer:
         late: Callable[[], bool],
         workers: int = 1,
     ) -> None:
-        self.session, self.race, self.laws, self.proposers = session, race, laws, tuple(proposers)
+        self.session, self.laws, self.proposers = session, laws, tuple(proposers)
+        self.whole = race.examples[1]
+        self.race = race.at(session.folder.measured(SHARE, [1.0])[0] * self.whole)
         self.train, self.late, self.workers = train, late, workers
         self.constraints, self.costs = constraints, dict[str, float](session.folder.read("costs.json") or {})
         self.grid = Grid.of(laws.get("pooled", Normal()))
@@ -103,7 +107,7 @@ class Explorer:
 
         def measure() -> Any:
             for share in CHEAP:
-                cheap = self.race.at(share * self.race.examples[1])
+                cheap = self.race.at(share * self.whole)
                 rounds = [[t for f in (self.race.start, *known) for t in cheap.trials(f)]]
                 self.train(rounds, f"known functions, {share:.0%} of the examples")
                 agreement = self.race.agreement(known, self.session.history, cheap.examples[0])
@@ -111,8 +115,8 @@ class Explorer:
                     return [share if agreement >= AGREES else 1.0, agreement]
             return [1.0, agreement]
 
-        share, agreement = self.session.folder.once("exploring share", measure)
-        self.race = self.race.at(share * self.race.examples[1])
+        share, agreement = self.session.folder.once(SHARE, measure)
+        self.race = self.race.at(share * self.whole)
         self.found.notes.append({"share": share, "agreement": agreement})
 
     def round(self, first: Sequence[Candidate] = (), limit: int | None = None) -> bool:

@@ -254,7 +254,7 @@ class Stages:
         merits = {name: merit for name, f in tuned.items() if (merit := self._merit(f)) is not None}
         if not merits:
             seen = {o.name: o.trial.formula for o in history.of(stage="explore")}
-            ranked = self._race().ranked([f for f in seen.values() if f != self.start], history)
+            ranked = self.race.ranked([f for f in seen.values() if f != self.start], history)
             merits = {ranked[0].name: 0.0} if ranked else {}
         name = max(merits, key=lambda n: merits[n]) if merits else ""
         leads = f"; {name} leads" if name and merits[name] > -float("inf") else ""
@@ -271,8 +271,11 @@ class Stages:
 
     # ------------------------------------------------------------------------------------------------------- explore
 
-    def _race(self) -> Race:
+    @property
+    def race(self) -> Race:
         """The rules of exploring, at the start's rate; at the lowest, where the budget ended before that was known."""
+        if self.explorer is not None:
+            return self.explorer.race
         rate = self._grid.rate(self.start, self.session.history) or self.rates[0]
         plan, runner = self.plan, self.runner
         seeds = (plan.exploring_seeds, plan.racing_seeds)
@@ -281,7 +284,7 @@ class Stages:
     def _explorer(self) -> Explorer:
         laws = laws_to_try(self._laws())
         return Explorer(
-            self.session, self._race(), arms=self.asked.arms, laws=laws, proposers=self.asked.proposers,
+            self.session, self.race, arms=self.asked.arms, laws=laws, proposers=self.asked.proposers,
             constraints=self.asked.constraints, late=self._late, workers=self.workers,
             train=lambda rounds, message: self._train(rounds, "explore", message, self._exploring_until()),
         )  # fmt: skip
@@ -353,8 +356,7 @@ class Stages:
         """Tune the rates of the best explored and the best known, then rate and scale of those that lead, the start
         and the best known among them: all under the same rules."""
         history, until = self.session.history, self._until(tuning=False)
-        race = self._race()
-        ranked = race.ranked([arm.formula for arm in found.arms], history) or [arm.formula for arm in found.arms]
+        ranked = self.race.ranked([arm.formula for arm in found.arms], history) or [arm.formula for arm in found.arms]
         kinds = {arm.formula.name: arm.kind for arm in found.arms}
         known = [f for f in ranked if kinds[f.name] == "known"][: KNOWN_TUNED if self.plan.climbs else 1]
         chosen = list(dict.fromkeys(f for pair in _in_turn(ranked[: self.plan.promoted], known) for f in pair))

@@ -21,6 +21,7 @@ from typing import Any, Self
 
 from actsmith.errors import ActsmithError, JobError
 from actsmith.files import append_whole, read_json, to_json, write_atomically
+from actsmith.trials.measured import MEASURED, measured
 from actsmith.trials.store import Leases, unkept
 from actsmith.trials.trial import History, Outcome
 
@@ -103,7 +104,7 @@ class RunFolder:
         there = self.path / "config.json"
         if there.is_file():
             if not self.resume and not (self.path / "results.jsonl").is_file():  # begun, and ended by a mistake
-                (self.path / "measured.json").unlink(missing_ok=True)
+                (self.path / MEASURED).unlink(missing_ok=True)
                 self.write("config.json", self.config)
                 return
             if not self.resume:
@@ -142,15 +143,18 @@ class RunFolder:
 
     def once(self, name: str, measure: Callable[[], Any]) -> Any:
         """What was measured under this name: the first measurement holds for the whole run."""
-        known = self.read("measured.json") or {}
+        known = measured(self.path)
         if name not in known:
-            known[name] = json.loads(to_json(measure()))
-            self.write("measured.json", known)
-        return known[name]
+            self.note(name, json.loads(to_json(measure())))
+        return self.measured(name)
+
+    def measured(self, name: str, default: Any = None) -> Any:
+        """What `once` keeps under this name."""
+        return measured(self.path).get(name, default)
 
     def note(self, name: str, value: Any) -> None:
         """Let another value hold from now on, for a name that `once` knows."""
-        self.write("measured.json", {**(self.read("measured.json") or {}), name: value})
+        self.write(MEASURED, {**measured(self.path), name: value})
 
     def append(self, key: str, record: dict[str, Any]) -> None:
         """A finished piece of work that is no trial: on the disk when this returns."""

@@ -19,7 +19,8 @@ from typing import Any
 from actsmith.errors import ActsmithError, JobError
 from actsmith.files import cache_folder, to_json, write_atomically
 from actsmith.trials.joining import joined_runner
-from actsmith.trials.ledger import MEASURED, Job, Ledger
+from actsmith.trials.ledger import Job, Ledger
+from actsmith.trials.measured import MEASURED
 from actsmith.trials.pool import Processes
 from actsmith.trials.runner import Place, Runner
 from actsmith.trials.storage import journal_of, shown

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from actsmith.errors import ActsmithError
-from actsmith.files import plain, read_json
+from actsmith.files import plain
 from actsmith.formula.catalogue import resolve
 from actsmith.formula.formula import Formula
 from actsmith.names import named_object
 from actsmith.trials.functions import why_not_importable
-from actsmith.trials.ledger import MEASURED
+from actsmith.trials.measured import measured_there
 from actsmith.trials.runner import Runner
 from actsmith.trials.setup import runner_of
 from actsmith.trials.worker import leave_if_importing
@@ -84,11 +84,7 @@ def joined_runner(request: Mapping[str, Any], context: str, folder: Path, data: 
             "the version of actsmith differ"
         )
 
-    def once(name: str, measure: Callable[[], Any]) -> Any:
-        known = read_json(folder / MEASURED) if (folder / MEASURED).is_file() else {}
-        return known[name] if name in known else measure()
-
-    runner.remember(once)
+    runner.remember(measured_there(folder))
     return runner
 
 

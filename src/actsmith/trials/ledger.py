@@ -36,10 +36,8 @@ from actsmith.names import did_you_mean
 from actsmith.trials.storage import PATIENCE, at_hand, closed, opened, patiently, shown
 from actsmith.trials.trial import Outcome, Trial, digest
 
-__all__ = ["MEASURED", "AnotherLeadsError", "Job", "Ledger", "key_of"]
+__all__ = ["AnotherLeadsError", "Job", "Ledger", "key_of"]
 
-MEASURED = "measured.json"
-"""In a run folder, and in a worker's: what was measured to choose how to train."""
 JOBS = "/jobs"
 LEAD_SILENCE = 45.0
 """Seconds after which a leader of another machine that does not beat is gone."""

@@ -20,9 +20,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from actsmith.errors import ActsmithError, JobError
-from actsmith.files import read_json
 from actsmith.trials.display import Display
-from actsmith.trials.ledger import MEASURED, Job, Ledger, key_of, leader_name
+from actsmith.trials.ledger import Job, Ledger, key_of, leader_name
+from actsmith.trials.measured import MEASURED, measured
 from actsmith.trials.pool import Processes
 from actsmith.trials.runner import Place, Runner
 from actsmith.trials.tracebacks import kept_traceback
@@ -263,7 +263,7 @@ class LedgerPool:
         """Let others know what was measured to choose how to train."""
         path = None if place.folder is None else place.folder / MEASURED
         if path is not None and path.is_file() and (changed := path.stat().st_mtime) != self.measured:
-            self.ledger.set_attribute("measured", read_json(path))
+            self.ledger.set_attribute("measured", measured(place.folder))
             self.measured = changed
 
     def describe(self, name: str, **attributes: Any) -> None:

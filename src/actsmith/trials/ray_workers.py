@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from actsmith.errors import ActsmithError, require
-from actsmith.files import read_json, to_json, write_atomically
+from actsmith.files import to_json, write_atomically
 from actsmith.training.fit import Stopped
-from actsmith.trials.ledger import MEASURED
+from actsmith.trials.measured import MEASURED, measured
 from actsmith.trials.runner import Place, Runner
 from actsmith.trials.store import UnkeptError
 from actsmith.trials.tracebacks import kept_traceback, told_traceback
@@ -47,19 +47,19 @@ class _Hand:
         self.make_runner = make_runner
         self.runner: Runner | None = None
 
-    def ready(self, measured: Any) -> str | None:
+    def ready(self, known: Any) -> str | None:
         """Make the runner; why that is not possible."""
-        write_atomically(self.folder / MEASURED, to_json(measured))
+        write_atomically(self.folder / MEASURED, to_json(known))
         try:
             self.runner = self.make_runner(self.folder)
         except Exception as error:
             return why_broken(error)
         return None
 
-    def train(self, group: Sequence[Trial], deadline: float | None, measured: Any) -> list[Outcome]:
+    def train(self, group: Sequence[Trial], deadline: float | None, known: Any) -> list[Outcome]:
         """The group's outcomes; none where the deadline stopped it."""
         assert self.runner is not None
-        write_atomically(self.folder / MEASURED, to_json(measured))
+        write_atomically(self.folder / MEASURED, to_json(known))
         try:
             found = attempt(self.runner, group, Place(self.folder, deadline))
         except Stopped:
@@ -145,10 +145,10 @@ class RayPool:
                 self._begin(self.idle.pop(), group, deaths, place)
                 continue
             actor = self.hand.remote(self.make_runner)
-            self.tasks[actor.ready.remote(_measured(place))] = _Task(list(group), actor, deaths)
+            self.tasks[actor.ready.remote(measured(place.folder))] = _Task(list(group), actor, deaths)
 
     def _begin(self, actor: Any, group: Sequence[Trial], deaths: int, place: Place) -> None:
-        reference = actor.train.remote(list(group), place.deadline, _measured(place))
+        reference = actor.train.remote(list(group), place.deadline, measured(place.folder))
         self.tasks[reference] = _Task(list(group), actor, deaths, time.monotonic())
 
     def _look_at(self, reference: Any, place: Place) -> list[Outcome]:
@@ -212,8 +212,3 @@ class RayPool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _measured(place: Place) -> Any:
-    path = None if place.folder is None else place.folder / MEASURED
-    return read_json(path) if path is not None and path.is_file() else {}

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from actsmith.errors import ActsmithError
-from actsmith.files import plain, read_json
+from actsmith.files import plain
 from actsmith.formula.catalogue import resolve
 from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation
@@ -28,6 +28,7 @@ from actsmith.training.choose import Choice, choose
 from actsmith.training.fit import Fit, fit
 from actsmith.training.problem import Metric, Problem, Split
 from actsmith.training.runtime import Device, Precision, Runtime, generators_kept
+from actsmith.trials.measured import measured_there
 from actsmith.trials.trial import Outcome, Trial, digest
 
 __all__ = ["Cost", "FitRunner", "Once", "Place", "Runner"]
@@ -338,11 +339,7 @@ def _made(
 ) -> FitRunner:
     """A runner of a worker process, which measures nothing that was measured already."""
 
-    def once(name: str, measure: Callable[[], Any]) -> Any:
-        known = read_json(folder / "measured.json") if (folder / "measured.json").is_file() else {}
-        return known[name] if name in known else measure()
-
-    found = FitRunner.opened(task, data, Runtime.create(device, precision), once)
+    found = FitRunner.opened(task, data, Runtime.create(device, precision), measured_there(folder))
     found.watch = watch
     return found
 
