@@ -6,6 +6,7 @@ own for each such task, under elsewhere/.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
 from actsmith.search.conclude import Confirmed, by, confirmed
 from actsmith.search.plan import FEWEST, Plan
+from actsmith.tasks.named import find_task
 from actsmith.trials.policy import TuneThenScore
 from actsmith.trials.runner import Runner
 from actsmith.trials.session import Progress, Session, climb, session
@@ -29,7 +31,7 @@ class Elsewhere:
 
     Attributes:
         text: as it was asked for: TASK or TASK=PATH.
-        open: loads it.
+        open: loads its data.
     """
 
     text: str
@@ -40,7 +42,7 @@ def elsewhere(text: str, *, data: str | Path | None, device: Any, precision: Any
     """TASK, or TASK=PATH: a text file to learn, or the folder of its data, instead of the search's.
 
     Raises:
-        ActsmithError: no such path. What is wrong with the task is said when it is opened.
+        ActsmithError: no such path, no such task. What is wrong with its data is said when it is opened.
     """
     name, sign, path = text.partition("=")
     options: dict[str, Any] = {}
@@ -51,11 +53,15 @@ def elsewhere(text: str, *, data: str | Path | None, device: Any, precision: Any
                 f"--confirm-on {text}: no file or folder {path!r}; expected TASK, or TASK=PATH of its data"
             )
         data, options = (there, {}) if there.is_dir() else (None, {"train_file": there})
+    try:
+        task = find_task(name, data, **options)
+    except ActsmithError as error:
+        raise ActsmithError(f"--confirm-on {text}: {error}") from None
 
     def opened() -> Runner:
         return runner_of(
-            name, None, metric=None, better="higher", start=None, test=None, example=None, data=data, device=device,
-            precision=precision, options=options,
+            task, None, metric=None, better="higher", start=None, test=None, example=None, data=data, device=device,
+            precision=precision,
         )  # fmt: skip
 
     return Elsewhere(text, opened)
@@ -85,18 +91,26 @@ def confirm_elsewhere(
         workers, deadline, progress: as everywhere.
 
     Returns:
-        task, metric, and for each activation its score and its difference to the start; plain JSON values.
+        task, metric, and for each activation its score and its difference to the start; plain JSON values. No rows
+        where its data cannot be had, or the budget has ended: the sentence says so.
     """
-    runner = task.open()
+    if deadline is not None and time.time() >= deadline:
+        return _unseen(task, "the budget ended before it was seen")
+    progress("confirm", 0, 1, f"loading {task.text}")
+    try:
+        runner = task.open()
+    except ActsmithError as error:  # what was found before stands
+        return _unseen(task, str(error))
     slug = "".join(c if c.isalnum() or c in "-_" else "-" for c in task.text)[-60:]
     path = folder / "elsewhere" / slug
-    config = {**runner.config(), "formulas": [f.to_dict() for f in formulas], "seeds": seeds}
     there = (path / "config.json").is_file()
     policy = TuneThenScore(
         runner.name, runner.context, runner.metric, runner.rates, tuple(range(seeds)), plan.tuning_seeds, ranked=True,
         judge=runner.judge, climbs=plan.climbs,
     )  # fmt: skip
-    with session(runner, path, config, resume=there, workers=workers, deadline=deadline, progress=progress) as run:
+    with session(
+        runner, path, runner.config(), resume=there, workers=workers, deadline=deadline, progress=progress
+    ) as run:
         _tune(run, policy, formulas, task.text)
         rounds = [list(policy.scoring(f, run.history)) for f in formulas]
         pieces = [own[i : i + FEWEST] for i in range(0, seeds, FEWEST) for own in rounds]
@@ -107,6 +121,11 @@ def confirm_elsewhere(
         "seeds": len(found[0].seeds) if found else 0, "rows": [_row(one) for one in found],
         "sentence": _sentence(task.text, found, formulas[0].name, policy),
     }  # fmt: skip
+
+
+def _unseen(task: Elsewhere, why: str) -> dict[str, Any]:
+    empty = {"metric": "", "better": "higher", "log": False, "seeds": 0, "rows": []}
+    return {"task": task.text, **empty, "sentence": f"On {task.text}: not confirmed: {why.rstrip('.')}."}
 
 
 def _tune(run: Session, policy: TuneThenScore, formulas: Sequence[Formula], name: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from actsmith.trials.runner import Cost
 
-__all__ = ["Plan", "more_seeds", "planned"]
+__all__ = ["Plan", "kept_for_confirming", "more_seeds", "planned"]
 
 TUNING_SEEDS = (1000, 1001, 1002, 1003)
 """Other seeds than the scored ones, 0, 1, ...: what tunes does not judge."""
@@ -24,6 +24,9 @@ USED = 0.85
 """Share of the budget that is planned for."""
 CONFIRMING, TUNING = 0.3, 0.2
 """Shares of the budget that are kept for the confirmation and for the tuning before it, at most."""
+ELSEWHERE, LEAST_CONFIRMING, MOST_CONFIRMING = 2, 0.05, 0.65
+"""For each further task to confirm on so many times what the confirmation takes is kept, since it is tuned there, too;
+the shares of the budget that one confirmation gets at least, and all of them at most."""
 KNOWN_TUNED = 3
 """The best known functions, which are tuned like finalists."""
 CLIMBED = 12
@@ -88,6 +91,12 @@ class Plan:
         """Trainings that confirm."""
         return len(self.seeds) * (self.finalists + 2)
 
+    def elsewhere(self, rates: int) -> int:
+        """On a further task: the start, the finalists and the best known one are tuned and confirmed there."""
+        nets = self.finalists + 2
+        tuning = len(self.tuning_seeds) * nets * (rates + (CLIMBED if self.climbs else 0))
+        return tuning + self.confirming
+
     def trainings(self, rates: int) -> int:
         """All in all, with so many rates for each that is tuned; of exploring the share that is planned for."""
         return self.tuning(rates) + self.confirming + round(self.each * (self.explored or 0))
@@ -123,7 +132,27 @@ STEPS = (
 """From generous to scant, each with the activations that it should explore at least."""
 
 
-def planned(budget: float | None, cost: Cost | None, rates: int, seeds: int, workers: int = 1) -> Plan:
+def kept_for_confirming(confirming: float, whole: float, further: int = 0) -> float:
+    """What is kept of a budget for the confirmation, here and on further tasks, in the units of the arguments.
+
+    Args:
+        confirming: what the confirmation takes here.
+        whole: the budget.
+        further: tasks to confirm on beside.
+
+    Example:
+        >>> kept_for_confirming(5.0, 100.0), kept_for_confirming(90.0, 100.0)
+        (5.0, 30.0)
+        >>> kept_for_confirming(5.0, 100.0, 1), kept_for_confirming(90.0, 100.0, 2), kept_for_confirming(90.0, 100.0, 3)
+        (15.0, 60.0, 65.0)
+    """
+    most = min(CONFIRMING + CONFIRMING / 2 * further, MOST_CONFIRMING)
+    return min((1 + ELSEWHERE * further) * confirming, most * whole)
+
+
+def planned(
+    budget: float | None, cost: Cost | None, rates: int, seeds: int, workers: int = 1, *, further: int = 0
+) -> Plan:  # fmt: skip
     """The most generous plan that fits, on fewer examples where none does.
 
     Args:
@@ -132,6 +161,7 @@ def planned(budget: float | None, cost: Cost | None, rates: int, seeds: int, wor
         rates: learning rates that are tried for each promoted activation.
         seeds: of the confirmation, as asked for.
         workers: trainings that run at the same time.
+        further: tasks to confirm on beside, for which time is kept.
 
     Example:
         >>> planned(None, None, rates=4, seeds=15).explored is None
@@ -150,7 +180,8 @@ def planned(budget: float | None, cost: Cost | None, rates: int, seeds: int, wor
             if budget is None or each is None:
                 return found
             trainings = USED * budget * workers / max(each, 1e-9)
-            explored = int((trainings - found.tuning(rates) - found.confirming) / found.each)
+            kept = max(found.confirming, kept_for_confirming(found.confirming, trainings, further))
+            explored = int((trainings - found.tuning(rates) - kept) / found.each)
             found = Plan(**vars(found) | {"explored": max(explored, least)})
             if explored >= least:
                 return found

@@ -27,7 +27,7 @@ from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula
 from actsmith.names import named_object
 from actsmith.search.candidates import Candidate, same_function
-from actsmith.search.elsewhere import elsewhere
+from actsmith.search.elsewhere import Elsewhere, elsewhere
 from actsmith.search.proposers import PROPOSERS, Proposer
 from actsmith.search.proposers.own import Own
 from actsmith.search.rehearse import rehearsed
@@ -138,13 +138,19 @@ def rehearse(**arguments: Any) -> str:
     """
     asked = {name: p.default for name, p in inspect.signature(search).parameters.items()} | arguments
     _check(asked)
-    runner = _runner(asked)
+    runner, further = _runner(asked), _further(asked)
     rates = runner.rates if asked["rates"] is None else asked["rates"]
     return rehearsed(
         runner, start=resolve(runner.usual if asked["start"] is None else asked["start"]).name, rates=len(rates),
         seeds=asked["seeds"], budget=duration(asked["budget"], "budget"), workers=asked["workers"],
-        trials=asked["trials"],
+        trials=asked["trials"], further=further,
     )  # fmt: skip
+
+
+def _further(asked: dict[str, Any]) -> list[Elsewhere]:
+    """The further tasks to confirm on, their names looked up."""
+    own = {name: asked[name] for name in ("data", "device", "precision")}
+    return [elsewhere(text, **own) for text in asked["confirm_on"]]
 
 
 def _runner(asked: dict[str, Any]) -> Runner:
@@ -160,6 +166,7 @@ def _searched(runner: Runner, asked: dict[str, Any], began: float) -> SearchResu
         asked: the arguments of `search` by name, times in seconds.
         began: seconds of `time.time()`.
     """
+    further = _further(asked)
     first = Candidate(resolve(runner.usual if asked["start"] is None else asked["start"]), "start", "the start")
     arms, same = _activations(first, asked["known"], asked["extra"])
     rates = runner.rates if asked["rates"] is None else tuple(sorted({float(rate) for rate in asked["rates"]}))
@@ -180,10 +187,7 @@ def _searched(runner: Runner, asked: dict[str, Any], began: float) -> SearchResu
         stages = Stages(run, Asked(
             first=first, arms=arms, same=same, rates=rates, seeds=asked["seeds"], proposers=_proposers(asked),
             constraints=constraints, trials=asked["trials"], budget=limit, workers=max(asked["workers"], 1),
-            resumed=asked["resume"], confirm_on=[
-                elsewhere(text, data=asked["data"], device=asked["device"], precision=asked["precision"])
-                for text in asked["confirm_on"]
-            ],
+            resumed=asked["resume"], confirm_on=further,
         ))  # fmt: skip
         try:
             return stages.all()

@@ -18,10 +18,13 @@ from actsmith.search.explore import ROUND, Exploration, Explorer
 from actsmith.search.export import to_torch_source
 from actsmith.search.plan import (
     CONFIRMING,
+    ELSEWHERE,
     FEWEST,
     KNOWN_TUNED,
+    LEAST_CONFIRMING,
     TUNING,
     Plan,
+    kept_for_confirming,
     more_seeds,
     planned,
 )
@@ -41,8 +44,6 @@ __all__ = ["REQUEST", "Asked", "Stages"]
 
 SLACK = 1.5
 """How much longer than measured the trainings of the confirmation may take."""
-MOST_CONFIRMING = 0.65
-"""Of a budget, with further tasks to confirm on."""
 SHORT = 0.05
 """Of a budget: where a first training takes less than this share, a second one says what a training costs."""
 REQUEST = "request.json"
@@ -156,7 +157,9 @@ class Stages:
             if cost is None:
                 cost, asked = self._first_trainings()
             rates = len(self.rates) if "rate" in asked else 1
-            return replace(planned(self.budget, cost, rates, self.seeds, self.workers), rates="rate" in asked).to_dict()
+            further = len(self.asked.confirm_on)
+            plan = planned(self.budget, cost, rates, self.seeds, self.workers, further=further)
+            return replace(plan, rates="rate" in asked).to_dict()
 
         return Plan.from_dict(self.folder.once("plan", decide))
 
@@ -220,8 +223,8 @@ class Stages:
         if self.place.deadline is None or self.budget is None:
             return None
         each, more = SLACK * self._seconds() / self.workers, len(self.asked.confirm_on)
-        kept = (1 + 2 * more) * max(each * self.plan.confirming, 0.05 * self.budget)  # it is tuned elsewhere, too
-        kept = min(kept, min(CONFIRMING * (1 + 0.5 * more), MOST_CONFIRMING) * self.budget)
+        kept = max(each * self.plan.confirming, LEAST_CONFIRMING * self.budget)
+        kept = kept_for_confirming(kept, self.budget, more)
         if tuning:
             again = len(self.rates) * len(self.plan.tuning_seeds)  # the start's own are done
             kept += min(each * max(self.plan.tuning(len(self.rates)) - again, 0), TUNING * self.budget)
@@ -405,8 +408,8 @@ class Stages:
         starts = range(0, self.seeds, size)
         rounds = [own[i : i + size] for i in starts for own in rounds]
         more, until = len(self.asked.confirm_on), self.place.deadline
-        if more and until is not None and self.budget is not None:  # the half of what was kept, of one further task
-            until -= (until - time.time()) * 2 * more / (1 + 2 * more)
+        if more and until is not None and self.budget is not None:  # what is kept of it for further tasks
+            until -= (until - time.time()) * ELSEWHERE * more / (1 + ELSEWHERE * more)
         self._train(rounds, "confirm", f"{len(formulas)} activations, {self.seeds} seeds", until)
 
     def _elsewhere(
