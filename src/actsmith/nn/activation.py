@@ -20,6 +20,7 @@ from actsmith.errors import ActsmithError
 from actsmith.formula.catalogue import FormulaLike, get_activation, resolve
 from actsmith.formula.formula import Formula, Param
 from actsmith.nn.family import compute_dtype, family
+from actsmith.nn.jet_tensor import Jet
 from actsmith.nn.leaf import recorded
 from actsmith.nn.private import parameters_of
 
@@ -144,9 +145,11 @@ class Activation(nn.Module):
             setattr(other, name, self._parameter(name))
         return other.train(self.training)
 
-    def forward(self, input: Tensor, inplace: bool = False) -> Tensor:
+    def forward(self, input: Any, inplace: bool = False) -> Any:
         """f(input): shape, dtype and device of the input, which `inplace` does not change."""
         x = input
+        if isinstance(x, Jet):
+            return self._family.of_jet(x, [self._value(name, x) for name in self._family.learnable])
         if not isinstance(x, Tensor) or not x.is_floating_point():
             if (proxy := recorded(self, x)) is not None:
                 return proxy
@@ -158,7 +161,7 @@ class Activation(nn.Module):
         parameter: Tensor = getattr(self, name)  # under functional_call a plain tensor, which get_parameter refuses
         return parameter
 
-    def _value(self, name: str, x: Tensor) -> Tensor:
+    def _value(self, name: str, x: Tensor | Jet) -> Tensor:
         """The parameter as it enters: inside its range, shaped to broadcast along the channels."""
         found = parameters_of(self).get(name)  # faster than the attribute, which a parametrization makes of it
         theta: Tensor = self._parameter(name) if found is None else found

@@ -128,7 +128,8 @@ def statements(program: Program, inputs: Sequence[str]) -> tuple[list[str], list
 
 
 def _term(term: Term, values: dict[tuple[int, ...], str]) -> str:
-    factors = [*(f"a{w}" for w in term.weights), *(f"b{s}" for s in term.scalars)]
+    factors = [f"{term.count}"] if term.count != 1 else []
+    factors += [*(f"a{w}" for w in term.weights), *(f"b{s}" for s in term.scalars)]
     return f"{' * '.join(factors)} * {values[term.order]}" if factors else values[term.order]
 
 

@@ -23,8 +23,11 @@ from actsmith.formula.parse import X, parameter_symbol
 from actsmith.formula.removable import with_limits
 from actsmith.nn.fused import Fused
 from actsmith.nn.inlined import Inlined
+from actsmith.nn.jet_algebra import Slots
+from actsmith.nn.jet_tensor import Jet
 from actsmith.nn.native import native
 from actsmith.nn.nodes import ELEMENTWISE, Derived, Order, Result, Spec, gradients, raised, value_spec
+from actsmith.nn.packed import Packed, Packs
 from actsmith.nn.private import transforming
 
 __all__ = ["Family", "Node", "compute_dtype", "family"]
@@ -47,6 +50,7 @@ class Family:
         self.probe = {parameter_symbol(name): formula.params[name].value for name in self.learnable}
         self._expressions: dict[Order, sp.Expr] = {value_order: formula.expr.subs(fixed)}
         self._nodes: dict[Spec, Node] = {}
+        self._packed: dict[tuple[Spec, Packs], Packed] = {}
         self.value = self.node(value_spec(len(self.learnable)))
         self.first, self.first_sources = self.value.gradient((True,), (True,) * len(self.symbols))
         self.inlined = Inlined(self)
@@ -74,6 +78,23 @@ class Family:
         if node is None:
             node = self._nodes.setdefault(spec, Node(self, spec))
         return node
+
+    def packed(self, node: Node, packs: Packs) -> Packed:
+        """One of its nodes over packs."""
+        key = (node.spec, packs)
+        found = self._packed.get(key)
+        if found is None:
+            found = self._packed.setdefault(key, Packed(node, packs))
+        return found
+
+    def jets(self, slots: Slots) -> Packed:
+        """The formula on jets: one pack, then the learnable parameters; one pack out."""
+        spec, rows = slots.spec(len(self.learnable)), tuple(range(len(slots)))
+        return self.packed(self.node(spec), Packs((len(slots),), tuple((0, row) for row in rows), (rows,)))
+
+    def of_jet(self, jet: Jet, theta: Sequence[Tensor] = ()) -> Jet:
+        """The formula of a value with derivatives."""
+        return Jet(self.jets(jet.slots)((jet.packed, *theta))[0], jet.slots)
 
     def __call__(self, x: Tensor, theta: Sequence[Tensor]) -> Tensor:
         """f(x, theta), differentiable to any order in both."""
@@ -161,7 +182,7 @@ def _sum_of_terms(result: Result, a: list[Tensor], b: list[Tensor], values: list
     """Each term's value comes in x's memory format, not the cotangent's."""
     total: Any = None
     for term, value in zip(result.terms, values, strict=True):
-        product: Any = None
+        product: Any = None if term.count == 1 else term.count
         for factor in [*(a[w] for w in term.weights), *(b[s] for s in term.scalars), value]:
             product = factor if product is None else product * factor
         total = product if total is None else total + product

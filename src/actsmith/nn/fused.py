@@ -137,6 +137,21 @@ class Fused:
             for r, i in zip(results, self.like, strict=True)
         ]
 
+    def fill(self, tensors: Sequence[Tensor], results: Sequence[Tensor]) -> bool:
+        """Let the kernel write into contiguous memory; False where it cannot serve contiguous `tensors`."""
+        x, split = tensors[0], self.split
+        if not x.is_cpu or _state.inductor or any(t.numel() != 1 for t in tensors[split:]):
+            return False
+        kernel = self.kernel(x.dtype, False)
+        if kernel is None or any(t.dtype is not kernel.wide for t in tensors[split:]):
+            return False
+        n = x.numel()
+        function = kernel.short if n < THREADED_FROM else kernel.long
+        count = 1 if n < THREADED_FROM else threads()
+        if function(n, count, 1, n, *[t.data_ptr() for t in tensors], *[t.data_ptr() for t in results]):
+            raise MemoryError(f"activation {self.node.of.formula.name}: no memory for the partial sums")
+        return True
+
     def kernel(self, dtype: torch.dtype, channels: bool) -> Kernel | None:
         """The generated C of this dtype, made when first asked for."""
         key = (dtype, channels)

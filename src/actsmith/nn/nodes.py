@@ -9,16 +9,16 @@
 | a        | multi-index: a[0] derivatives in x, a[1 + i] in theta_i              |                 |
 | D^a f    | that derivative of the formula, computed pointwise                   | of x            |
 
-A term is a product of some w_j, some s_j and one D^a f(x, theta). A node returns sums of terms, each either elementwise
-or summed over all that one of the broadcast inputs was broadcast along. The derivative of a term is again a term: in x
-and in theta_i it raises a, in a weight it removes that weight, and the cotangent or tangent becomes a weight. So every
-derivative of a node is a node, which needs nothing but its inputs.
+A term is a whole number times a product of some w_j, some s_j and one D^a f(x, theta). A node returns sums of terms,
+each either elementwise or summed over all that one of the broadcast inputs was broadcast along. The derivative of a term is
+again a term: in x and in theta_i it raises a, in a weight it removes that weight once, and the cotangent or tangent
+becomes a weight. So every derivative of a node is a node, which needs nothing but its inputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 Order = tuple[int, ...]
@@ -28,11 +28,12 @@ ELEMENTWISE = -1
 
 @dataclass(frozen=True)
 class Term:
-    """prod of w_j over `weights`, times prod of s_j over `scalars`, times D^order f."""
+    """count times prod of w_j over `weights`, times prod of s_j over `scalars`, times D^order f."""
 
     order: Order
     weights: tuple[int, ...] = ()
     scalars: tuple[int, ...] = ()
+    count: int = 1
 
 
 @dataclass(frozen=True)
@@ -150,23 +151,30 @@ def tangents(spec: Spec, given: Sequence[bool]) -> Derived:
 def _derivative(spec: Spec, term: Term, position: int) -> Term | None:
     """Of one term in the input at `position`; None for zero."""
     if position == 0:
-        return Term(raised(term.order, 0), term.weights, term.scalars)
+        return replace(term, order=raised(term.order, 0))
     if position < spec.elementwise:
-        if position not in term.weights:
-            return None
-        return Term(term.order, tuple(w for w in term.weights if w != position), term.scalars)
+        return _without(term, position)
     index = position - spec.elementwise
     if index < spec.learnable:
-        return Term(raised(term.order, 1 + index), term.weights, term.scalars)
+        return replace(term, order=raised(term.order, 1 + index))
     if index not in term.scalars:
         return None
-    return Term(term.order, term.weights, tuple(s for s in term.scalars if s != index))
+    return replace(term, scalars=tuple(s for s in term.scalars if s != index))
+
+
+def _without(term: Term, weight: int) -> Term | None:
+    """The derivative in a weight: w^m gives m w^(m - 1)."""
+    power = term.weights.count(weight)
+    if not power:
+        return None
+    at = term.weights.index(weight)
+    return replace(term, weights=term.weights[:at] + term.weights[at + 1 :], count=power * term.count)
 
 
 def _times(term: Term, weight: int | None, scalar: int | None) -> Term:
     weights = term.weights if weight is None else (*term.weights, weight)
     scalars = term.scalars if scalar is None else (*term.scalars, scalar)
-    return Term(term.order, weights, scalars)
+    return replace(term, weights=weights, scalars=scalars)
 
 
 def _derived(spec: Spec, kinds: Sequence[bool], results: list[Result], targets: list[int | None]) -> Derived:
@@ -183,10 +191,20 @@ def _derived(spec: Spec, kinds: Sequence[bool], results: list[Result], targets: 
     w_at, s_at = {w: i for i, w in enumerate(weights)}, {s: i for i, s in enumerate(scalars)}
 
     def renumbered(term: Term) -> Term:
-        return Term(term.order, tuple(w_at[w] for w in term.weights), tuple(s_at[s] for s in term.scalars))
+        weights = tuple(sorted(w_at[w] for w in term.weights))
+        return replace(term, weights=weights, scalars=tuple(s_at[s] for s in term.scalars))
 
     final = tuple(
-        Result(tuple(renumbered(t) for t in r.terms), r.into if r.into < 0 else s_at[r.into]) for r in results
+        Result(_merged(renumbered(t) for t in r.terms), r.into if r.into < 0 else s_at[r.into]) for r in results
     )
     sources = (*(of_weight[w] for w in weights), *(of_scalar[s] for s in scalars))
     return Derived(Spec(len(weights), len(scalars), final), sources, tuple(targets))
+
+
+def _merged(terms: Iterable[Term]) -> tuple[Term, ...]:
+    """Equal terms as one, with their counts added."""
+    counts: dict[Term, int] = {}
+    for term in terms:
+        one = replace(term, count=1)
+        counts[one] = counts.get(one, 0) + term.count
+    return tuple(replace(one, count=count) for one, count in counts.items() if count)

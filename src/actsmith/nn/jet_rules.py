@@ -1,0 +1,414 @@
+"""What torch's functions do to jets.
+
+    linear        every slot alone: views, sums, concatenation, constant factors, matrix products with constants
+    affine        the same, and a constant is added to the value alone
+    products      Leibniz, of factors as of matrices
+    elementwise   Faa di Bruno, one kernel for a formula
+    by the value  comparisons, shapes: what has no derivative
+
+What is in none of these is refused by name, or differentiated by torch.func where the caller asked for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn import functional
+
+from actsmith.formula.formula import Formula
+from actsmith.nn.family import Family, family
+from actsmith.nn.jet_algebra import Slots
+from actsmith.nn.jet_tensor import Jet
+from actsmith.nn.known import formula_of_call
+from actsmith.nn.private import observed
+
+__all__ = ["NoRuleError", "apply", "falling_back"]
+
+_fallback: ContextVar[bool] = ContextVar("fallback", default=False)
+
+
+class NoRuleError(Exception):
+    """A function without a rule; its name is the message."""
+
+
+@contextmanager
+def falling_back(wanted: bool) -> Any:
+    """Whether functions without a rule are differentiated by torch.func."""
+    token = _fallback.set(wanted)
+    try:
+        yield
+    finally:
+        _fallback.reset(token)
+
+
+def apply(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """A torch function of arguments with jets among them.
+
+    Raises:
+        NoRuleError: there is no rule, and no fallback was asked for.
+    """
+    name = _name(func)
+    if name in _LINEAR:
+        return _each(func, args, kwargs)
+    rule = _RULES.get(name)
+    if rule is not None:
+        return rule(*args, **kwargs)
+    if name in _BY_VALUE:
+        return func(*map(_value, args), **{k: _value(v) for k, v in kwargs.items()})
+    if (found := _elementwise(name, args, kwargs)) is not None:
+        return found.of_jet(args[0] if args else kwargs["input"])
+    if _fallback.get():
+        from actsmith.nn.jet_nested import nested  # which needs the rules' names alone
+
+        return nested(func, args, kwargs)
+    raise NoRuleError(name)
+
+
+def _name(func: Callable[..., Any]) -> str:
+    name = str(getattr(func, "__name__", func)).strip("_")
+    return name.removeprefix("special_")
+
+
+def _value(argument: Any) -> Any:
+    return argument.value if isinstance(argument, Jet) else argument
+
+
+# -------------------------------------------------------------------------------------------------------- linear
+
+_LINEAR = frozenset((
+    "reshape", "view", "flatten", "unflatten", "transpose", "swapaxes", "permute", "movedim", "t", "squeeze",
+    "unsqueeze", "expand", "expand_as", "broadcast_to", "repeat", "repeat_interleave", "tile", "flip", "roll",
+    "contiguous", "clone", "sum", "mean", "cumsum", "cat", "concat", "concatenate", "stack", "hstack", "vstack",
+    "split", "chunk", "unbind", "tensor_split", "narrow", "select", "index_select", "gather", "take_along_dim",
+    "getitem", "diagonal", "tril", "triu", "neg", "negative", "positive", "zeros_like", "detach", "to", "float",
+    "double", "type_as", "view_as", "reshape_as", "trace", "masked_select", "pixel_shuffle", "pixel_unshuffle",
+    "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "interpolate", "upsample",
+))  # fmt: skip
+"""Linear in all jets that they are given, nothing else being added."""
+
+_BY_VALUE = frozenset((
+    "lt", "le", "gt", "ge", "eq", "ne", "isfinite", "isnan", "isinf", "argmax", "argmin", "signbit", "floor", "ceil",
+    "round", "ones_like", "rand_like", "randn_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full",
+    "new_tensor", "new_empty", "is_floating_point", "is_complex", "stride", "is_contiguous", "item", "any", "all",
+))  # fmt: skip
+
+
+def _each(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """The function on every slot at once: vmap over the slots; what is no jet is zero in all but the value."""
+    slots = _slots((*args, *kwargs.values()))
+    jets: list[Tensor] = []
+
+    def taken(argument: Any) -> Any:
+        if isinstance(argument, Jet):
+            jets.append(argument.packed)
+            return _Hole(len(jets) - 1)
+        if isinstance(argument, list | tuple) and any(isinstance(a, Jet) for a in argument):
+            return [taken(_constant(a, slots)) for a in argument]
+        return argument
+
+    held = [taken(a) for a in args], {k: taken(v) for k, v in kwargs.items()}
+
+    def run(*packs: Tensor) -> Any:
+        def filled(argument: Any) -> Any:
+            if isinstance(argument, _Hole):
+                return packs[argument.at]
+            return [filled(a) for a in argument] if isinstance(argument, list) else argument
+
+        return func(*map(filled, held[0]), **{k: filled(v) for k, v in held[1].items()})
+
+    return _wrapped(torch.func.vmap(run)(*jets), slots)
+
+
+class _Hole:
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+
+def _slots(arguments: Sequence[Any]) -> Slots:
+    for argument in arguments:
+        if isinstance(argument, Jet):
+            return argument.slots
+        if isinstance(argument, list | tuple):
+            for inner in argument:
+                if isinstance(inner, Jet):
+                    return inner.slots
+    raise NoRuleError("a function without jets")
+
+
+def _wrapped(result: Any, slots: Slots) -> Any:
+    if isinstance(result, Tensor):
+        return Jet(result, slots)
+    return tuple(_wrapped(r, slots) for r in result)
+
+
+def _constant(argument: Any, slots: Slots) -> Any:
+    """A tensor as a jet without derivatives."""
+    if isinstance(argument, Jet) or not isinstance(argument, Tensor):
+        return argument
+    return Jet(torch.cat([argument[None], argument.new_zeros((len(slots) - 1, *argument.shape))]), slots)
+
+
+# -------------------------------------------------------------------------------------------------------- affine
+
+
+def _on_value(packed: Tensor, constant: Any) -> Tensor:
+    """A constant added to the value alone."""
+    value = packed[0] + constant
+    rest = packed[1:]
+    if value.shape != packed.shape[1:]:
+        lead = (1,) * (value.ndim - packed.ndim + 1)
+        rest = rest.reshape(rest.shape[0], *lead, *rest.shape[1:]).expand(rest.shape[0], *value.shape)
+    return torch.cat([value[None], rest])
+
+
+def _add(input: Any, other: Any, *, alpha: Any = 1) -> Jet:
+    if isinstance(input, Jet) and isinstance(other, Jet):
+        return Jet(torch.add(*_aligned(input, other), alpha=alpha), input.slots)
+    if isinstance(input, Jet):
+        return Jet(_on_value(input.packed, other if alpha == 1 else alpha * other), input.slots)
+    return Jet(_on_value(other.packed if alpha == 1 else alpha * other.packed, input), other.slots)
+
+
+def _sub(input: Any, other: Any, *, alpha: Any = 1) -> Jet:
+    return _add(input, other, alpha=-alpha)
+
+
+def _aligned(a: Jet, b: Jet) -> tuple[Tensor, Tensor]:
+    """Their packs, the slots beside each other where the shapes broadcast."""
+    ndim = max(a.ndim, b.ndim)
+    return _lifted(a, ndim), _lifted(b, ndim)
+
+
+def _lifted(jet: Jet, ndim: int) -> Tensor:
+    lead = ndim - jet.ndim
+    return jet.packed if lead <= 0 else jet.packed.reshape(len(jet.slots), *[1] * lead, *jet.shape)
+
+
+class _Linear(Function):
+    """x W^T of all slots in one product, and b on the value: nothing is copied for b."""
+
+    @staticmethod
+    def forward(ctx: Any, packed: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(packed, weight)
+        out = functional.linear(packed, weight)
+        out[0] += bias
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Any) -> Any:
+        (g,) = cotangents
+        packed, weight = ctx.saved_tensors
+        back = g @ weight if ctx.needs_input_grad[0] else None
+        own = None
+        if ctx.needs_input_grad[1]:
+            own = g.flatten(0, -2).t() @ packed.flatten(0, -2)
+        return back, own, g[0].sum(tuple(range(g.ndim - 2))) if ctx.needs_input_grad[2] else None
+
+
+def _linear(input: Any, weight: Any, bias: Any = None) -> Jet:
+    if isinstance(weight, Jet) or isinstance(bias, Jet):
+        out = _matmul(input, weight.t() if weight.ndim > 1 else weight)
+        return out if bias is None else _add(out, bias)
+    if bias is None:
+        return Jet(functional.linear(input.packed, weight), input.slots)
+    plain = not (observed() or torch.compiler.is_compiling() or torch.is_autocast_enabled(input.device.type))
+    if plain and type(weight) in (Tensor, torch.nn.Parameter):
+        return Jet(_Linear.apply(input.packed, weight, bias), input.slots)
+    return Jet(_on_value(functional.linear(input.packed, weight), bias), input.slots)
+
+
+def _convolution(function: Callable[..., Tensor]) -> Callable[..., Jet]:
+    def rule(input: Any, weight: Any, bias: Any = None, *args: Any, **kwargs: Any) -> Jet:
+        if isinstance(weight, Jet) or isinstance(bias, Jet):
+            raise NoRuleError(f"{function.__name__} with weights that are jets")
+        out: Jet = _each(lambda x, w: function(x, w, None, *args, **kwargs), (input, weight), {})
+        return out if bias is None else _add(out, bias.reshape(-1, *[1] * (weight.ndim - 2)))
+
+    return rule
+
+
+# ------------------------------------------------------------------------------------------------------ products
+
+
+def _product(a: Jet, b: Jet, multiply: Callable[[Tensor, Tensor], Tensor]) -> Jet:
+    """Leibniz."""
+    rows = []
+    for terms in a.slots.products:
+        total: Any = None
+        for i, j, count in terms:
+            part = multiply(a.packed[i], b.packed[j])
+            part = part if count == 1 else count * part
+            total = part if total is None else total + part
+        rows.append(total)
+    return Jet(torch.stack(rows), a.slots)
+
+
+def _mul(input: Any, other: Any) -> Jet:
+    if isinstance(input, Jet) and isinstance(other, Jet):
+        return _product(input, other, torch.mul)
+    jet, factor = (input, other) if isinstance(input, Jet) else (other, input)
+    ndim = max(jet.ndim, factor.ndim) if isinstance(factor, Tensor) else jet.ndim
+    return Jet(_lifted(jet, ndim) * factor, jet.slots)
+
+
+def _div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Jet:
+    if rounding_mode is not None:
+        raise NoRuleError("div with rounding_mode")
+    if isinstance(other, Jet):
+        return _mul(input, _known("reciprocal", other))
+    return _mul(input, 1 / other)
+
+
+def _matmul(input: Any, other: Any) -> Any:
+    if isinstance(input, Jet) and isinstance(other, Jet):
+        return _product(input, other, torch.matmul)
+    return _each(torch.matmul, (input, other), {})
+
+
+def _addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
+    return _add(_mul(_matmul(mat1, mat2), alpha) if alpha != 1 else _matmul(mat1, mat2), beta * input)
+
+
+def _einsum(equation: Any, *operands: Any) -> Any:
+    operands = tuple(operands[0]) if len(operands) == 1 and isinstance(operands[0], list | tuple) else operands
+    at = [i for i, one in enumerate(operands) if isinstance(one, Jet)]
+    if len(at) == 1:
+        return _each(lambda *ops: torch.einsum(equation, *ops), operands, {})
+    if len(at) > 2 or len(operands) != 2:
+        raise NoRuleError("einsum of more than two")
+    return _product(operands[0], operands[1], lambda a, b: torch.einsum(equation, a, b))
+
+
+def _pow(input: Any, exponent: Any) -> Jet:
+    if isinstance(exponent, Jet):
+        base = _known("log", input) if isinstance(input, Jet) else torch.log(torch.as_tensor(input))
+        return _known("exp", _mul(exponent, base))
+    if not isinstance(exponent, int | float):
+        raise NoRuleError("pow with a tensor as exponent")
+    return _known("pow", input, float(exponent))
+
+
+# ---------------------------------------------------------------------------------------- elementwise and others
+
+_TEXTS = {
+    "log": "log(x)", "tan": "tan(x)", "rsqrt": "x**(-1/2)", "reciprocal": "1/x", "log2": "log(x)/log(2)",
+    "log10": "log(x)/log(10)", "erfc": "1 - erf(x)", "exp2": "2**x", "tanh": "tanh(x)", "asin": "asin(x)",
+    "arcsin": "asin(x)", "acos": "acos(x)", "arccos": "acos(x)", "deg2rad": "pi*x/180", "sinc": "sinc(x)",
+}  # fmt: skip
+
+
+@lru_cache(maxsize=512)
+def _family(name: str, arguments: tuple[Any, ...], keywords: tuple[tuple[str, Any], ...] = ()) -> Family | None:
+    if name == "pow":
+        return family(Formula(f"x**({arguments[0]!r})"))
+    formula = Formula(_TEXTS[name]) if name in _TEXTS else formula_of_call(name, arguments, dict(keywords))
+    return None if formula is None else family(formula)
+
+
+def _known(name: str, jet: Jet, *arguments: Any) -> Jet:
+    found = _family(name, arguments)
+    assert found is not None
+    return found.of_jet(jet)
+
+
+def _elementwise(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Family | None:
+    own = {k: v for k, v in kwargs.items() if k not in ("input", "inplace")}
+    rest = args[1:] if args else ()
+    try:
+        return _family(name, tuple(rest), tuple(sorted(own.items())))
+    except TypeError:  # an argument that is no plain value
+        return None
+
+
+def _where(condition: Any, input: Any, other: Any) -> Jet:
+    slots = _slots((input, other))
+    a, b = (_constant(_filled(v, input, other), slots) for v in (input, other))
+    return Jet(torch.where(_value(condition), *_aligned(a, b)), slots)
+
+
+def _filled(value: Any, *others: Any) -> Any:
+    """A number as a tensor beside jets."""
+    if isinstance(value, Jet | Tensor):
+        return value
+    like = next(o for o in others if isinstance(o, Jet))
+    return torch.full((), value, dtype=like.dtype, device=like.device)
+
+
+def _maximum(input: Any, other: Any) -> Jet:
+    return _where(_value(input) >= _value(other), input, other)
+
+
+def _minimum(input: Any, other: Any) -> Jet:
+    return _where(_value(input) <= _value(other), input, other)
+
+
+def _prelu(input: Jet, weight: Tensor) -> Jet:
+    if weight.numel() > 1:
+        weight = weight.reshape(-1, *[1] * (input.ndim - 2))
+    return _where(input.value > 0, input, _mul(input, weight))
+
+
+def _dropout(input: Jet, p: float = 0.5, training: bool = True, inplace: bool = False) -> Jet:
+    return input if not training or p == 0 else _mul(input, functional.dropout(torch.ones_like(input.value), p))
+
+
+def _layer_norm(input: Jet, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Jet:
+    dims = tuple(range(-len(normalized_shape), 0))
+    return _scaled(_standardised(input, dims, eps), weight, bias)
+
+
+def _rms_norm(input: Jet, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Jet:
+    dims = tuple(range(-len(normalized_shape), 0))
+    size = _product(input, input, torch.mul).mean(dims, keepdim=True) + (eps or torch.finfo(input.dtype).eps)
+    return _scaled(_mul(input, size.rsqrt()), weight, None)
+
+
+def _standardised(jet: Jet, dims: tuple[int, ...], eps: float) -> Jet:
+    centred = jet - jet.mean(dims, keepdim=True)
+    return _mul(centred, ((centred * centred).mean(dims, keepdim=True) + eps).rsqrt())
+
+
+def _scaled(jet: Jet, weight: Any, bias: Any) -> Jet:
+    jet = jet if weight is None else _mul(jet, weight)
+    return jet if bias is None else _add(jet, bias)
+
+
+def _softmax(input: Any, dim: int = -1, _stacklevel: int = 3, dtype: Any = None) -> Jet:
+    top = input.value.detach().amax(dim, keepdim=True)
+    powers = (input - top).exp()
+    return _div(powers, powers.sum(dim, keepdim=True))
+
+
+def _attention(
+    query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, *, is_causal: bool = False,
+    scale: float | None = None, enable_gqa: bool = False,
+) -> Any:  # fmt: skip
+    if dropout_p or enable_gqa:
+        raise NoRuleError("scaled_dot_product_attention with dropout or grouped heads")
+    scores = _matmul(query, key.transpose(-2, -1)) * (scale or query.shape[-1] ** -0.5)
+    if is_causal:
+        attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        attn_mask = torch.zeros_like(attn_mask, dtype=scores.dtype).masked_fill(~attn_mask, float("-inf"))
+    return _matmul(_softmax(scores if attn_mask is None else scores + attn_mask), value)
+
+
+_RULES: dict[str, Callable[..., Any]] = {
+    "linear": _linear, "add": _add, "radd": lambda a, b: _add(b, a), "sub": _sub, "subtract": _sub,
+    "rsub": lambda a, b, alpha=1: _sub(b, a, alpha=alpha), "mul": _mul, "multiply": _mul, "rmul": _mul,
+    "div": _div, "divide": _div, "true_divide": _div, "truediv": _div, "rtruediv": lambda a, b: _div(b, a),
+    "rdiv": lambda a, b: _div(b, a), "pow": _pow, "rpow": lambda a, b: _pow(b, a), "matmul": _matmul,
+    "rmatmul": lambda a, b: _matmul(b, a), "mm": _matmul, "bmm": _matmul, "mv": _matmul, "addmm": _addmm,
+    "einsum": _einsum, "where": _where, "maximum": _maximum, "minimum": _minimum, "prelu": _prelu,
+    "dropout": _dropout, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "softmax": _softmax,
+    "scaled_dot_product_attention": _attention, "requires_grad": lambda jet, *_: jet,
+    "conv1d": _convolution(functional.conv1d), "conv2d": _convolution(functional.conv2d),
+    "conv3d": _convolution(functional.conv3d),
+}  # fmt: skip
