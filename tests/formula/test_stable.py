@@ -32,12 +32,15 @@ from actsmith.formula.formula import Formula
         ("1-sigmoid(x)", "sigmoid(-x)"),
         ("3*exp(x**2)-3", "3*expm1(x**2)"),
         ("log(3-3*sigmoid(x))", "log(3)-softplus(x)"),
+        ("log(2*sigmoid(x)**3*exp(-2*x))", "log(2)-softplus(-x)-2*softplus(x)"),
+        ("log(x+sqrt(x**2+1))", "asinh(x)"),
+        ("log(sqrt(4*x**2+9)-2*x)", "asinh(-2*x/3)+log(9)/2"),
     ],
 )
 def test_written_out(written, stable):
     assert Formula(written).expr == Formula(stable).expr
     x = np.array([-3.0, -0.1, 0.7, 5.0])
-    names = {k: getattr(np, k) for k in ("exp", "log", "log1p", "expm1", "sinh", "cosh", "tanh")}
+    names = {k: getattr(np, k) for k in ("exp", "log", "log1p", "expm1", "sinh", "cosh", "tanh", "sqrt")}
     names |= {"sigmoid": lambda u: 1 / (1 + np.exp(-u)), "x": x}
     np.testing.assert_allclose(Formula(written)(x), eval(written, names), rtol=1e-12)  # noqa: S307  (our own text)
 
@@ -50,6 +53,8 @@ def test_written_out(written, stable):
         ("x*((1+exp(x))**2-1)/((1+exp(x))**2+1)", {-1e4: 0.0, 400.0: 400.0, 1e4: 1e4}),
         ("(x*exp(x)+1)/(exp(x)+1)", {-1e4: 1.0, 1e4: 1e4}),
         ("x*sech(x)**2*cosh(2*x)", {-1e4: -2e4, 1e4: 2e4}),
+        ("x*cosh(x)/(1+cosh(x))", {-1e4: -1e4, 1e4: 1e4}),
+        ("x*sinh(x)/(2+cosh(x))", {-1e4: 1e4, 1e4: 1e4}),
     ],
 )
 def test_far_out(text, limits):
@@ -57,6 +62,25 @@ def test_far_out(text, limits):
     for x, value in limits.items():
         assert f(x) == pytest.approx(value, rel=1e-12, abs=1e-12)
         assert f.jet(x, 1)[1] == pytest.approx((f(1.001 * x) - f(x)) / (0.001 * x), rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "x", "value", "slope"),
+    [
+        ("x*exp(x)/(1+exp(x))", [88.0, 1e4, -1e4], [88.0, 1e4, 0.0], [1.0, 1.0, 0.0]),
+        ("log(sigmoid(x))", [-95.0, -1e4, 95.0], [-95.0, -1e4, 0.0], [1.0, 1.0, 0.0]),
+        ("x*cosh(x)/(1+cosh(x))", [88.0, 1e4, -1e4], [88.0, 1e4, -1e4], [1.0, 1.0, 1.0]),
+        ("x*exp(2*x)/(exp(2*x)+exp(x)+1)", [88.0, 1e4, -1e4], [88.0, 1e4, 0.0], [1.0, 1.0, 0.0]),
+        ("log(x+sqrt(x**2+1))", [-1e4, 1e4], [-9.903487555, 9.903487555], [1e-4, 1e-4]),
+    ],
+)
+def test_far_out_in_float32(text, x, value, slope):
+    """A module's value and gradient, by the limits of each formula."""
+    t = torch.tensor(x, requires_grad=True)
+    y = actsmith.nn.Activation(Formula(text))(t)
+    (found,) = torch.autograd.grad(y.sum(), t)
+    np.testing.assert_allclose(y.detach().numpy(), value, rtol=1e-6, atol=1e-37)
+    np.testing.assert_allclose(found.numpy(), slope, rtol=2e-3, atol=1e-37)  # x e^-x-like terms of size 1e4 cancel
 
 
 @pytest.mark.parametrize(

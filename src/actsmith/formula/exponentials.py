@@ -65,6 +65,14 @@ def _varying(v: sp.Expr, x: sp.Symbol) -> sp.Expr:
     return v.as_independent(x, as_Add=True)[1] if x in v.free_symbols else sp.S.Zero
 
 
+def _cosh(u: sp.Expr) -> sp.Expr:
+    return (sp.exp(u) + sp.exp(-u)) / 2
+
+
+def _sinh(u: sp.Expr) -> sp.Expr:
+    return (sp.exp(u) - sp.exp(-u)) / 2
+
+
 def _terms(factor: sp.Expr) -> tuple[dict[sp.Expr, sp.Expr] | None, sp.Expr]:  # noqa: PLR0911
     """Exponent -> coefficient, and the power of the sum; None where the factor is no such sum."""
     if isinstance(factor, sp.exp):
@@ -78,8 +86,10 @@ def _terms(factor: sp.Expr) -> tuple[dict[sp.Expr, sp.Expr] | None, sp.Expr]:  #
         return {base.args[0]: sp.S.Half, -base.args[0]: sp.S.Half}, power if isinstance(base, sp.cosh) else -power
     if isinstance(base, sp.sinh):
         return {base.args[0]: sp.S.Half, -base.args[0]: -sp.S.Half}, power
-    if not (isinstance(base, sp.Add) and base.has(sp.exp)):
+    if not (isinstance(base, sp.Add) and base.has(sp.exp, sp.cosh, sp.sinh)):
         return None, power
+    if base.has(sp.cosh, sp.sinh):
+        base = sp.expand_mul(base.replace(sp.cosh, _cosh).replace(sp.sinh, _sinh))
     terms: dict[sp.Expr, sp.Expr] = {}
     for term in sp.expand_multinomial(base).args:
         exponents = [f.args[0] for f in sp.Mul.make_args(term) if isinstance(f, sp.exp)]

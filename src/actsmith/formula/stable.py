@@ -6,7 +6,8 @@ exp(k u) sigmoid(-u)^n -> sigmoid(u)^k sigmoid(-u)^(n - k)                 x exp
 1 + tanh(u) -> 2 sigmoid(2u)      1 + erf(u) -> 2 normal_cdf(sqrt(2) u)      1 - sigmoid(u) -> sigmoid(-u)
 exp(u) - 1 -> expm1(u)
 log(k exp(a) + m exp(b)) -> log k + a + softplus(b - a + log(m/k))         log(sigmoid(u)) -> -softplus(-u)
-log(k normal_cdf(u)) -> log k + log_normal_cdf(u)
+log(k normal_cdf(u)) -> log k + log_normal_cdf(u)   log(sigmoid(u)^n sigmoid(v)) -> -n softplus(-u) - softplus(-v)
+log(u + sqrt(u^2 + c)) -> asinh(u/sqrt(c)) + log(c)/2
 """
 
 from __future__ import annotations
@@ -158,18 +159,36 @@ _LOGARITHMS: dict[Any, Callable[[sp.Expr], sp.Expr]] = {
     sigmoid: lambda u: -softplus(-u),
     normal_cdf: log_normal_cdf,
     sp.erfc: lambda u: sp.log(2) + log_normal_cdf(-sp.sqrt(2) * u),
+    sp.exp: lambda u: u,
 }
 
 
 def _logarithm(function: sp.Expr) -> sp.Expr:
     argument = function.args[0] if isinstance(function, sp.log) else _sum(1 + function.args[0])
     factor, rest = argument.as_coeff_Mul()
-    if factor.is_positive and type(rest) in _LOGARITHMS:
-        return _log(factor) + _LOGARITHMS[type(rest)](rest.args[0])
+    logs = [_factor_log(each) for each in sp.Mul.make_args(rest)]
+    if factor.is_positive and None not in logs:
+        return _log(factor) + sp.Add(*logs)
     parts = _two(argument)
     if parts is not None and parts[0].is_positive and parts[2].is_positive:
         k, a, m, b = parts
         return _log(k) + a + softplus(sp.expand(b - a) + _log(m / k))
-    if isinstance(argument, sp.Add) and len(argument.args) == 2 and argument.args[0] == 1:
-        return log1p(argument.args[1])
+    if isinstance(argument, sp.Add) and len(argument.args) == 2:
+        return log1p(argument.args[1]) if argument.args[0] == 1 else _asinh(argument) or function
     return function
+
+
+def _factor_log(factor: sp.Expr) -> sp.Expr | None:
+    """log of a number's power of a positive function."""
+    base, n = (factor, sp.S.One) if isinstance(factor, sp.exp) else factor.as_base_exp()
+    return n * _LOGARITHMS[type(base)](base.args[0]) if type(base) in _LOGARITHMS and n.is_number else None
+
+
+def _asinh(argument: sp.Add) -> sp.Expr | None:
+    """log(u + sqrt(u^2 + c)), c a positive number, whose argument cancels where u < 0."""
+    for root, u in (argument.args, argument.args[::-1]):
+        if isinstance(root, sp.Pow) and root.args[1] == sp.S.Half:
+            c = sp.expand(root.args[0] - u**2)
+            if c.is_number and c.is_positive:
+                return sp.asinh(u / sp.sqrt(c)) + _log(c) / 2
+    return None
