@@ -1,6 +1,7 @@
 """The engine as a runner: what is stacked, what is measured once, and exploring from tables."""
 
 import pickle
+from dataclasses import replace
 
 import pytest
 
@@ -36,6 +37,15 @@ def _trials(runner, names, stage, seeds=2):
         for name in names
         for seed in range(seeds)
     ]
+
+
+def test_one_batch_tells_what_carries_no_signal_and_compiles_nothing(problem, monkeypatch):
+    monkeypatch.setattr("actsmith.nn.kernel.library", lambda *_: pytest.fail("compiled"))
+    monkeypatch.setattr("actsmith.nn.piecewise.library", lambda *_: pytest.fail("compiled"))
+    deep = replace(TASK, model=Mlp(32, 12, "kaiming"))
+    runner = FitRunner(deep, problem, Runtime.create("cpu"), lambda name, measure: ALONE)
+    assert [runner.silent(resolve(name)) for name in ("relu", "mish", "tanh(0.9*x) + x/10", "crrelu")] == [None] * 4
+    assert "the same for every example" in str(runner.silent(resolve("x**2*sigmoid(x)/40")))
 
 
 def test_trials_of_one_formula_are_one_stack_and_the_round_alone_decides(problem):

@@ -89,11 +89,15 @@ def laws_to_try(measured: Mapping[str, Empirical]) -> dict[str, Law]:
         "pooled": _pooled(list(measured.values())),
         **{f"layer {i}": law for i, law in enumerate(measured.values(), 1)},
     }.items():
-        fitted = fit_mixture(law, most=COMPONENTS).law
-        x = np.asarray(fitted.quantile(np.linspace(0.01, 0.99, 99)))
-        if all(float(np.max(np.abs(fitted.cdf(x) - other.cdf(x)))) >= MOVED for other in laws.values()):
+        if _new(law, laws) and _new(fitted := fit_mixture(law, most=COMPONENTS).law, laws):
             laws[label] = fitted
     return laws
+
+
+def _new(law: Law, laws: Mapping[str, Law]) -> bool:
+    """Whether its distribution function is `MOVED` from that of each of the others."""
+    x = np.asarray(law.quantile(np.linspace(0.01, 0.99, 99)))
+    return all(float(np.max(np.abs(law.cdf(x) - other.cdf(x)))) >= MOVED for other in laws.values())
 
 
 def _pooled(laws: Sequence[Empirical]) -> Empirical:

@@ -131,6 +131,8 @@ def conclude(
     tried: bool = True,
     lost: bool = False,
     skipped: int = 0,
+    untrained: bool = False,
+    enough: float | None = None,
 ) -> Conclusion:
     """The sentence at the end.
 
@@ -144,13 +146,18 @@ def conclude(
         tried: whether anything was tuned beside the start.
         lost: whether nothing that was tuned has a score.
         skipped: how many activations the budget left out.
+        untrained: whether the budget ended before the start was trained at all its rates.
+        enough: seconds of a budget that would do, about; None where there was no budget.
     """
     counted = f"{trainings} training{'s' if trainings != 1 else ''}"
     if not found:
         why = "too few seeds were confirmed" if tried else f"no other activation than {start} was tried to its end"
         if lost:
             why = f"every activation that was tried diverged or failed, {start} too"
-        sentence = f"Not decided: {why} in {counted}; go on with {go_on}. Until then keep {start}."
+        give = "" if enough is None or lost else f": give at least about {budget(enough)}"
+        if untrained:
+            why = f"the budget ended before the start's network, with {start}, was trained at every rate"
+        sentence = f"Not decided: {why} in {counted}{give}; go on with {go_on}. Until then keep {start}."
         return Conclusion(sentence, "not decided", start, start)
     metric, tested = policy.metric, policy.judge == "test"
     where = "on the test split" if tested else "with fresh seeds"
@@ -187,6 +194,18 @@ def conclude(
         f"Go on with {go_on}; until then keep {start}."
     )
     return Conclusion(sentence + closing, "not decided", best.name, start)
+
+
+def budget(seconds: float) -> str:
+    """A time as --budget takes it, rounded up.
+
+    >>> budget(0.4), budget(89.2), budget(130), budget(7000)
+    ('1s', '90s', '3m', '2h')
+    """
+    for unit, size in (("h", 3600), ("m", 60)):
+        if seconds > 1.6 * size:
+            return f"{math.ceil(seconds / size)}{unit}"
+    return f"{math.ceil(seconds)}s"
 
 
 def by(one: Confirmed, metric: Metric, *, known: bool = False) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,6 +80,7 @@ class Explorer:
         self.grid = Grid.of(laws.get("pooled", Normal()))
         self.arms, self.found = list(arms), Exploration(list(arms))
         self._kept: list[list[Candidate]] = []  # of each round
+        self.choosing = 0.0  # seconds that it took in the last round
         self._describe(self.arms)
         while (record := session.folder.results.get(_key(len(self._kept)))) is not None:
             self._take(record)
@@ -120,7 +122,7 @@ class Explorer:
         self.found.notes.append({"share": share, "agreement": agreement})
 
     def round(self, first: Sequence[Candidate] = (), limit: int | None = None) -> bool:
-        """One round of proposals; False where nothing was proposed.
+        """One round of proposals; False where nothing was proposed. It is cut short where it gets late meanwhile.
 
         Args:
             first: candidates that are tried before all others.
@@ -128,17 +130,24 @@ class Explorer:
         """
         n = ROUND * self.workers if limit is None else min(limit, ROUND * self.workers)
         number = len(self._kept)
-        space = Space(self.grid, self.constraints, self.costs)
+        began = time.monotonic()
+        space = Space(self.grid, self.constraints, self.costs, self.session.runner.device)
         seen = [*self.arms, *self.found.arms, *(d.candidate for d in self.found.dropped)]
         for formula in (self.race.start, *(one.formula for one in seen)):
             space.remember(formula)
         chosen, dropped = _admitted(space, first)
         self.session.progress("explore", 0, 1, f"round {number + 1}: choosing {n} proposals")
-        made = next_round(self.evidence(), self.proposers, space, seed=number, n=max(n - len(chosen), 0))
+        places = max(n - len(chosen), 0)
+        made = next_round(self.evidence(), self.proposers, space, seed=number, n=places, late=self.late)
         kept = []
         for candidate in (*chosen, *made.candidates):
+            if self.late():
+                break
             reason = self.session.runner.silent(candidate.formula)
             (kept.append(candidate) if reason is None else dropped.append(Dropped(candidate, reason)))
+        self.choosing = time.monotonic() - began
+        if self.late() and not kept:  # a run that goes on chooses anew
+            return False
         record = {
             "round": number, "kept": [_plain(c) for c in kept], "notes": made.notes,
             "dropped": [{**_plain(d.candidate), "reason": d.reason} for d in dropped],

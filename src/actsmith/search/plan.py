@@ -9,7 +9,7 @@ from typing import Any
 
 from actsmith.trials.runner import Cost
 
-__all__ = ["Plan", "kept_for_confirming", "more_seeds", "planned"]
+__all__ = ["Plan", "enough", "kept_for_confirming", "more_seeds", "planned"]
 
 TUNING_SEEDS = (1000, 1001, 1002, 1003)
 """Other seeds than the scored ones, 0, 1, ...: what tunes does not judge."""
@@ -187,6 +187,23 @@ def planned(
                 return found
     assert found is not None
     return found
+
+
+def enough(each: float, rates: int, workers: int = 1) -> float:
+    """Seconds of a budget that the scantest plan takes.
+
+    Args:
+        each: seconds of one training.
+        rates: learning rates that are tried for each promoted activation.
+        workers: trainings that run at the same time.
+
+    Example:
+        >>> round(enough(10.0, rates=4))
+        341
+    """
+    scant, least = STEPS[-1]
+    trainings = scant.tuning(rates) + FEWEST * (scant.finalists + 2) + least * scant.each
+    return each * trainings / (USED * workers)
 
 
 def more_seeds(left: float, cost: float, nets: int, seeds: int, workers: int = 1) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -79,6 +79,7 @@ def next_round(
     seed: int | Sequence[int],
     n: int,
     pool: int = POOL,
+    late: Callable[[], bool] = lambda: False,
 ) -> Round:
     """The next n candidates: the same arguments, the same answer. Where nothing was tried, known functions come first.
 
@@ -89,6 +90,7 @@ def next_round(
         seed: of all that is random.
         n: places in the round.
         pool: how many proposals are looked at.
+        late: asked between two pieces of work; what was chosen by then is the round, for which nobody has time.
 
     Raises:
         ActsmithError: two proposers of one name.
@@ -98,12 +100,14 @@ def next_round(
         raise ActsmithError(f"next round: got proposers named {', '.join(names)}; expected each name once")
     rng = np.random.default_rng(seed)
     parts = shares(evidence.tried, names)
-    drafts = _pool(evidence, proposers, space, [parts[name] for name in names], pool, rng=rng)
-    surrogate = _surrogate(evidence, drafts, n)
+    drafts = _pool(evidence, proposers, space, [parts[name] for name in names], pool, rng=rng, late=late)
+    surrogate = None if late() else _surrogate(evidence, drafts, n)
     trusted = surrogate if surrogate is not None and surrogate.correlation > 0 else None
     order = _Order(drafts, evidence, trusted, rng)
     picks = _Picks(drafts, space, {evidence.start.name, *(t.candidate.formula.name for t in evidence.tried)})
     for proposer in _places(evidence, parts, n, rng):
+        if late():
+            break
         found = picks.one_of(order.now(), proposer)
         if found is not None:
             order.take(found)
@@ -124,11 +128,13 @@ def next_round(
 
 def _pool(
     evidence: Evidence, proposers: Sequence[Proposer], space: Space, parts: Sequence[float], left: int,
-    *, rng: np.random.Generator,
+    *, rng: np.random.Generator, late: Callable[[], bool],
 ) -> list[Draft]:  # fmt: skip
     """What the space admits of everyone's proposals, finite on the grid; what one leaves goes to those after it."""
     drafts = []
     for i, (proposer, own) in enumerate(zip(proposers, rng.spawn(len(proposers)), strict=True)):
+        if late():
+            break
         proposed = proposer.propose(evidence, own, max(round(left * parts[i] / sum(parts[i:])), 1))
         left = max(left - len(proposed), 0)
         drafts += [draft for draft in proposed if space.admit(draft) is None]

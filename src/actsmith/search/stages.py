@@ -24,6 +24,7 @@ from actsmith.search.plan import (
     LEAST_CONFIRMING,
     TUNING,
     Plan,
+    enough,
     kept_for_confirming,
     more_seeds,
     planned,
@@ -50,6 +51,8 @@ REQUEST = "request.json"
 """In the run folder: what was asked for, where that can be said in plain values."""
 HURRIED = 0.3
 """Of a budget: where known functions took more than this, trainings are slower than planned; proposals come next."""
+FITTED = 0.2
+"""Of a budget: after this share of it no more mixtures are fitted to layers' laws, which are for a reader alone."""
 FIRST_KNOWN = 3
 """Known functions that a scant budget tries before its first proposals."""
 EXPLORED = 64
@@ -98,7 +101,7 @@ class Stages:
         self.rates = asked.rates
         self.seeds: int = self.folder.once("seeds", lambda: asked.seeds)
         self.explorer: Explorer | None = None
-        self.spent, self.trained = 0.0, 0  # seconds and trainings of this process
+        self.spent, self.trained, self.looked = 0.0, 0, 0.0  # seconds and trainings of this process
         self.settled = {n: tuple(s) for n, s in (self.folder.read("finalists.json") or {}).get("settings", {}).items()}
 
     def all(self) -> SearchResult:
@@ -106,7 +109,9 @@ class Stages:
         self.plan = self._planned()
         if not self.plan.rates:
             self.rates = (1.0,)
+        began = time.time()
         self._train([self.policy.tuning(self.start)], "look", f"{self.start.name}: rates")
+        self.looked = time.time() - began
         self._require_a_training()
         explorer = self.explorer = self._explorer()
         if not self._decided():
@@ -217,6 +222,17 @@ class Stages:
         own = median(o.seconds for o in whole) if whole else self.plan.cost or 0.0
         return max(own, self.spent * self.workers / self.trained) if self.trained else own
 
+    def _enough(self) -> float | None:
+        """Seconds of a budget with which the search would come to a conclusion, about, by what its trainings took:
+        where none has ended, they take longer than the first ones were trained. None without a budget."""
+        if self.budget is None:
+            return None
+        each = max(self._seconds(), self.plan.cost or 0.0)
+        if not any(o.reason is None for o in self.session.history.values()):
+            groups = self.runner.groups(self.policy.tuning(self.start))[: self.workers]
+            each = max(each, self.looked * self.workers / max(sum(map(len, groups)), 1))
+        return max(enough(each, len(self.rates), self.workers), 2 * self.budget)
+
     def _until(self, *, tuning: bool = True) -> float | None:
         """What is left after this is kept for the confirmation and, of exploring, for tuning before it; None where
         there is no budget."""
@@ -245,10 +261,10 @@ class Stages:
             return 0.0
         return 1 - (self.place.deadline - time.time()) / self.budget
 
-    def _late(self) -> bool:
-        """Whether what is left is for tuning and the confirmation."""
+    def _late(self, ahead: float = 0.0) -> bool:
+        """Whether what is left, or will be after so many seconds, is for tuning and the confirmation."""
         until = self._exploring_until()
-        return until is not None and time.time() >= until
+        return until is not None and time.time() + ahead >= until
 
     def _leader(self) -> str:
         """Who leads so far, by validation, and the time left."""
@@ -307,9 +323,10 @@ class Stages:
         first = [] if hurried else self._shaped(explorer)
         if not plenty and not explorer.rounds:
             explorer.known(FIRST_KNOWN)
-            explorer.round(first, max((self.plan.explored or 0) // 3, 2))
+            if not self._late():
+                explorer.round(first, max((self.plan.explored or 0) // 3, 2))
         explorer.known()
-        while not self._late():
+        while not self._late(explorer.choosing):
             left = None if limit is None else limit - (len(explorer.found.arms) - len(self.asked.arms))
             if (left is not None and left <= 0) or not explorer.round([] if explorer.rounds else first, left):
                 break
@@ -323,10 +340,13 @@ class Stages:
             rate, looks = policy.rate(self.start, self.session.history), policy.tuned(self.start, self.session.history)
             found = looks[0].details.get("laws", {}) if looks else {}
             laws = {path: Empirical.from_dict(law) for path, law in found.items()}
-            layers = {path: {"law": law.to_dict(), "fit": _fit_dict(law)} for path, law in laws.items()}
+            layers = {
+                p: {"law": law.to_dict(), "fit": _fit_dict(law, self._used() > FITTED)} for p, law in laws.items()
+            }
             reason = None if laws else "no law could be measured: the network diverged, is dead, or was not reached"
             saved = {"activation": self.start.name, "rate": rate, "reason": reason, "layers": layers}
-            self.folder.write("probe.json", saved)
+            if rate is not None:  # else the budget ended before: a run that goes on measures them
+                self.folder.write("probe.json", saved)
         return {path: Empirical.from_dict(entry["law"]) for path, entry in saved["layers"].items()}
 
     def _shaped(self, explorer: Explorer) -> list[Candidate]:
@@ -460,6 +480,7 @@ class Stages:
         conclusion = conclude(
             found, start.name, policy, len(history), go_on=f"`{command}{more}`", known=known, tried=len(table) > 1,
             lost=bool(table) and all(row["validation"] is None for row in table), skipped=len(skipped),
+            untrained=policy.setting(start, history) is None, enough=self._enough(),
         )  # fmt: skip
         conclusion = replace(
             conclusion, sentence=" ".join([conclusion.sentence, *(one["sentence"] for one in further)])
@@ -503,6 +524,6 @@ def _in_turn(first: Sequence[Formula], second: Sequence[Formula]) -> list[tuple[
     return [(*first[i : i + 1], *second[i : i + 1]) for i in range(max(len(first), len(second)))]
 
 
-def _fit_dict(law: Empirical) -> dict[str, Any]:
-    fit = fit_mixture(law)
+def _fit_dict(law: Empirical, hurried: bool) -> dict[str, Any]:
+    fit = fit_mixture(law, most=1) if hurried else fit_mixture(law)
     return {"law": fit.law.to_dict(), "distance": fit.distance}

@@ -17,6 +17,7 @@ from actsmith.files import plain
 from actsmith.formula.catalogue import resolve
 from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation
+from actsmith.nn.backend import backend
 from actsmith.nn.lookup import LookupActivation
 from actsmith.nn.start import Start
 from actsmith.surgery.probe import probe
@@ -88,6 +89,7 @@ class Runner(Protocol):
         usual: name or text of the activation that the network has without us.
         judge: the split by which claims are made; "validation" where a user's own loop has no test.
         descends: whether trials of stage "shape" move their activation by entropy descent, too.
+        device: where networks train, as far as that is known here.
     """
 
     name: str
@@ -97,6 +99,9 @@ class Runner(Protocol):
     usual: str
     judge: Split
     descends: bool
+
+    @property
+    def device(self) -> torch.device: ...
 
     def remember(self, once: Once) -> None:
         """Keep what is measured there from now on."""
@@ -160,6 +165,11 @@ class FitRunner:
 
     judge: Split = "test"
     descends = True
+
+    @property
+    def device(self) -> torch.device:
+        """See `Runner`."""
+        return self.runtime.device
 
     def remember(self, once: Once) -> None:
         """See `Runner`."""
@@ -285,7 +295,8 @@ class FitRunner:
         batch = self.problem.example(LISTENED, torch.device("cpu"))
 
         def reason(f: Formula) -> str | None:
-            return signal(self.models(f, [0])[0], batch, self.problem.loss).reason
+            with backend("composite"):  # a kernel would be compiled for this one batch
+                return signal(self.models(f, [0])[0], batch, self.problem.loss).reason
 
         try:
             found = reason(formula)

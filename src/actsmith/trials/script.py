@@ -31,6 +31,7 @@ from actsmith.files import plain
 from actsmith.formula.catalogue import CATALOGUE, FormulaLike, resolve
 from actsmith.formula.formula import Formula
 from actsmith.names import in_current_folder, named_object
+from actsmith.nn.backend import backend
 from actsmith.surgery.probe import probe
 from actsmith.surgery.replace import replace_
 from actsmith.surgery.running import example_for
@@ -128,6 +129,11 @@ class ScriptRunner:
 
     # ------------------------------------------------------------------------------------------------------ a runner
 
+    @property
+    def device(self) -> torch.device:
+        """See `Runner`: a script does not say; one that finds an accelerator uses it, most likely."""
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
     def remember(self, once: Once) -> None:
         """See `Runner`; nothing is measured."""
 
@@ -163,7 +169,8 @@ class ScriptRunner:
 
     def _signal(self, formula: Formula, example: Any) -> str | None:
         seed_all(0)
-        return signal(self.network(formula, example), example).reason
+        with backend("composite"):  # a kernel would be compiled for this one batch
+            return signal(self.network(formula, example), example).reason
 
     def maker(self, folder: Path) -> Callable[[], Runner]:
         """See `Runner`."""

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from actsmith.formula.catalogue import resolve
 from actsmith.formula.formula import Formula
 from actsmith.training.fit import Stopped
@@ -39,7 +41,7 @@ class SumRunner:
 
     name, metric, context = "sum", Metric("score", "higher"), "c"
     rates: tuple[float, ...] = (0.5,)
-    usual, descends = "relu", False
+    usual, descends, device = "relu", False, torch.device("cpu")
     judge: Split = "validation"
 
     def remember(self, once: Once) -> None:
