@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 
 from actsmith.errors import ActsmithError
+from actsmith.search.run import search
+from actsmith.training.runtime import threads_for
 from actsmith.trials.pool import Here
 from actsmith.trials.ray_workers import RayPool
 from actsmith.trials.runner import Place, Runner
@@ -97,6 +100,40 @@ def test_two_nodes_train_and_one_is_lost(cluster: Any, tmp_path: Path) -> None:
     assert all(o.reason is None for o in found)
     assert {o.details["measured"] for o in found} == {'{"how": 1}'}
     assert len({o.details["node"] for o in found}) >= 2
+
+
+def test_a_search_that_loses_a_node_ends_as_without_ray(cluster: Any, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {
+        "task": "trial_runners:small_task", "start": "relu", "known": ["gelu"], "seeds": 3, "rates": [3e-3, 1e-2],
+        "trials": 4, "device": "cpu",
+    }  # fmt: skip
+    lost = []
+
+    def progress(stage: str, done: int, total: int, message: str) -> None:
+        if stage == "explore" and "gelu" in message and not lost:
+            lost.append(cluster.remove_node(cluster.nodes.pop()))
+
+    try:
+        with threads_for(1):
+            alone = search(**asked, out=tmp_path / "alone")
+        (tmp_path / "ray").mkdir()
+        (tmp_path / "ray" / "measured.json").write_bytes((tmp_path / "alone" / "measured.json").read_bytes())
+        among = search(**asked, out=tmp_path / "ray", ray="auto", progress=progress)
+    finally:
+        if lost:
+            cluster.nodes.append(cluster.add_node(num_cpus=1))
+    assert lost
+    assert among.conclusion.replace(str(among.folder), "") == alone.conclusion.replace(str(alone.folder), "")
+    assert _timeless(among.folder) == _timeless(alone.folder)
+
+
+def _timeless(folder: Path) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """The table, and every training by its key; without seconds."""
+    rows = json.loads((folder / "leaderboard.json").read_text())["rows"]
+    records = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    times = ("step_seconds", "seconds")
+    plain = [{k: v for k, v in values.items() if k not in times} for values in (*rows, *records)]
+    return plain[: len(rows)], {r["key"]: r for r in plain[len(rows) :]}
 
 
 def test_mishaps(cluster: Any, tmp_path: Path) -> None:

@@ -15,6 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from actsmith.tasks.flat import FlatImages
+from actsmith.tasks.perceptron import Mlp
+from actsmith.tasks.task import Task
+from actsmith.training.recipe import Recipe
 from actsmith.trials.handle import Handle
 from actsmith.trials.runner import Place
 from actsmith.trials.testing import SumRunner
@@ -64,6 +68,11 @@ class FullDisk(SumRunner):
 
 def unmakeable() -> SumRunner:
     raise FileNotFoundError("no data here")
+
+
+def small_task() -> Task:
+    """The digits in a second or less."""
+    return Task("digits", FlatImages("digits"), Mlp(16, 2), Recipe(2, 64))
 
 
 # ------------------------------------------------------------------------------------------------------- user functions
