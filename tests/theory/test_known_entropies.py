@@ -101,6 +101,23 @@ def test_what_overflows_in_the_tails_has_its_entropy():
     assert e.smoothed is None
 
 
+def test_a_fold_far_below_what_f_typically_is():
+    """Under uniform:-2,3 this is 1e53 at the median and folds at 0 between 0 and 0.96.
+
+    The right number: quadrature over the right branch, x = v^2 beside the fold, partners by Brent's method.
+    """
+    e = acts.entropy("expm1(41.4*x)*tanh(x)+129+normal_cdf(x-1.91)**4", "uniform:-2,3")
+    assert within(e.mixed, 40.4240631, e.error + 1e-7)
+
+
+@pytest.mark.parametrize("switch", ["x", "tanh(((x)**3)**3)", "x**3*exp(-x**2)"])
+def test_a_switch_whose_argument_underflows_beside_its_root(switch):
+    """q(y) = p(log y)/y + [y > 1/2] p(logit y)/(y (1 - y)), by scipy's quad."""
+    for law, right in (("normal", -0.239844697956921), ("laplace:0.5,0.7", -0.477748968352264)):
+        e = acts.entropy(f"where({switch}, sigmoid(x), exp(x))", law)
+        assert within(e.mixed, right, e.error + 1e-12)
+
+
 def test_narrow_components_far_apart():
     law = Mixture((0.5, 0.5), (Normal(-5, 0.001), Normal(5, 0.001)))
     e = acts.entropy("x", law)

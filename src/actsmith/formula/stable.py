@@ -8,6 +8,7 @@ exp(u) - 1 -> expm1(u)
 log(k exp(a) + m exp(b)) -> log k + a + softplus(b - a + log(m/k))         log(sigmoid(u)) -> -softplus(-u)
 log(k normal_cdf(u)) -> log k + log_normal_cdf(u)   log(sigmoid(u)^n sigmoid(v)) -> -n softplus(-u) - softplus(-v)
 log(u + sqrt(u^2 + c)) -> asinh(u/sqrt(c)) + log(c)/2
+where(tanh(u)^9 exp(v), a, b) -> where(u, a, b)     a switch whose argument does not underflow beside its root
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ from actsmith.formula.primitives import (
     normal_cdf,
     sech,
     sigmoid,
+    sign,
     softplus,
+    step,
     tanh,
+    where,
 )
 
 __all__ = ["standardise"]
@@ -35,10 +39,31 @@ __all__ = ["standardise"]
 def standardise(expression: sp.Expr) -> sp.Expr:
     """The same function in the primitives of this package, in forms that neither overflow nor cancel."""
     expression = in_primitives(expression)
+    if expression.has(where, step, sign):
+        expression = expression.replace(lambda e: isinstance(e, where | step | sign), _switch)
     if expression.has(sp.exp, sp.cosh, sp.sinh, sp.log, sp.erf, sp.erfc, expm1, log1p, tanh, sigmoid, normal_cdf):
         for kind, rewrite in ((sp.Pow, _reciprocal), (sp.Mul, _product), (sp.Add, _sum), ((sp.log, log1p), _logarithm)):
             expression = expression.replace(lambda e, kind=kind: isinstance(e, kind), rewrite)
     return expression
+
+
+_RISING = (tanh, expm1, sp.sinh, sp.asinh, sp.atan, sp.erf)
+"""Functions of the sign of their argument."""
+
+
+def _switch(switch: sp.Expr) -> sp.Expr:
+    return switch.func(_same_sign(switch.args[0]), *switch.args[1:])
+
+
+def _same_sign(u: sp.Expr) -> sp.Expr:
+    """What has the sign of u: positive factors, odd powers and increasing odd functions left out."""
+    if isinstance(u, _RISING):
+        return _same_sign(u.args[0])
+    if isinstance(u, sp.Mul):
+        return sp.Mul(*(_same_sign(factor) for factor in u.args if factor.is_number or not factor.is_positive))
+    if isinstance(u, sp.Pow) and u.exp.is_Integer and u.exp.is_odd and u.exp.is_positive:
+        return _same_sign(u.base)
+    return u
 
 
 def _exponential(e: sp.Expr) -> tuple[sp.Expr, sp.Expr] | None:

@@ -70,6 +70,10 @@ class Branches:
     high: float
     typical: float
 
+    def size(self, branch: Branch) -> float:
+        """How large |f| is on a branch; its rounding is that of this size."""
+        return max(min(self.typical, max(map(abs, branch.ends()))), 1e-300)
+
 
 @lru_cache(maxsize=512)
 def branches_of(f: Formula, law: Law) -> Branches:
@@ -106,7 +110,10 @@ def branches_of(f: Formula, law: Law) -> Branches:
         x, slope = np.concatenate([scan[inside], inflections]), np.concatenate([slopes[inside], level])
         value = np.concatenate([values[inside], f(inflections) if len(inflections) else inflections])
         with np.errstate(over="ignore"):
-            certain = np.abs(slope) * (spread + np.abs(x)) > FLAT * np.maximum(np.abs(value), typical)
+            rise, size = np.abs(slope) * (spread + np.abs(x)), np.abs(value)
+            certain = rise > FLAT * np.maximum(size, typical)
+        borne_out = _borne_out(scan[inside], values[inside], slopes[inside])
+        certain[: borne_out.size] |= borne_out & (rise > FLAT * size)[: borne_out.size]
         turns = _roots(f, 1, x[certain], slope[certain])
         folds += turns
         if len(inflections):
@@ -118,6 +125,22 @@ def branches_of(f: Formula, law: Law) -> Branches:
             found.append(Branch(left, right, float(z_low), float(z_high)))
     size = float(typical) if np.isfinite(typical) else 1.0
     return Branches(tuple(found), tuple(atoms), tuple(folds), tuple(saddles), low, high, size)
+
+
+def _borne_out(x: Array, values: Array, slopes: Array) -> np.ndarray:
+    """Where the slope is that of the differences of f to both sides, so that it is no rounding: f may be far smaller
+    here than it typically is."""
+    with np.errstate(all="ignore"):
+        secants = np.diff(values) / np.diff(x)
+        agree = [
+            (0.5 * each < near) & (near < 2 * each)
+            for each, near in (
+                (np.abs(slopes[:-1]), secants * np.sign(slopes[:-1])),
+                (np.abs(slopes[1:]), secants * np.sign(slopes[1:])),
+            )
+        ]
+    result: np.ndarray = np.concatenate([agree[0], [False]]) & np.concatenate([[False], agree[1]])
+    return result
 
 
 @lru_cache(maxsize=256)
@@ -243,8 +266,9 @@ def _preimages_of_edges(f: Formula, law: Law, b: Branches) -> list[float]:
     mapped = f(np.array(law.breakpoints))
     values = np.unique(np.concatenate([ends, mapped[np.isfinite(mapped)]]))
     values = values[np.isfinite(values)]
-    gap = SAME * max(b.typical, 1e-300)
-    edges = values[np.concatenate([[True], np.diff(values) > gap])] if values.size else values
+    gap = SAME * np.maximum(np.abs(values), min(b.size(branch) for branch in b.branches))
+    apart = np.concatenate([[True], np.diff(values) > gap[1:]])[: values.size]
+    edges, gap = values[apart], gap[apart]
     found: list[float] = []
     for branch in b.branches:
         low, high = sorted(branch.ends())
@@ -311,21 +335,22 @@ class _NearEnds:
         value: the value at that end, (n,).
         distance: T to it, (n,).
         above: whether z is larger than the value, (n,).
-        gap: within which two values are one.
+        branches: of f, whose sizes say within which two values are one.
     """
 
     near: np.ndarray
     value: Array
     distance: Array
     above: np.ndarray
-    gap: float
+    branches: Branches
 
     def on(self, branch: Branch) -> tuple[np.ndarray, Array, np.ndarray]:
         """Which nodes' values a branch has beside an end of its own, their T, and whether that is its right end."""
         matched, right = np.zeros(self.near.shape, bool), np.zeros(self.near.shape, bool)
         if self.near.any():
+            gap = SAME * self.branches.size(branch)
             for is_right, (end, other) in enumerate((branch.ends(), branch.ends()[::-1])):
-                here = self.near & (np.abs(self.value - end) <= self.gap) & (self.above == (other > end))
+                here = self.near & (np.abs(self.value - end) <= gap) & (self.above == (other > end))
                 matched |= here
                 right[here] = bool(is_right)
         return matched, self.distance, right
@@ -334,10 +359,10 @@ class _NearEnds:
 def _near_ends(f: Formula, b: Branches, x: Array, z: Array, flat: np.ndarray) -> _NearEnds:
     near, above = np.zeros(x.shape, bool), np.zeros(x.shape, bool)
     value, distance = np.full(x.shape, np.nan), np.full(x.shape, np.nan)
-    gap, reach_of_end = SAME * b.typical, CANCELLED * b.typical
     ends = [end for branch in b.branches for end in branch.ends()]
     for branch in b.branches:
         on = ~flat & (x > branch.low) & (x < branch.high)
+        gap, reach_of_end = SAME * b.size(branch), CANCELLED * b.size(branch)
         for right, (end, other) in enumerate((branch.ends(), branch.ends()[::-1])):
             if not np.isfinite(end) or sum(abs(end - e) <= gap for e in ends) < 2:
                 continue
@@ -345,7 +370,7 @@ def _near_ends(f: Formula, b: Branches, x: Array, z: Array, flat: np.ndarray) ->
             if here.any():
                 near[here], value[here], above[here] = True, end, other > end
                 distance[here] = ends_of(f, branch, bool(right)).distance(x[here])
-    return _NearEnds(near, value, distance, above, gap)
+    return _NearEnds(near, value, distance, above, b)
 
 
 def log_slope(f: Formula, x: Array, slope: Array) -> Array:
