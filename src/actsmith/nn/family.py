@@ -23,14 +23,14 @@ from actsmith.formula.parse import X, parameter_symbol
 from actsmith.formula.removable import with_limits
 from actsmith.nn.fused import Fused
 from actsmith.nn.inlined import Inlined
-from actsmith.nn.jet_algebra import Slots
+from actsmith.nn.jet_algebra import Multi, Slots, Sums, spec_of
 from actsmith.nn.jet_tensor import Jet
 from actsmith.nn.native import native
 from actsmith.nn.nodes import ELEMENTWISE, Derived, Order, Result, Spec, gradients, raised, value_spec
 from actsmith.nn.packed import Packed, Packs
-from actsmith.nn.private import transforming
+from actsmith.nn.private import run_by_dynamo, transforming
 
-__all__ = ["Family", "Node", "compute_dtype", "family"]
+__all__ = ["Family", "Node", "compute_dtype", "family", "jets_of"]
 
 _OPS = torch_ops()  # here, because Dynamo warns of a call to a cached function
 _HALVES = (torch.float16, torch.bfloat16)
@@ -51,6 +51,7 @@ class Family:
         self._expressions: dict[Order, sp.Expr] = {value_order: formula.expr.subs(fixed)}
         self._nodes: dict[Spec, Node] = {}
         self._packed: dict[tuple[Spec, Packs], Packed] = {}
+        self.jets: dict[Slots, str] = {}
         self.value = self.node(value_spec(len(self.learnable)))
         self.first, self.first_sources = self.value.gradient((True,), (True,) * len(self.symbols))
         self.inlined = Inlined(self)
@@ -87,14 +88,10 @@ class Family:
             found = self._packed.setdefault(key, Packed(node, packs))
         return found
 
-    def jets(self, slots: Slots) -> Packed:
-        """The formula on jets: one pack, then the learnable parameters; one pack out."""
-        spec, rows = slots.spec(len(self.learnable)), tuple(range(len(slots)))
-        return self.packed(self.node(spec), Packs((len(slots),), tuple((0, row) for row in rows), (rows,)))
-
     def of_jet(self, jet: Jet, theta: Sequence[Tensor] = ()) -> Jet:
         """The formula of a value with derivatives."""
-        return Jet(self.jets(jet.slots)((jet.packed, *theta))[0], jet.slots)
+        packed: Packed = getattr(self, jets_of(self, jet.slots.multis, jet.slots.sums))
+        return Jet(packed((jet.packed, *theta))[0], jet.slots)
 
     def __call__(self, x: Tensor, theta: Sequence[Tensor]) -> Tensor:
         """f(x, theta), differentiable to any order in both."""
@@ -197,6 +194,23 @@ def family(formula: Formula) -> Family:
 @lru_cache(maxsize=256)
 def _family(formula: Formula, name: str) -> Family:
     return Family(formula)
+
+
+@run_by_dynamo
+def jets_of(of: Family, multis: tuple[Multi, ...], sums: Sums = ()) -> str:
+    """The attribute of the family that is its formula on jets with these slots: one pack, then the learnable
+    parameters; one pack out. By its name, since Dynamo looks into attributes alone."""
+    slots = Slots(multis, sums)
+    name = of.jets.get(slots)
+    if name is None:
+        spec = spec_of(slots, len(of.learnable))
+        rows = tuple(range(spec.elementwise))
+        packed = of.packed(of.node(spec), Packs((len(rows),), tuple((0, row) for row in rows), (rows,)))
+        packed.prepare()
+        name = f"jets_{len(of.jets)}"
+        setattr(of, name, packed)
+        of.jets[slots] = name
+    return name
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:

@@ -11,69 +11,66 @@ only the terms that hold lower derivatives need more than the sum itself.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache
 from itertools import product
 from math import comb, prod
+from typing import NamedTuple
 
 from actsmith.nn.nodes import Result, Spec, Term
 
-__all__ = ["Multi", "Slots", "closure", "leibniz", "partitions"]
+__all__ = ["Multi", "Slots", "Sums", "closure", "leibniz", "partitions", "products_of", "spec_of"]
 
 Multi = tuple[int, ...]
 """Derivatives in each of the steps."""
+Sums = tuple[tuple[tuple[Multi, int], ...], ...]
 
 
-@dataclass(frozen=True)
-class Slots:
-    """What a jet holds, in this order.
+class Slots(NamedTuple):
+    """What a jet holds, in this order; a plain tuple, which torch.compile can look through.
 
     Attributes:
         multis: multi-indices, every smaller one of each among them, the value first.
         sums: whole combinations of derivatives of one order, whose smaller multi-indices are all in `multis`:
             ((multi-index, coefficient), ...).
+        fallback: whether functions without a rule are differentiated by nested forward mode.
     """
 
     multis: tuple[Multi, ...]
-    sums: tuple[tuple[tuple[Multi, int], ...], ...] = ()
-    places: dict[Multi, int] = field(init=False, compare=False, repr=False)
+    sums: Sums = ()
+    fallback: bool = False
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "places", {multi: i for i, multi in enumerate(self.multis)})
 
-    def __len__(self) -> int:
-        return len(self.multis) + len(self.sums)
+def spec_of(slots: Slots, learnable: int) -> Spec:
+    """An activation with so many learnable parameters, jets in, jets out."""
+    tail, places = (0,) * learnable, {multi: i for i, multi in enumerate(slots.multis)}
 
-    def spec(self, learnable: int) -> Spec:
-        """An activation with so many learnable parameters, jets in, jets out."""
-        tail = (0,) * learnable
-        results = [Result(tuple(self._terms(partitions(multi), tail))) for multi in self.multis]
-        for at, parts in enumerate(self.sums, len(self.multis)):
-            terms = [Term((1, *tail), (at,))]
-            for multi, coefficient in parts:
-                lower = {blocks: coefficient * n for blocks, n in partitions(multi).items() if len(blocks) > 1}
-                terms += self._terms(lower, tail)
-            results.append(Result(tuple(terms)))
-        return Spec(len(self), learnable, tuple(results))
-
-    def _terms(self, counts: Mapping[tuple[Multi, ...], int], tail: Multi) -> Iterator[Term]:
+    def terms(counts: Mapping[tuple[Multi, ...], int]) -> Iterator[Term]:
         for blocks, count in counts.items():
-            weights = tuple(sorted(self.places[block] for block in blocks))
-            yield Term((len(blocks), *tail), weights, count=count)
+            yield Term((len(blocks), *tail), tuple(sorted(places[block] for block in blocks)), count=count)
 
-    @cached_property
-    def products(self) -> tuple[tuple[tuple[int, int, int], ...], ...]:
-        """For each slot of y z: (slot of y, slot of z, coefficient), whose sum it is."""
-        found = [tuple((self.places[b], self.places[c], n) for b, c, n in leibniz(multi)) for multi in self.multis]
-        for at, parts in enumerate(self.sums, len(self.multis)):
-            terms: dict[tuple[int, int], int] = {(0, at): 1, (at, 0): 1}
-            for multi, coefficient in parts:
-                for b, c, n in leibniz(multi):
-                    if any(b) and any(c):
-                        pair = (self.places[b], self.places[c])
-                        terms[pair] = terms.get(pair, 0) + coefficient * n
-            found.append(tuple((i, j, n) for (i, j), n in terms.items()))
-        return tuple(found)
+    results = [Result(tuple(terms(partitions(multi)))) for multi in slots.multis]
+    for at, parts in enumerate(slots.sums, len(slots.multis)):
+        own = [Term((1, *tail), (at,))]
+        for multi, coefficient in parts:
+            own += terms({b: coefficient * n for b, n in partitions(multi).items() if len(b) > 1})
+        results.append(Result(tuple(own)))
+    return Spec(len(results), learnable, tuple(results))
+
+
+@cache
+def products_of(slots: Slots) -> tuple[tuple[tuple[int, int, int], ...], ...]:
+    """For each slot of y z: (slot of y, slot of z, coefficient), whose sum it is."""
+    places = {multi: i for i, multi in enumerate(slots.multis)}
+    found = [tuple((places[b], places[c], n) for b, c, n in leibniz(multi)) for multi in slots.multis]
+    for at, parts in enumerate(slots.sums, len(slots.multis)):
+        terms: dict[tuple[int, int], int] = {(0, at): 1, (at, 0): 1}
+        for multi, coefficient in parts:
+            for b, c, n in leibniz(multi):
+                if any(b) and any(c):
+                    pair = (places[b], places[c])
+                    terms[pair] = terms.get(pair, 0) + coefficient * n
+        found.append(tuple((i, j, n) for (i, j), n in terms.items()))
+    return tuple(found)
 
 
 def closure(wanted: Iterable[Multi]) -> tuple[Multi, ...]:

@@ -11,10 +11,8 @@ What is in none of these is refused by name, or differentiated by torch.func whe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -24,28 +22,16 @@ from torch.nn import functional
 
 from actsmith.formula.formula import Formula
 from actsmith.nn.family import Family, family
-from actsmith.nn.jet_algebra import Slots
+from actsmith.nn.jet_algebra import Multi, Slots, Sums, products_of
 from actsmith.nn.jet_tensor import Jet
 from actsmith.nn.known import formula_of_call
-from actsmith.nn.private import observed
+from actsmith.nn.private import observed, run_by_dynamo
 
-__all__ = ["NoRuleError", "apply", "falling_back"]
-
-_fallback: ContextVar[bool] = ContextVar("fallback", default=False)
+__all__ = ["NoRuleError", "apply"]
 
 
 class NoRuleError(Exception):
     """A function without a rule; its name is the message."""
-
-
-@contextmanager
-def falling_back(wanted: bool) -> Any:
-    """Whether functions without a rule are differentiated by torch.func."""
-    token = _fallback.set(wanted)
-    try:
-        yield
-    finally:
-        _fallback.reset(token)
 
 
 def apply(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -64,13 +50,14 @@ def apply(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, 
         return func(*map(_value, args), **{k: _value(v) for k, v in kwargs.items()})
     if (found := _elementwise(name, args, kwargs)) is not None:
         return found.of_jet(args[0] if args else kwargs["input"])
-    if _fallback.get():
+    if _slots((*args, *kwargs.values())).fallback:
         from actsmith.nn.jet_nested import nested  # which needs the rules' names alone
 
         return nested(func, args, kwargs)
     raise NoRuleError(name)
 
 
+@run_by_dynamo
 def _name(func: Callable[..., Any]) -> str:
     name = str(getattr(func, "__name__", func)).strip("_")
     return name.removeprefix("special_")
@@ -150,9 +137,7 @@ def _wrapped(result: Any, slots: Slots) -> Any:
 
 def _constant(argument: Any, slots: Slots) -> Any:
     """A tensor as a jet without derivatives."""
-    if isinstance(argument, Jet) or not isinstance(argument, Tensor):
-        return argument
-    return Jet(torch.cat([argument[None], argument.new_zeros((len(slots) - 1, *argument.shape))]), slots)
+    return Jet.constant(argument, slots) if isinstance(argument, Tensor) else argument
 
 
 # -------------------------------------------------------------------------------------------------------- affine
@@ -188,7 +173,7 @@ def _aligned(a: Jet, b: Jet) -> tuple[Tensor, Tensor]:
 
 def _lifted(jet: Jet, ndim: int) -> Tensor:
     lead = ndim - jet.ndim
-    return jet.packed if lead <= 0 else jet.packed.reshape(len(jet.slots), *[1] * lead, *jet.shape)
+    return jet.packed if lead <= 0 else jet.packed.reshape(len(jet.packed), *[1] * lead, *jet.shape)
 
 
 class _Linear(Function):
@@ -218,7 +203,7 @@ def _linear(input: Any, weight: Any, bias: Any = None) -> Jet:
         return out if bias is None else _add(out, bias)
     if bias is None:
         return Jet(functional.linear(input.packed, weight), input.slots)
-    plain = not (observed() or torch.compiler.is_compiling() or torch.is_autocast_enabled(input.device.type))
+    plain = not (torch.compiler.is_compiling() or observed() or torch.is_autocast_enabled(input.device.type))
     if plain and type(weight) in (Tensor, torch.nn.Parameter):
         return Jet(_Linear.apply(input.packed, weight, bias), input.slots)
     return Jet(_on_value(functional.linear(input.packed, weight), bias), input.slots)
@@ -237,10 +222,15 @@ def _convolution(function: Callable[..., Tensor]) -> Callable[..., Jet]:
 # ------------------------------------------------------------------------------------------------------ products
 
 
+@run_by_dynamo
+def _products(multis: tuple[Multi, ...], sums: Sums) -> tuple[tuple[tuple[int, int, int], ...], ...]:
+    return products_of(Slots(multis, sums))  # of plain tuples: what Dynamo makes of a named one has no items
+
+
 def _product(a: Jet, b: Jet, multiply: Callable[[Tensor, Tensor], Tensor]) -> Jet:
     """Leibniz."""
     rows = []
-    for terms in a.slots.products:
+    for terms in _products(a.slots.multis, a.slots.sums):
         total: Any = None
         for i, j, count in terms:
             part = multiply(a.packed[i], b.packed[j])
@@ -286,9 +276,13 @@ def _einsum(equation: Any, *operands: Any) -> Any:
     return _product(operands[0], operands[1], lambda a, b: torch.einsum(equation, a, b))
 
 
+def _log(constant: Any) -> Any:
+    return constant.log() if isinstance(constant, Tensor) else math.log(constant)
+
+
 def _pow(input: Any, exponent: Any) -> Jet:
     if isinstance(exponent, Jet):
-        base = _known("log", input) if isinstance(input, Jet) else torch.log(torch.as_tensor(input))
+        base = _known("log", input) if isinstance(input, Jet) else _log(input)
         return _known("exp", _mul(exponent, base))
     if not isinstance(exponent, int | float):
         raise NoRuleError("pow with a tensor as exponent")
@@ -304,8 +298,34 @@ _TEXTS = {
 }  # fmt: skip
 
 
-@lru_cache(maxsize=512)
 def _family(name: str, arguments: tuple[Any, ...], keywords: tuple[tuple[str, Any], ...] = ()) -> Family | None:
+    attribute = _kept(name, arguments, keywords)
+    return None if attribute is None else getattr(_families, attribute)
+
+
+class _Families:
+    """Of torch's functions with their arguments, as attributes: Dynamo looks into these."""
+
+    def __init__(self) -> None:
+        self.names: dict[Any, str | None] = {}
+
+
+_families = _Families()
+
+
+@run_by_dynamo
+def _kept(name: str, arguments: tuple[Any, ...], keywords: tuple[tuple[str, Any], ...]) -> str | None:
+    key = (name, arguments, keywords)
+    if key not in _families.names:
+        found = _made(name, arguments, keywords)
+        attribute = None if found is None else f"family_{len(_families.names)}"
+        if attribute is not None:
+            setattr(_families, attribute, found)
+        _families.names[key] = attribute
+    return _families.names[key]
+
+
+def _made(name: str, arguments: tuple[Any, ...], keywords: tuple[tuple[str, Any], ...]) -> Family | None:
     if name == "pow":
         return family(Formula(f"x**({arguments[0]!r})"))
     formula = Formula(_TEXTS[name]) if name in _TEXTS else formula_of_call(name, arguments, dict(keywords))

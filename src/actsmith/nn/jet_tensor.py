@@ -29,6 +29,12 @@ class Jet:
         self.packed, self.slots = packed, slots
 
     @classmethod
+    def constant(cls, value: Tensor, slots: Slots) -> Jet:
+        """With no derivatives."""
+        rest = len(slots.multis) + len(slots.sums) - 1
+        return cls(torch.cat([value[None], value.new_zeros((rest, *value.shape))]), slots)
+
+    @classmethod
     def __torch_function__(
         cls, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:

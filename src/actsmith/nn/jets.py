@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from actsmith.errors import ActsmithError
 from actsmith.nn.jet_algebra import Multi, Slots, closure
-from actsmith.nn.jet_rules import NoRuleError, falling_back
+from actsmith.nn.jet_rules import NoRuleError
 from actsmith.nn.jet_tensor import Jet
 
 __all__ = ["biharmonic", "derivatives", "jet", "laplacian"]
@@ -57,8 +57,8 @@ def jet(model: Model, x: Tensor, v: Tensor, order: int, *, fallback: bool = Fals
     directions = [d.expand_as(x) for d in (v if many else v[None])]
     count = len(directions)
     multis = [tuple(k if i == j else 0 for j in range(count)) for i in range(count) for k in range(1, order + 1)]
-    slots = Slots(((0,) * count, *multis))
-    out = _run(model, x, directions, slots, fallback)
+    slots = Slots(((0,) * count, *multis), fallback=fallback)
+    out = _run(model, x, directions, slots)
     lines = [torch.cat([out[:1], out[1 + i * order : 1 + (i + 1) * order]]) for i in range(count)]
     return torch.stack(lines) if many else lines[0]
 
@@ -95,8 +95,8 @@ def derivatives(
             f"derivatives: got order={order!r} for x of shape {tuple(x.shape)}; expected an order of 1 or more, or "
             f"multi-indices of {count} whole numbers each, the derivatives in each coordinate"
         )
-    slots = Slots(closure([*wanted, (0,) * count]))
-    out = _run(model, x, _axes(x), slots, fallback)
+    slots = Slots(closure([*wanted, (0,) * count]), fallback=fallback)
+    out = _run(model, x, _axes(x), slots)
     return {multi: out[row] for row, multi in enumerate(slots.multis)}
 
 
@@ -134,7 +134,7 @@ def laplacian(
     directions, signs = _directions(x, weights)
     units = [tuple(int(i == j) for j in range(len(signs))) for i in range(len(signs))]
     total = tuple((tuple(2 * k for k in unit), sign) for unit, sign in zip(units, signs, strict=True))
-    out = _run(model, x, directions, Slots(((0,) * len(signs), *units), (total,)), False)
+    out = _run(model, x, directions, Slots(((0,) * len(signs), *units), (total,)))
     return out[0], out[-1]
 
 
@@ -150,7 +150,7 @@ def biharmonic(model: Model, x: Tensor) -> tuple[Tensor, Tensor]:
     total = [(tuple(4 * k for k in unit), 1) for unit in units]
     total += [(tuple(2 * (a + b) for a, b in zip(p, q, strict=True)), 2) for p, q in combinations(units, 2)]
     lower = [multi for multi in closure(multi for multi, _ in total) if sum(multi) < 4]
-    out = _run(model, x, _axes(x), Slots(tuple(lower), (tuple(total),)), False)
+    out = _run(model, x, _axes(x), Slots(tuple(lower), (tuple(total),)))
     return out[0], out[-1]
 
 
@@ -190,17 +190,16 @@ def _by_pairs(model: Model, x: Tensor, weights: Tensor | None, fallback: bool) -
     return value, total
 
 
-def _run(model: Model, x: Tensor, directions: Sequence[Tensor], slots: Slots, fallback: bool) -> Tensor:
+def _run(model: Model, x: Tensor, directions: Sequence[Tensor], slots: Slots) -> Tensor:
     """The output's slots."""
     if not isinstance(x, Tensor) or not x.is_floating_point():
         raise ActsmithError(f"jet: got {getattr(x, 'dtype', type(x).__name__)}; expected a floating-point tensor x")
     unit = {next(i for i, k in enumerate(multi) if k): row for row, multi in enumerate(slots.multis) if sum(multi) == 1}
-    rows = [x, *[torch.zeros_like(x)] * (len(slots) - 1)]
+    rows = [x, *[torch.zeros_like(x)] * (len(slots.multis) + len(slots.sums) - 1)]
     for i, row in unit.items():
         rows[row] = directions[i].to(x)
     try:
-        with falling_back(fallback):
-            out = model(Jet(torch.stack(rows), slots))
+        out = model(Jet(torch.stack(rows), slots))
     except NoRuleError as error:
         where = _module_of(model, error.__traceback__)
         raise ActsmithError(
@@ -210,7 +209,7 @@ def _run(model: Model, x: Tensor, directions: Sequence[Tensor], slots: Slots, fa
     if isinstance(out, Jet):
         return out.packed
     if isinstance(out, Tensor):  # no function of x
-        return torch.cat([out[None], out.new_zeros((len(slots) - 1, *out.shape))])
+        return Jet.constant(out, slots).packed
     raise ActsmithError(f"jet: the model gave {type(out).__name__}; expected one tensor")
 
 

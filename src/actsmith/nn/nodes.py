@@ -10,9 +10,9 @@
 | D^a f    | that derivative of the formula, computed pointwise                   | of x            |
 
 A term is a whole number times a product of some w_j, some s_j and one D^a f(x, theta). A node returns sums of terms,
-each either elementwise or summed over all that one of the broadcast inputs was broadcast along. The derivative of a term is
-again a term: in x and in theta_i it raises a, in a weight it removes that weight once, and the cotangent or tangent
-becomes a weight. So every derivative of a node is a node, which needs nothing but its inputs.
+each either elementwise or summed over all that one of the broadcast inputs was broadcast along. The derivative of a
+term is again a term: in x and in theta_i it raises a, in a weight it removes that weight once, and the cotangent or
+tangent becomes a weight. So every derivative of a node is a node, which needs nothing but its inputs.
 """
 
 from __future__ import annotations

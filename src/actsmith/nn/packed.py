@@ -50,12 +50,18 @@ class Packed:
         self.node, self.packs = node, packs
         self.sums = [i for i, r in enumerate(node.spec.results) if r.into != ELEMENTWISE]
         self._backwards: dict[Any, _Backward] = {}
+        self.first: _Backward | None = None
         self.apply = _operation(self)
+
+    def prepare(self) -> None:
+        """Make the first gradient, which torch.compile must find."""
+        inputs = len(self.packs.sizes) + self.node.spec.broadcast
+        self.first = self.backward((True,) * (len(self.packs.rows) + len(self.sums)), (True,) * inputs)
 
     def __call__(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         """The results, differentiable to any order."""
         if torch.compiler.is_compiling():
-            results: Sequence[Tensor] = _Traced.apply(self, *tensors)
+            results: Sequence[Tensor] = _Traced.apply(self, self.first, *tensors)
             return results
         if observed() or not takes(tensors) or _state.route == "composite":
             return self._joined(self.node.fused.call(self._apart(tensors)), tensors)
@@ -187,13 +193,11 @@ class _Traced(Function):
     """The same for torch.compile, which sees plain torch, and knows no second derivative of it."""
 
     @staticmethod
-    def forward(ctx: Any, packed: Packed, *tensors: Tensor) -> Any:
-        ctx.packed = packed
+    def forward(ctx: Any, packed: Packed, first: _Backward, *tensors: Tensor) -> Any:
+        ctx.first = first
         ctx.save_for_backward(*tensors)
         return packed.evaluate(tensors)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> Any:
-        tensors = ctx.saved_tensors
-        step = ctx.packed.backward((True,) * len(cotangents), (True,) * len(tensors))
-        return None, *step(tensors, cotangents, Packed.evaluate)
+        return None, None, *ctx.first(ctx.saved_tensors, cotangents, Packed.evaluate)
