@@ -1,6 +1,7 @@
 """What is written about a run: complete, sorted, deterministic, and honest about what was not told apart."""
 
 import json
+import re
 from xml.etree import ElementTree
 
 import numpy as np
@@ -108,6 +109,23 @@ def test_render_writes_pictures_that_stay_the_same(folder):
         assert word in scores
     assert "pre-activation x" in first[folder / "shapes.svg"].decode()
     assert "layer 2: mean" in first[folder / "laws.svg"].decode()
+    assert "the first" not in first[folder / "laws.svg"].decode(), "it has few enough layers for all of them"
+
+
+def test_pictures_have_room_for_long_names_and_say_what_they_leave_out(folder):
+    probe = json.loads((folder / "probe.json").read_text())
+    first = next(iter(probe["layers"].values()))
+    (folder / "probe.json").write_text(json.dumps({"layers": {str(i): first for i in range(14)}}))
+    long = "0.0169*x*exp(-0.49*x**2) + relu(x)"
+    rows = [{**row, "name": long} if row["name"] == "relu+0.1[normal]" else row for row in ROWS]
+    (folder / "leaderboard.json").write_text(json.dumps({**BOARD, "rows": rows}))
+    render(folder)
+    assert "12 of its 14" in re.sub(r"<[^>]*>\s*", " ", (folder / "laws.svg").read_text())
+    for name in ("scores.svg", "shapes.svg"):
+        text = (folder / name).read_text()
+        assert long not in text
+        assert long[:23] in text
+    assert long in (folder / "leaderboard.md").read_text()
 
 
 def test_a_search_that_ended_early_has_a_page_too(folder):

@@ -92,7 +92,8 @@ class RunData:
         looks: numbers of seeds at which scores were judged.
         dropped: (name, origin, reason) of candidates that were not trained.
         curves: of the start and the best others.
-        densities: of the pre-activations.
+        densities: of the pre-activations, of the first layers.
+        layers: how many there are.
     """
 
     task: str
@@ -113,6 +114,7 @@ class RunData:
     curves: tuple[Curve, ...]
     densities: tuple[Density, ...]
     looks: tuple[int, ...] = ()
+    layers: int = 0
 
     @property
     def focus(self) -> tuple[Row, ...]:
@@ -161,6 +163,7 @@ def read_run(folder: str | Path) -> RunData:
         dropped=tuple((c["name"], c["origin"], c["reason"]) for c in explored["dropped"]),
         curves=_curves(rows, board["start"]),
         densities=tuple(_density(layer, entry) for layer, entry in list(probe["layers"].items())[:LAYERS]),
+        layers=len(probe["layers"]),
     )
 
 
