@@ -140,6 +140,7 @@ def test_a_search_that_ended_early_has_a_page_too(folder):
 def test_a_board_without_rows_has_its_page(folder):
     (folder / "leaderboard.json").write_text(json.dumps(BOARD | {"rows": [], "front": []}))
     (folder / "probe.json").unlink()
+    assert ".svg" not in leaderboard_markdown(folder)
     assert [p.name for p in render(folder)] == ["leaderboard.md"]
 
 

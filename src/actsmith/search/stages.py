@@ -101,7 +101,8 @@ class Stages:
         self.rates = asked.rates
         self.seeds: int = self.folder.once("seeds", lambda: asked.seeds)
         self.explorer: Explorer | None = None
-        self.spent, self.trained, self.looked = 0.0, 0, 0.0  # seconds and trainings of this process
+        self.spent, self.trained = 0.0, 0  # seconds and trainings of this process
+        self.before, self.looked = 0.0, 0.0  # seconds until the start was trained, and of that
         self.settled = {n: tuple(s) for n, s in (self.folder.read("finalists.json") or {}).get("settings", {}).items()}
 
     def all(self) -> SearchResult:
@@ -109,7 +110,7 @@ class Stages:
         self.plan = self._planned()
         if not self.plan.rates:
             self.rates = (1.0,)
-        began = time.time()
+        began, self.before = time.time(), self._used() * (self.budget or 0.0)
         self._train([self.policy.tuning(self.start)], "look", f"{self.start.name}: rates")
         self.looked = time.time() - began
         self._require_a_training()
@@ -231,7 +232,7 @@ class Stages:
         if not any(o.reason is None for o in self.session.history.values()):
             groups = self.runner.groups(self.policy.tuning(self.start))[: self.workers]
             each = max(each, self.looked * self.workers / max(sum(map(len, groups)), 1))
-        return max(enough(each, len(self.rates), self.workers), 2 * self.budget)
+        return max(self.before + enough(each, len(self.rates), self.workers), 2 * self.budget)
 
     def _until(self, *, tuning: bool = True) -> float | None:
         """What is left after this is kept for the confirmation and, of exploring, for tuning before it; None where
