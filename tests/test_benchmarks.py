@@ -13,7 +13,7 @@ import torch
 from scipy.interpolate import BSpline
 from torch import nn
 
-from actsmith.benchmarks import activation, criticality, engine, kan, run, surgery, training
+from actsmith.benchmarks import activation, criticality, engine, kan, pinn, run, surgery, training
 from actsmith.benchmarks.measure import Row, absolute, interleaved
 from actsmith.cli import main
 from actsmith.errors import ActsmithError
@@ -101,22 +101,36 @@ def test_kan_layers_are_compared_on_the_same_data():
 
 def test_without_timm_one_line_says_so(monkeypatch):
     monkeypatch.setattr(training, "find_spec", lambda name: None)
-    monkeypatch.setattr(training, "POINTS", 20)
-    monkeypatch.setattr(training, "ACTIVATIONS", {"native gelu": nn.GELU, "crrelu": lambda: Activation("crrelu")})
     notes = []
-    rows = list(training.rows(True, notes.append))
-    assert [r.what for r in rows] == ["PINN step, u_xx"] * 2 + ["PINN step, u_xxx"] * 2
+    assert list(training.rows(True, notes.append)) == []
     assert len(notes) == 1
     assert "actsmith[vision]" in notes[0]
 
 
-def test_a_pinn_step_trains():
+def test_pinn_rows(monkeypatch):
+    """All rows at a small size; jets keep less for backward."""
+    monkeypatch.setattr(pinn, "POINTS", 20)
+    monkeypatch.setattr(pinn, "JETS", {"tanh": nn.Tanh, "gelu": nn.GELU, "crrelu": lambda: Activation("crrelu")})
+    monkeypatch.setattr(pinn, "LAPLACIANS", {2: 1.0})
+    monkeypatch.setattr(pinn, "find_spec", lambda name: None)
+    notes: list[str] = []
+    rows = list(pinn.rows(True, notes.append))
+    assert len([r for r in rows if r.what == "u_xx"]) == 6
+    assert all(0 < r.p50 < 1 for r in rows if r.what.endswith("kept for backward"))
+    assert "jax" in notes[0]
+
+
+@pytest.mark.parametrize("make", [pinn.nested_step, lambda a, order: pinn.jet_step(a, [(order, 0)])])
+def test_a_pinn_step_trains(make):
+    """Nested and by jets."""
     torch.manual_seed(0)
-    step = training.pinn_step(lambda: Activation("tanh"), 3)
+    step = make(lambda: Activation("tanh"), 3)
     cells = dict(zip(step.__code__.co_freevars, (c.cell_contents for c in step.__closure__), strict=True))
-    before = [p.clone() for p in cells["model"].parameters()]
+    inner = cells["loss"].__closure__
+    model = next(c.cell_contents for c in inner if isinstance(c.cell_contents, nn.Module))
+    before = [p.clone() for p in model.parameters()]
     step()
-    assert any(not torch.equal(a, b) for a, b in zip(before, cells["model"].parameters(), strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
 def test_a_redirected_call_computes_what_was_written():
@@ -129,7 +143,7 @@ def test_a_redirected_call_computes_what_was_written():
 
 def test_wrong_requests(capsys, tmp_path):
     assert main(["bench", "everything"]) == 2
-    named = "activation, training, engine, adaptive, theory, criticality, surgery, workers"
+    named = "activation, training, pinn, engine, adaptive, theory, criticality, surgery, workers"
     assert f"expected some of {named}" in capsys.readouterr().err
     with pytest.raises(ActsmithError, match="cannot be written"):
         next(run.run(["theory"], True, tmp_path / "no" / "such.csv", print))
