@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from actsmith.nn.following import TRANSPOSED, is_turned
 
-__all__ = ["draw_bias", "draw_weight", "fan_in"]
+__all__ = ["draw_bias", "draw_coordinates", "draw_weight", "fan_in"]
 
 
 def fan_in(module: nn.Module) -> int:
@@ -42,3 +42,13 @@ def draw_bias(module: nn.Module, C_b: float, generator: torch.Generator | None) 
     bias = module.bias
     if isinstance(bias, Tensor):
         bias.normal_(0.0, sqrt(C_b), generator=generator)
+
+
+@torch.no_grad()
+def draw_coordinates(module: nn.Module, middle: Tensor, scales: Tensor) -> None:
+    """Of a drawn Linear: the same function of (x - middle) scales, whose variance as a whole was drawn already."""
+    weight, bias = module.weight, module.bias
+    assert isinstance(weight, Tensor)
+    weight.mul_((scales / scales.square().mean().sqrt()).to(weight))
+    if isinstance(bias, Tensor):
+        bias.sub_((weight.double() @ middle.to(weight.device)).to(bias))

@@ -50,6 +50,7 @@ _BINARY = {
     "sub": lambda u, v: u - v, "isub": lambda u, v: u - v, "truediv": lambda u, v: u / v, "div": lambda u, v: u / v,
     "itruediv": lambda u, v: u / v,
 }  # fmt: skip
+_PART = sp.Dummy("part")
 _SUMS = {"add", "iadd"}
 _PRODUCTS = {"mul", "imul", "multiply"}
 
@@ -70,6 +71,9 @@ class Following:
         normalised_block: whether the layer is inside a residual block with a normalisation.
         reached: whether the model's forward pass calls the layer.
         feeds: whether what comes from the layer goes on to another one.
+        entry: whether no other layer comes before it.
+        waves: whether sines and cosines alone follow, of more than x itself: what a Fourier feature or the first layer
+            of a SIREN is, sin(x) alone being an activation.
     """
 
     path: str
@@ -83,6 +87,8 @@ class Following:
     normalised_block: bool = False
     reached: bool = False
     feeds: bool = False
+    entry: bool = False
+    waves: bool = False
 
 
 def is_turned(module: object) -> bool:
@@ -181,6 +187,7 @@ def _follow(
         following.reached = True
         following.normalised_block |= bool(bits[node] & blocks)
         following.feeds |= any(bits[node] & before[other] for other in layers if other is not node)
+        following.entry = not any(bits[other] & before[node] for other in layers if other is not node)
         following.after_norm = following.after_norm or _norm_before(node, modules)
         _expressions(node, modules, following)
 
@@ -215,7 +222,7 @@ class _Walk:
     """Nodes that are functions of one layer's output: node -> (expression in x, the formula where it is one alone)."""
 
     values: dict[fx.Node, tuple[sp.Expr, Formula | None]]
-    ends: dict[str, Formula] = field(default_factory=dict)
+    ends: dict[sp.Expr, Formula] = field(default_factory=dict)
 
 
 def _expressions(start: fx.Node, modules: _Modules, following: Following) -> None:
@@ -231,13 +238,15 @@ def _expressions(start: fx.Node, modules: _Modules, following: Following) -> Non
                 expression, formula = walk.values[source]
                 if not _affine(expression):
                     following.gate |= _name(node) in _PRODUCTS
-                    walk.ends[str(expression)] = formula or Formula(expression)
+                    walk.ends[expression] = formula or Formula(expression)
         node = node.next
-    if len(walk.ends) == 1 and following.formula is None:
-        following.formula = next(iter(walk.ends.values()))
-    elif walk.ends:
-        names = {f.name for f in walk.ends.values()} | ({following.formula.name} if following.formula else set())
+    ends = {e: f for e, f in walk.ends.items() if not any(_affine_in(e, other) for other in walk.ends if other != e)}
+    if len(ends) == 1 and following.formula is None:
+        following.formula = next(iter(ends.values()))
+    elif ends:
+        names = {f.name for f in ends.values()} | ({following.formula.name} if following.formula else set())
         following.several = tuple(sorted(names)) if len(names) > 1 else ()
+    following.waves = bool(ends) and set(ends) != {sp.sin(X)} and all(map(_wave, ends))
 
 
 def _step(
@@ -288,6 +297,17 @@ def _binary(
 
 def _applied(own: Formula, expression: sp.Expr) -> tuple[sp.Expr, Formula | None]:
     return (own.bound, own) if expression == X else (own.bound.subs(X, expression), None)
+
+
+def _wave(expression: sp.Expr) -> bool:
+    """Whether it is a sine or cosine of a frequency times x."""
+    return isinstance(expression, sp.sin | sp.cos) and _affine(expression.args[0])
+
+
+def _affine_in(expression: sp.Expr, part: sp.Expr) -> bool:
+    """Whether it is a scale and a shift of another expression, as the gate 1 - tanh(x) beside tanh(x) is."""
+    rest = expression.xreplace({part: _PART})
+    return rest.has(_PART) and not rest.has(X) and bool(rest.is_polynomial(_PART)) and sp.degree(rest, gen=_PART) == 1
 
 
 def _affine(expression: sp.Expr) -> bool:

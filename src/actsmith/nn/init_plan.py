@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from torch import nn
+from torch import Tensor, nn
 
 from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
@@ -15,17 +15,22 @@ from actsmith.nn.init_report import LayerInit
 from actsmith.nn.start import start_of
 from actsmith.theory.criticality import criticality
 
-__all__ = ["Step", "Wanted", "other_owners", "plan_layers"]
+__all__ = ["Step", "Wanted", "kept_layers", "other_owners", "plan_layers"]
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the caller named: the activation, the point; and what to draw or refuse."""
+    """What the caller named: the activation, the point; and what to draw or refuse.
+
+    Attributes:
+        keep: path of a layer that is left as it is -> why.
+    """
 
     given: Formula | None
     point: tuple[float, float] | None
     residual: bool
     strict: bool
+    keep: Mapping[str, str]
 
     @property
     def known(self) -> bool:
@@ -34,12 +39,18 @@ class Wanted:
 
 @dataclass
 class Step:
-    """A layer, the activation after it (None: none), the plan for it."""
+    """A layer, the activation after it (None: none), the plan for it.
+
+    Attributes:
+        middle, scales: of the coordinates that it reads, what is taken from each and what each is then multiplied by.
+    """
 
     following: Following
     formula: Formula | None
     plan: LayerInit
     readout: bool
+    middle: Tensor | None = None
+    scales: Tensor | None = None
 
 
 def plan_layers(found: Sequence[Following], wanted: Wanted, owners: Mapping[int, str]) -> list[Step]:
@@ -72,8 +83,29 @@ def plan_layers(found: Sequence[Following], wanted: Wanted, owners: Mapping[int,
         readout = readout and earliest is plan
         plan = _shared(plan, earliest, owners.get(weight))
         steps.append(Step(following, formula, plan, readout))
-        before = formula if formula is not None and plan.drawn else before
+        before = formula if formula is not None and (plan.drawn or following.path in wanted.keep) else before
     return steps
+
+
+def kept_layers(found: Sequence[Following], keep: Iterable[str] | None, waves: bool) -> dict[str, str]:
+    """Path of a layer that keeps its weights -> why.
+
+    Args:
+        keep: paths of layers, or of modules that hold them; None for those that `waves` finds.
+        waves: whether layers that read the inputs, and that sines and cosines follow, are kept.
+
+    Raises:
+        ActsmithError: there is no layer at a path.
+    """
+    if keep is None:
+        return {f.path: "its frequencies are the task's" for f in found if waves and f.entry and f.waves}
+    kept: dict[str, str] = {}
+    for path in [keep] if isinstance(keep, str) else keep:
+        below = [f.path for f in found if f.path == path or f.path.startswith(f"{path}.")]
+        if not below:
+            raise ActsmithError(f"critical_init_: keep: no layer at {path!r}; there are {[f.path for f in found]}")
+        kept |= dict.fromkeys(below, "to be kept")
+    return kept
 
 
 def _plan(
@@ -98,6 +130,8 @@ def _plan(
 
 
 def _why_alone(following: Following, wanted: Wanted) -> str:
+    if following.path in wanted.keep:
+        return wanted.keep[following.path]
     if following.normalised_block and not wanted.residual:
         return "inside a residual block with normalisation"
     if not following.reached and not wanted.known:

@@ -46,6 +46,8 @@ class InitReport:
         first: path of the layer whose inputs it is about.
         square: the mean square of these inputs: given, measured on the example, or 1.
         in_weights: whether the input scale is in the weights of `first` already.
+        middle, scales: of the coordinates of a domain, what the first layer takes from each, and by what it multiplies
+            each then; empty where it does not read them as they are.
         explodes: path of the layer where the kernel passes 1000; "" where it does not.
     """
 
@@ -56,6 +58,8 @@ class InitReport:
     square: float = 1.0
     in_weights: bool = False
     explodes: str = ""
+    middle: tuple[float, ...] = ()
+    scales: tuple[float, ...] = ()
 
     @property
     def K0(self) -> float | None:
@@ -76,7 +80,13 @@ class InitReport:
             return ""
         layer, scale = f"layer '{self.first}'", self.start.input_scale(self.square)
         goal = f"its pre-activation has the variance K0 = {self.start.K0:.4g}"
-        if self.in_weights:
+        if self.scales:
+            scales, middle = (", ".join(f"{v:.4g}" for v in values) for values in (self.scales, self.middle))
+            say = (
+                f"The weights of {layer} hold scales for coordinates of mean square {self.square:.4g}, {scales}, its "
+                f"biases their middles, {middle}: over the domain {goal}."
+            )
+        elif self.in_weights:
             say = (
                 f"The weights of {layer} hold a scale for inputs of mean square {self.square:.4g}, {scale:.4g}: {goal}."
             )
