@@ -159,3 +159,16 @@ def test_folds_come_in_pairs_between_nodes():
         for f in ("(cos(x)+1.0001)**2", "(cos(x)+0.999)**2")
     ]
     assert folds == [1, 3]
+
+
+def test_moments_of_what_folds_too_often_are_closed():
+    """E cos(x^2) = Re (1 - 2i)^(-1/2), E cos(x^2)^2 = 1/2 + Re (1 - 4i)^(-1/2)/2, f' = 1 - 2x sin(x^2) by parts."""
+    e = acts.entropy("x+cos(x**2)")
+    mean, square = ((1 - 2j) ** -0.5).real, 0.5 + ((1 - 4j) ** -0.5).real / 2
+    assert within(e.mean, mean, 1e-10)
+    assert within(e.std, math.sqrt(1 + square - mean**2), 1e-10)
+    s = acts.susceptibilities("x+cos(x**2)", 1.0, 1.0)
+    assert within(s.chi_perp, 3 - 2 * ((1 - 4j) ** -1.5).real, 1e-9)
+    wave = acts.susceptibilities("abs(sin(10*x))", 1.0, 1.0)
+    assert within(wave.chi_perp, 50 * (1 + math.exp(-200)), 1e-9)
+    assert acts.phase_diagram("abs(sin(10*x))", [1.0], [0.1]).K[0, 0] == pytest.approx(0.6, rel=1e-10)

@@ -93,3 +93,12 @@ def test_the_result_is_a_formula_like_any_other():
 def test_why_there_is_none(text, reason):
     with pytest.raises(FormulaError, match=reason):
         critical_form(text)
+
+
+def test_a_reason_counts_what_is_known():
+    """Of exp(a x), m = exp(a^2): chi_par = 2 - 1/m ± sqrt((a^2 - 1 + 1/m)/m) > 1; tanh(1e6 x) has chi_par = 7.5e-13 at
+    a = 1, and the rule that searches sees its steps nowhere near."""
+    with pytest.raises(FormulaError, match=r"stays above 1, 1 to .* and stays above 1, 1 to .*moments are known"):
+        critical_form("exp(x)")
+    with pytest.raises(FormulaError, match=r"stays below 1, 7.501e-13 to 7.501e-13 .*moments are known: at 2%"):
+        critical_form("tanh(1e6*x)")

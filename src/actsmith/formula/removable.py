@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -90,24 +91,30 @@ def patch_at(expression: sp.Expr, point: sp.Expr, others: Sequence[float]) -> Pa
     return None
 
 
-def _interpolate(expression: sp.Expr, point: sp.Expr, radius: float) -> tuple[float, ...] | None:
+@lru_cache(maxsize=1)
+def _powers_of_values() -> tuple[list[Any], Any]:
+    """Chebyshev nodes on [-1, 1] and the matrix that takes values at them to coefficients of powers, to DIGITS."""
     import mpmath as mp
 
     with mp.workdps(DIGITS):
         t = [mp.cos(mp.pi * (2 * k + 1) / (2 * NODES)) for k in range(NODES)]
+        return t, mp.matrix([[node**k for k in range(NODES)] for node in t]) ** -1
+
+
+def _interpolate(expression: sp.Expr, point: sp.Expr, radius: float) -> tuple[float, ...] | None:
+    import mpmath as mp
+
+    with mp.workdps(DIGITS):
+        t, coefficients_of = _powers_of_values()
         values: list[Any] = []
         exact = sp.Float(point, DIGITS) if not point.is_Rational else point
         for node in t:
             at = exact + sp.Rational(repr(radius)) * sp.Float(str(node), DIGITS)
-            value = expression.subs(X, at).evalf(DIGITS)
+            value = expression.xreplace({X: at}).evalf(DIGITS)
             if not value.is_Float and not value.is_Rational:
                 return None
             values.append(mp.mpf(str(value)))
-        matrix = mp.matrix(NODES, NODES)
-        for i, node in enumerate(t):
-            for k in range(NODES):
-                matrix[i, k] = node**k
-        c = mp.lu_solve(matrix, mp.matrix(values))
+        c = coefficients_of * mp.matrix(values)
         size = max(abs(v) for v in c)
         if size == 0 or not mp.isfinite(size) or max(abs(c[NODES - 1]), abs(c[NODES - 2])) > SETTLED * size:
             return None

@@ -39,11 +39,11 @@ __all__ = ["standardise"]
 def standardise(expression: sp.Expr) -> sp.Expr:
     """The same function in the primitives of this package, in forms that neither overflow nor cancel."""
     expression = in_primitives(expression)
-    if expression.has(where, step, sign):
-        expression = expression.replace(lambda e: isinstance(e, where | step | sign), _switch)
     if expression.has(sp.exp, sp.cosh, sp.sinh, sp.log, sp.erf, sp.erfc, expm1, log1p, tanh, sigmoid, normal_cdf):
         for kind, rewrite in ((sp.Pow, _reciprocal), (sp.Mul, _product), (sp.Add, _sum), ((sp.log, log1p), _logarithm)):
             expression = expression.replace(lambda e, kind=kind: isinstance(e, kind), rewrite)
+    if expression.has(where, step, sign):
+        expression = expression.replace(lambda e: isinstance(e, where | step | sign), _switch)
     return expression
 
 
@@ -60,7 +60,8 @@ def _same_sign(u: sp.Expr) -> sp.Expr:
     if isinstance(u, _RISING):
         return _same_sign(u.args[0])
     if isinstance(u, sp.Mul):
-        return sp.Mul(*(_same_sign(factor) for factor in u.args if factor.is_number or not factor.is_positive))
+        factors = map(_same_sign, u.args)
+        return sp.Mul(*(factor for factor in factors if factor.is_number or not factor.is_positive))
     if isinstance(u, sp.Pow) and u.exp.is_Integer and u.exp.is_odd and u.exp.is_positive:
         return _same_sign(u.base)
     return u

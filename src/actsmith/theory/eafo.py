@@ -414,7 +414,7 @@ def _shape(f: Formula, direction: sp.Expr, law: Law) -> tuple[sp.Expr, sp.Expr]:
     """
     x = law.quantile(np.linspace(1e-3, 1 - 1e-3, 401))
     slope = np.nanmax(np.abs(law.pdf(x) * law.score(x)))
-    height = np.nanmax(np.abs(Formula(direction)(x))) if direction != 0 else 0.0
+    height = np.nanmax(np.abs(lower([standardise(direction)], [X], {}).numpy(x)[0])) if direction != 0 else 0.0
     if height <= 1e-12 * max(slope, np.max(law.pdf(x))):
         raise FormulaError(
             f"correction: the entropy of {f.name} under {law} is stationary (its output density is flat: the worst "
