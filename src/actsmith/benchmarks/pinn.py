@@ -101,7 +101,7 @@ def jet_step(activation: Make, wanted: Sequence[tuple[int, int]]) -> Callable[[]
     order = wanted[0]
 
     def loss() -> Tensor:
-        found = derivatives(model, xt, wanted)
+        found: dict[tuple[int, ...], Tensor] = derivatives(model, xt, wanted)
         u = found[0, 0]
         return (found[order] - found.get((0, 1), -u)).square().mean() + u.square().mean()
 
