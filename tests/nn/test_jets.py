@@ -10,6 +10,7 @@ import torch
 from nn_support import NAMES, learnable, random_formula
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
 
 import actsmith as acts
 from actsmith.errors import ActsmithError
@@ -371,3 +372,23 @@ def test_autocast():
         found = derivatives(model, x, 2)
     for multi, true in derivatives(model, x, 2).items():
         assert close(found[multi].float(), true, 0.05)
+
+
+def one_process(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    model = net("crrelu")
+    loss = _Loss(DistributedDataParallel(model))
+    torch.autograd.backward(loss(points(10).detach()[rank::2]))
+    torch.save([p.grad for p in model.parameters()], f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(tmp_path):
+    torch.multiprocessing.spawn(one_process, (str(tmp_path),), nprocs=2)
+    model = net("crrelu")
+    torch.autograd.backward(_Loss(model)(points(10).detach()))
+    for rank in (0, 1):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert all(close(a, p.grad) for a, p in zip(found, model.parameters(), strict=True))

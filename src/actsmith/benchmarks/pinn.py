@@ -79,6 +79,10 @@ def _training(model: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None
     return step
 
 
+def _loss(residual: Tensor, u: Tensor) -> Tensor:
+    return torch.stack([residual.square().mean(), u.square().mean()]).sum()
+
+
 def nested_step(activation: Make, order: int, time: bool = False) -> Callable[[], None]:
     """d^order u/dx^order + u = 0 (with time: = u_t) by autograd of autograd."""
     model = network(activation)
@@ -90,7 +94,7 @@ def nested_step(activation: Make, order: int, time: bool = False) -> Callable[[]
         for _ in range(order - 1):
             (slope,) = torch.autograd.grad(slope.sum(), x, create_graph=True)
         residual: Tensor = slope - (rest[0] if time else -u)
-        return residual.square().mean() + u.square().mean()
+        return _loss(residual, u)
 
     return _training(model, loss)
 
@@ -103,7 +107,7 @@ def jet_step(activation: Make, wanted: Sequence[tuple[int, int]]) -> Callable[[]
     def loss() -> Tensor:
         found: dict[tuple[int, ...], Tensor] = derivatives(model, xt, wanted)
         u = found[0, 0]
-        return (found[order] - found.get((0, 1), -u)).square().mean() + u.square().mean()
+        return _loss(found[order] - found.get((0, 1), -u), u)
 
     return _training(model, loss)
 
@@ -119,7 +123,7 @@ def nested_laplacian(activation: Make, inputs: int) -> Callable[[], None]:
         for i in range(inputs):
             (second,) = torch.autograd.grad(slope[:, i].sum(), x, create_graph=True)
             total = total + second[:, i : i + 1]
-        return (total - u).square().mean()
+        return _loss(total - u, 0 * u)
 
     return _training(model, loss)
 
