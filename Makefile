@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: help demo test test-slow sweep lint types format bench results clean
+.PHONY: help demo test test-slow sweep lint types format bench results gpu clean
 
 help:  ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -50,6 +50,9 @@ format: $(VENV)/dev  ## Format the code
 
 bench: $(VENV)/dev  ## Ratios against named peers in one run
 	$(BIN)/actsmith bench
+
+gpu: $(VENV)/dev  ## Tests and benchmarks on a CUDA device, ten minutes, JSON lines in gpu.jsonl; DRY=1 on the CPU
+	$(BIN)/python scripts/gpu_check.py $(if $(DRY),--dry)
 
 results: $(VENV)/weights  ## The small presets of every reproduction, into docs/results; hours, goes on where it stopped
 	@for name in $$($(BIN)/python -c "from actsmith.papers.reproduce import reproduction_names as n; print(*n())"); do \

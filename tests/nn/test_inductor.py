@@ -194,3 +194,21 @@ def test_meta_tensors_are_left_alone() -> None:
 def test_the_switch_is_off() -> None:
     assert not _state.inductor
     assert acts.nn.backend is backend
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("elsewhere")
+def test_jets_are_written_where_they_belong() -> None:
+    """The route of other devices for a jet, its gradient and the gradient of that."""
+    model = torch.nn.Sequential(torch.nn.Linear(2, 4), Activation("crrelu"), torch.nn.Linear(4, 1)).double()
+    x = torch.randn(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+
+    def found() -> list[Tensor]:
+        u = acts.nn.derivatives(model, x, [(2, 0)])
+        return [u[2, 0], *grad(u[2, 0].square().sum(), [x, *model.parameters()])]
+
+    ours = found()
+    with backend("composite"):
+        theirs = found()
+    for mine, other in zip(ours, theirs, strict=True):
+        assert torch.allclose(mine, other, rtol=1e-10, atol=1e-12)

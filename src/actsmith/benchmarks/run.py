@@ -15,7 +15,7 @@ from actsmith.errors import ActsmithError
 
 __all__ = ["PARTS", "line", "machine", "run"]
 
-PARTS = ("activation", "training", "pinn", "engine", "adaptive", "theory", "criticality", "surgery", "workers")
+PARTS = ("activation", "training", "pinn", "engine", "adaptive", "theory", "criticality", "surgery", "workers", "gpu")
 
 
 def run(parts: Sequence[str], quick: bool, out: Path, say: Say) -> Iterator[Row]:

@@ -140,11 +140,18 @@ class Fused:
     def fill(self, tensors: Sequence[Tensor], results: Sequence[Tensor]) -> bool:
         """Let the kernel write into contiguous memory; False where it cannot serve contiguous `tensors`."""
         x, split = tensors[0], self.split
-        if not x.is_cpu or _state.inductor or any(t.numel() != 1 for t in tensors[split:]):
+        if any(t.numel() != 1 for t in tensors[split:]):
             return False
-        kernel = self.kernel(x.dtype, False)
+        own = x.is_cpu and not _state.inductor
+        kernel = self.kernel(x.dtype, False) if own else self.compiled(x, False)
         if kernel is None or any(t.dtype is not kernel.wide for t in tensors[split:]):
             return False
+        if isinstance(kernel, Compiled):
+            try:
+                kernel.run(tensors, None, results)
+            except CannotCompile:  # which `compute_any` meets, too, and says
+                return False
+            return True
         n = x.numel()
         function = kernel.short if n < THREADED_FROM else kernel.long
         count = 1 if n < THREADED_FROM else threads()

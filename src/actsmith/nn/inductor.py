@@ -37,8 +37,15 @@ class Compiled:
         self.wide = torch.float64 if dtype == torch.float64 else torch.float32
         self._function = _function(node)
 
-    def run(self, tensors: Sequence[Tensor], layout: tuple[int, int] | None) -> tuple[Tensor, ...]:
+    def run(
+        self, tensors: Sequence[Tensor], layout: tuple[int, int] | None, into: Sequence[Tensor] | None = None
+    ) -> Sequence[Tensor]:
         """The results; elementwise tensors lie in memory like x, broadcast ones are contiguous and of `wide`.
+
+        Args:
+            tensors: the node's inputs.
+            layout: channels and what is inside them; None for parameters of one number.
+            into: memory for the results, which lies like x.
 
         Raises:
             CannotCompile: torch.compile fails, now or for a new number of threads or another kind of sizes, or the
@@ -46,9 +53,11 @@ class Compiled:
             torch.OutOfMemoryError: as plain torch would.
         """
         spec, x = self.node.spec, tensors[0]
+        results = results_of(spec, tensors) if into is None else into
         if x.numel() < 2:  # sizes of 0 and 1 are never symbolic
-            return self.node.evaluate(tensors)
-        results = results_of(spec, tensors)
+            for result, value in zip(results, self.node.evaluate(tensors), strict=True):
+                result.copy_(value)
+            return results
         try:
             shaped = [_shaped(t, i < spec.elementwise, layout) for i, t in enumerate(tensors)]
             shaped += [_shaped(t, r.into == ELEMENTWISE, layout) for t, r in zip(results, spec.results, strict=True)]
