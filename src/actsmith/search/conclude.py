@@ -151,12 +151,8 @@ def conclude(
     """
     counted = f"{trainings} training{'s' if trainings != 1 else ''}"
     if not found:
-        why = "too few seeds were confirmed" if tried else f"no other activation than {start} was tried to its end"
-        if lost:
-            why = f"every activation that was tried diverged or failed, {start} too"
+        why = _why_nothing(start, tried=tried, lost=lost, untrained=untrained)
         give = "" if enough is None or lost else f": give at least about {budget(enough)}"
-        if untrained:
-            why = f"the budget ended before the start's network, with {start}, was trained at every rate"
         sentence = f"Not decided: {why} in {counted}{give}; go on with {go_on}. Until then keep {start}."
         return Conclusion(sentence, "not decided", start, start)
     metric, tested = policy.metric, policy.judge == "test"
@@ -194,6 +190,15 @@ def conclude(
         f"Go on with {go_on}; until then keep {start}."
     )
     return Conclusion(sentence + closing, "not decided", best.name, start)
+
+
+def _why_nothing(start: str, *, tried: bool, lost: bool, untrained: bool) -> str:
+    """Why nothing was confirmed; see `conclude`."""
+    if untrained:
+        return f"the budget ended before the start's network, with {start}, was trained at every rate"
+    if lost:
+        return f"every activation that was tried diverged or failed, {start} too"
+    return "too few seeds were confirmed" if tried else f"no other activation than {start} was tried to its end"
 
 
 def budget(seconds: float) -> str:
