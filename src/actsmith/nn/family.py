@@ -213,7 +213,7 @@ def jets_of(of: Family, multis: tuple[Multi, ...], sums: Sums = ()) -> str:
     return name
 
 
-def compute_dtype(x: Tensor) -> torch.dtype:
+def compute_dtype(x: Tensor | Jet) -> torch.dtype:
     """float32 for float16 and bfloat16, else x's own dtype."""
     return torch.float32 if x.dtype in _HALVES else x.dtype
 

@@ -143,14 +143,43 @@ def _constant(argument: Any, slots: Slots) -> Any:
 # -------------------------------------------------------------------------------------------------------- affine
 
 
+class _Shifted(Function):
+    """A constant added to the value alone. Slices would each have a gradient as large as the pack."""
+
+    @staticmethod
+    def forward(ctx: Any, packed: Tensor, constant: Any) -> Tensor:
+        ctx.shape = constant.shape if isinstance(constant, Tensor) else None
+        out = packed.clone()
+        out[0] += constant
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Any) -> Any:
+        (g,) = cotangents
+        return g, g[0].sum_to_size(ctx.shape) if ctx.needs_input_grad[1] else None
+
+
+def _plain(packed: Tensor) -> bool:
+    """Whether an operation of ours may stand for several of torch's."""
+    return not (torch.compiler.is_compiling() or observed() or torch.is_autocast_enabled(packed.device.type))
+
+
 def _on_value(packed: Tensor, constant: Any) -> Tensor:
     """A constant added to the value alone."""
+    number = isinstance(constant, int | float)
+    like = isinstance(constant, Tensor) and constant.dtype == packed.dtype
+    if _plain(packed) and (number or (like and _broadcasts(constant.shape, packed.shape[1:]))):
+        return _Shifted.apply(packed, constant)  # type: ignore[no-any-return]
     value = packed[0] + constant
     rest = packed[1:]
     if value.shape != packed.shape[1:]:
         lead = (1,) * (value.ndim - packed.ndim + 1)
         rest = rest.reshape(rest.shape[0], *lead, *rest.shape[1:]).expand(rest.shape[0], *value.shape)
     return torch.cat([value[None], rest])
+
+
+def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
+    return len(shape) <= len(to) and all(a in (1, b) for a, b in zip(reversed(shape), reversed(to), strict=False))
 
 
 def _add(input: Any, other: Any, *, alpha: Any = 1) -> Jet:
@@ -203,8 +232,7 @@ def _linear(input: Any, weight: Any, bias: Any = None) -> Jet:
         return out if bias is None else _add(out, bias)
     if bias is None:
         return Jet(functional.linear(input.packed, weight), input.slots)
-    plain = not (torch.compiler.is_compiling() or observed() or torch.is_autocast_enabled(input.device.type))
-    if plain and type(weight) in (Tensor, torch.nn.Parameter):
+    if _plain(input.packed) and type(weight) in (Tensor, torch.nn.Parameter):
         return Jet(_Linear.apply(input.packed, weight, bias), input.slots)
     return Jet(_on_value(functional.linear(input.packed, weight), bias), input.slots)
 
@@ -264,6 +292,33 @@ def _matmul(input: Any, other: Any) -> Any:
 
 def _addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     return _add(_mul(_matmul(mat1, mat2), alpha) if alpha != 1 else _matmul(mat1, mat2), beta * input)
+
+
+class _Batched(Function):
+    """b + W x of many weights, all slots in one product, and b on the value."""
+
+    @staticmethod
+    def forward(ctx: Any, packed: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(packed, weight)
+        ctx.shape = bias.shape
+        out = weight @ packed
+        out[0] += bias
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Any) -> Any:
+        (g,) = cotangents
+        packed, weight = ctx.saved_tensors
+        back = weight.mT @ g if ctx.needs_input_grad[0] else None
+        own = (g @ packed.mT).sum(0) if ctx.needs_input_grad[1] else None
+        return back, own, g[0].sum_to_size(ctx.shape) if ctx.needs_input_grad[2] else None
+
+
+def _baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
+    given = not (isinstance(input, Jet) or isinstance(batch1, Jet)) and beta == alpha == 1
+    if given and _plain(batch2.packed) and type(batch1) in (Tensor, torch.nn.Parameter):
+        return Jet(_Batched.apply(batch2.packed, batch1, input), batch2.slots)
+    return _addmm(input, batch1, batch2, beta=beta, alpha=alpha)
 
 
 def _einsum(equation: Any, *operands: Any) -> Any:
@@ -426,6 +481,7 @@ _RULES: dict[str, Callable[..., Any]] = {
     "div": _div, "divide": _div, "true_divide": _div, "truediv": _div, "rtruediv": lambda a, b: _div(b, a),
     "rdiv": lambda a, b: _div(b, a), "pow": _pow, "rpow": lambda a, b: _pow(b, a), "matmul": _matmul,
     "rmatmul": lambda a, b: _matmul(b, a), "mm": _matmul, "bmm": _matmul, "mv": _matmul, "addmm": _addmm,
+    "baddbmm": _baddbmm,
     "einsum": _einsum, "where": _where, "maximum": _maximum, "minimum": _minimum, "prelu": _prelu,
     "dropout": _dropout, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "softmax": _softmax,
     "scaled_dot_product_attention": _attention, "requires_grad": lambda jet, *_: jet,

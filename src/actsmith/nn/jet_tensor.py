@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from actsmith.nn.jet_algebra import Slots
+from actsmith.nn.jet_algebra import Slots, spec_of
 
 __all__ = ["Jet"]
 
@@ -99,6 +99,21 @@ class Jet:
     def is_floating_point(self) -> bool:
         """As a tensor's."""
         return self.packed.is_floating_point()
+
+    def through(self, derivative: Callable[[int], Tensor]) -> Jet:
+        """f of it, from the derivative of order k of f at the value, an elementwise function (Faa di Bruno)."""
+        rows = []
+        results = spec_of(self.slots, 0).results
+        at = {order: derivative(order) for order in {term.order[0] for result in results for term in result.terms}}
+        for result in results:
+            total: Any = 0
+            for term in result.terms:
+                part = at[term.order[0]]
+                for weight in term.weights:
+                    part = part * self.packed[weight]
+                total = total + (part if term.count == 1 else term.count * part)
+            rows.append(total)
+        return Jet(torch.stack(rows), self.slots)
 
     def __len__(self) -> int:
         return self.shape[0]

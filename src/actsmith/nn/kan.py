@@ -36,6 +36,7 @@ from actsmith.formula.parse import parameter_symbol
 from actsmith.nn.activation import Activation
 from actsmith.nn.family import compute_dtype
 from actsmith.nn.hermite import degrees
+from actsmith.nn.jet_tensor import Jet
 from actsmith.nn.leaf import recorded
 from actsmith.theory.descent import hermite_psi
 
@@ -112,9 +113,9 @@ class KANLinear(nn.Module):
         return f"{self.in_features}, {self.out_features}, order={self.order}"
 
 
-def hermite_features(x: Tensor, order: int) -> Tensor:
+def hermite_features(x: Any, order: int) -> Tensor:
     """q_0(x) .. q_order(x), side by side in the last dimension: (..., in) -> (..., (order + 1) in)."""
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or isinstance(x, Jet):
         return _stacked(x, order)
     result: Tensor = _Features.apply(x, order)
     return result

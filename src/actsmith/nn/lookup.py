@@ -30,6 +30,7 @@ from actsmith.nn.backend import current, kernels_lost
 from actsmith.nn.compiler import CannotCompile, Library, library
 from actsmith.nn.family import compute_dtype
 from actsmith.nn.fused import takes
+from actsmith.nn.jet_tensor import Jet
 from actsmith.nn.kernel import THREADED_FROM, making, threads
 from actsmith.nn.leaf import recorded
 from actsmith.nn.lookup_table import tabulate
@@ -81,7 +82,7 @@ class LookupActivation(nn.Module):
         self.error = made.error
         self.register_buffer("table", torch.tensor(made.table))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Any) -> Any:
         """f(x): shape, dtype and device of x."""
         proxy = recorded(self, x)
         return lookup(x, self.table) if proxy is None else proxy
@@ -98,7 +99,7 @@ class LookupActivation(nn.Module):
         return f"{self.formula.text}, error {self.error:.1g}"
 
 
-def lookup(x: Tensor, tables: Tensor) -> Tensor:
+def lookup(x: Any, tables: Tensor) -> Any:
     """Each net's x through its own table.
 
     Args:
@@ -117,6 +118,15 @@ def lookup(x: Tensor, tables: Tensor) -> Tensor:
         tensor([[0.7616],
                 [0.0000]])
     """
+    if isinstance(x, Jet):
+        _check(x.value, tables)
+        at = x.to(compute_dtype(x))
+        return at.through(lambda order: _derivative(at.value, tables, order)).to(x.dtype)
+    _check(x, tables)
+    return _derivative(x.to(compute_dtype(x)), tables, 0).to(x.dtype)
+
+
+def _check(x: Any, tables: Tensor) -> None:
     lead = tables.ndim - 2
     if not isinstance(x, Tensor) or not x.is_floating_point():
         got = f"a tensor of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
@@ -128,7 +138,6 @@ def lookup(x: Tensor, tables: Tensor) -> Tensor:
         )
     if tables.requires_grad:
         raise ActsmithError("lookup: tables are held as they are, got some that require a gradient; detach them")
-    return _derivative(x.to(compute_dtype(x)), tables, 0).to(x.dtype)
 
 
 def _derivative(x: Tensor, tables: Tensor, order: int) -> Tensor:

@@ -17,7 +17,7 @@ from torch.autograd import Function
 from actsmith.nn.backend import _state
 from actsmith.nn.fused import takes
 from actsmith.nn.nodes import ELEMENTWISE
-from actsmith.nn.private import observed, plain_apply
+from actsmith.nn.private import below, front, innermost_vmap, observed, plain_apply
 
 if TYPE_CHECKING:
     from actsmith.nn.family import Node
@@ -64,6 +64,9 @@ class Packed:
             results: Sequence[Tensor] = _Traced.apply(self, self.first, *tensors)
             return results
         if observed() or not takes(tensors) or _state.route == "composite":
+            top = None if self.sums else innermost_vmap()
+            if top is not None:
+                return below(top, self._batched, self, tensors)
             return self._joined(self.node.fused.call(self._apart(tensors)), tensors)
         if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
             return self.apply(*tensors)
@@ -99,6 +102,22 @@ class Packed:
         if key not in self._backwards:
             self._backwards[key] = _Backward(self, given, needed)
         return self._backwards[key]
+
+    def _batched(self, size: int, dims: Sequence[int | None], tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The `Rule` under vmap: the batch is one more dimension of the slices, and of parameters that have it."""
+        count = len(self.packs.sizes)
+        packs = [
+            t.unsqueeze(1).expand(len(t), size, *t.shape[1:]) if dim is None else t.movedim(dim, 1)
+            for t, dim in zip(tensors[:count], dims, strict=False)
+        ]
+        rest = list(tensors[count:])
+        if any(dim is not None for dim in dims[count:]):
+            ndim = packs[0].ndim - 2
+            for i, dim in enumerate(dims[count:]):
+                shape = rest[i].shape if dim is None else front(rest[i], dim, size).shape[1:]
+                ones = [1] * ndim if shape.numel() == 1 else [*[1] * (ndim - len(shape)), *shape]
+                rest[i] = front(rest[i], dim, size).reshape(size, *ones)
+        return [out.movedim(1, 0) for out in self((*packs, *rest))]
 
     def _apart(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         count = len(self.packs.sizes)

@@ -47,13 +47,15 @@ class Grid:
     cells: int
 
 
-def piecewise(x: Tensor, coefficients: Tensor, grid: Grid) -> Tensor:
-    """gather(x, c), differentiable to any order in both. NaN stays NaN.
+def piecewise(x: Tensor, coefficients: Tensor, grid: Grid, order: int = 0) -> Tensor:
+    """gather(x, D^order c), differentiable to any order in both. NaN stays NaN.
 
     Args:
         x: float32 or float64, any shape.
         coefficients: c of the same dtype; row r is in powers of x - (low + max(r - 1, 0) step).
     """
+    for _ in range(order):
+        coefficients = _derived(coefficients)
     if torch.compiler.is_compiling() or observed():
         return _gather(x, coefficients, grid)
     result: Tensor = _Gather.apply(x, coefficients, grid)

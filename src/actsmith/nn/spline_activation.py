@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from actsmith.formula.formula import Formula
 from actsmith.formula.parse import X
 from actsmith.formula.spline import FEWEST, MOST, Table, spline_expression
 from actsmith.nn.family import compute_dtype
+from actsmith.nn.jet_tensor import Jet
 from actsmith.nn.leaf import recorded
 from actsmith.nn.piecewise import Grid, piecewise
 
@@ -90,15 +91,18 @@ class SplineActivation(nn.Module):
         self.transform = self._made_transform()
         return self
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Any) -> Any:
         """f(x): shape, dtype and device of x."""
-        if not isinstance(x, Tensor) or not x.is_floating_point():
+        if not isinstance(x, Tensor | Jet) or not x.is_floating_point():
             if (proxy := recorded(self, x)) is not None:
                 return proxy
             got = f"a tensor of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
             raise ActsmithError(f"spline activation: got {got}; expected a floating-point tensor")
         wide = compute_dtype(x)
         coefficients = (self.transform.to(wide) * self.values.to(wide)).sum(-1)  # no product that autocast would round
+        if isinstance(x, Jet):
+            at = x.to(wide)
+            return at.through(lambda k: piecewise(at.value, coefficients, self.grid, k)).to(x.dtype)
         return piecewise(x.to(wide), coefficients, self.grid).to(x.dtype)
 
     @property

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from actsmith.errors import ActsmithError
 from actsmith.nn.activation import Activation
+from actsmith.nn.jet_tensor import Jet
 from actsmith.nn.kan import KANLinear
 from actsmith.nn.spline_activation import SplineActivation
 
@@ -89,6 +90,7 @@ class Tap:
         if not (self.armed and module.training):
             return
         x = args[0] if args else next(iter(kwargs.values()), None)
+        x = x.value if isinstance(x, Jet) else x
         if not (isinstance(x, Tensor) and x.is_floating_point() and x.numel() and self.fits(x)):
             return  # nothing to see, or the module's own error comes next
         if self.pool is None:

@@ -24,6 +24,7 @@ from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation
 from actsmith.nn.entropy_descent import EntropyDescent
 from actsmith.nn.hook import Hook
+from actsmith.nn.jet_tensor import Jet
 from actsmith.nn.kan import KANLinear
 from actsmith.nn.output_score import counts_of, entropy_of, standardised, sums_of
 from actsmith.training.problem import Problem
@@ -124,9 +125,9 @@ class _Looks:
         self.hooks = [module.register_forward_hook(self._hook(path)) for path, module in sites if self.every]
 
     def _hook(self, path: str) -> Any:
-        def take(module: Activation, args: tuple[Tensor, ...], z: Tensor) -> None:
+        def take(module: Activation, args: tuple[Any, ...], z: Tensor | Jet) -> None:
             if self.armed and module.training and path not in self.outputs:  # of several calls in a step the first
-                self.outputs[path] = _laws(module, z.detach())
+                self.outputs[path] = _laws(module, (z.value if isinstance(z, Jet) else z).detach())
 
         return take
 

@@ -27,6 +27,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from actsmith.errors import ActsmithError
 from actsmith.nn.activation import Activation
+from actsmith.nn.jet_tensor import Jet
 from actsmith.training.problem import Problem
 
 __all__ = ["Form", "Stack", "can_batch", "joined", "split", "with_autograd"]
@@ -214,16 +215,38 @@ class _Call(nn.Module):
             if before is None:
                 stack.one.__dict__.pop("forward", None)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Any) -> Any:
         stack = self._stack[0]
+        if isinstance(x, Jet):
+            return self.of_jet(x)
         if self.index is not None:
-            return _Lowered.apply(self, lambda call, z: (call(z),), self.index, x)[0]  # type: ignore[no-any-return]
+            return _Lowered.apply(self, lambda call, z: (call(z),), self.index, x)[0]
         if stack.form == "own":
             out: Tensor = stack.module(x)
             return out
         state = _named(stack.module, detach=False)
         batched: Tensor = vmap(lambda s, z: functional_call(stack.one, s, (z,)), randomness="different")(state, x)
         return batched
+
+    def of_jet(self, x: Jet) -> Jet:
+        """The network of a value with derivatives, whose slots come before the nets where there is such a dimension."""
+        stack, slots = self._stack[0], x.slots
+        if self.index is not None:
+
+            def lowered(call: _Call, packed: Tensor) -> tuple[Tensor]:
+                return (call.of_jet(Jet(packed.transpose(0, 1), slots)).packed.transpose(0, 1),)
+
+            return Jet(_Lowered.apply(self, lowered, self.index, x.packed)[0], slots)
+        if stack.form == "own":
+            found: Jet = stack.module(x)
+            return found
+        state = _named(stack.module, detach=False)
+
+        def one(values: dict[str, Tensor], packed: Tensor) -> Tensor:
+            out: Jet = functional_call(stack.one, values, (Jet(packed, slots),))
+            return out.packed
+
+        return Jet(vmap(one, (0, 1), 1, randomness="different")(state, x.packed), slots)
 
 
 _calls: weakref.WeakKeyDictionary[nn.Module, weakref.ref[_Call]] = weakref.WeakKeyDictionary()
