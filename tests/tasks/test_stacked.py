@@ -94,6 +94,7 @@ CASES = {
     "timm": (IMAGES, Timm("test_resnet", where="relu", sized=False), "gelu", "vmap"),
     "physics": (Pinn("burgers", 64, 16), Mlp(16, 3), "tanh", "own"),
     "physics by vmap": (Pinn("heat", 64, 16), Mlp(16, 3), "gelu", "vmap"),
+    "physics, learnable, by vmap": (Pinn("burgers", 64, 16), Mlp(16, 3), "crrelu", "vmap"),
     "piecewise linear physics": (Pinn("heat", 64, 16), Mlp(16, 3), "relu", "own"),
     "kolmogorov-arnold": (POLYNOMIAL, Kan(4), "tanh", "vmap"),
 }

@@ -10,7 +10,7 @@
 |----------|------------------------------------------|-------------|
 | points   | x and t                                  | (batch, 2)  |
 | u        | the network's value                      | (batch,)    |
-| u_x, u_t | its derivatives by autograd, u_xx too    | (batch,)    |
+| u_x, u_t | its derivatives by jets, u_xx too        | (batch,)    |
 
 The exact solution judges, and nothing else: training and the choice of learning rates see the loss alone.
 
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import pi
 from pathlib import Path
 from typing import Literal
@@ -32,8 +33,8 @@ from scipy.stats import qmc
 from torch import Tensor, nn
 
 from actsmith.errors import ActsmithError
+from actsmith.nn.jets import derivatives
 from actsmith.training.problem import Metric, Problem, Split, digest_of
-from actsmith.training.stack import with_autograd
 
 __all__ = [
     "EQUATIONS", "ERROR", "TIMES", "Derivatives", "Equation", "PhysicsInformed", "Pinn", "burgers_solution",
@@ -176,7 +177,7 @@ class PhysicsInformed(Problem):
 
     def physics(self, model: nn.Module, points: Tensor, border: _Points) -> tuple[Tensor, Derivatives]:
         """The loss at interior points (batch, 2), and what it is made of."""
-        found = Derivatives(*with_autograd(_derivatives, model, points))
+        found = _derivatives(model, points)
         misfit = _network(model, border.edge.to(points)) - border.given.to(points)
         return self.equation.residual(found).square().mean() + misfit.square().mean(), found
 
@@ -184,12 +185,12 @@ class PhysicsInformed(Problem):
         parameter = next(model.parameters())
         held_out = self.splits[split]
         points = held_out.interior.to(parameter)
-        with torch.enable_grad():
+        with torch.no_grad():
             loss, found = self.physics(model, points, held_out)
-        scores = {"loss": loss.detach()}
+        scores = {"loss": loss}
         if split == "test":
             scores |= self.errors(model)
-            scores["curvature"] = found.u_xx.detach().square().mean().sqrt()
+            scores["curvature"] = found.u_xx.square().mean().sqrt()
         return scores
 
     @torch.no_grad()
@@ -238,13 +239,7 @@ def _network(model: nn.Module, points: Tensor) -> Tensor:
     return u.squeeze(-1)
 
 
-def _derivatives(model: nn.Module, points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """u, u_x, u_t, u_xx at points (..., 2), from which the loss can be differentiated."""
-    points = points.detach().requires_grad_()
-    u = _network(model, points)
-    (first,) = torch.autograd.grad(u.sum(), points, create_graph=True)
-    u_x, u_t = first.unbind(-1)
-    (second,) = torch.autograd.grad(u_x.sum(), points, create_graph=True, allow_unused=True)
-    # A piecewise linear network has no second derivative to differentiate: it is zero wherever it exists.
-    u_xx = torch.zeros_like(u) if second is None else second[..., 0]
-    return u, u_x, u_t, u_xx
+def _derivatives(model: nn.Module, points: Tensor) -> Derivatives:
+    """Of a piecewise linear network u_xx is zero, as it is wherever it exists."""
+    u = derivatives(partial(_network, model), points, [(2, 0), (0, 1)], fallback=True)
+    return Derivatives(u[0, 0], u[1, 0], u[0, 1], u[2, 0])
