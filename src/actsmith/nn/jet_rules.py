@@ -23,6 +23,7 @@ from torch.nn import functional
 from actsmith.formula.formula import Formula
 from actsmith.nn.family import Family, family
 from actsmith.nn.jet_algebra import Multi, Slots, Sums, products_of
+from actsmith.nn.jet_nested import nested
 from actsmith.nn.jet_tensor import Jet
 from actsmith.nn.known import formula_of_call
 from actsmith.nn.private import observed, run_by_dynamo
@@ -51,8 +52,6 @@ def apply(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, 
     if (found := _elementwise(name, args, kwargs)) is not None:
         return found.of_jet(args[0] if args else kwargs["input"])
     if _slots((*args, *kwargs.values())).fallback:
-        from actsmith.nn.jet_nested import nested  # which needs the rules' names alone
-
         return nested(func, args, kwargs)
     raise NoRuleError(name)
 
@@ -294,6 +293,11 @@ def _addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -
     return _add(_mul(_matmul(mat1, mat2), alpha) if alpha != 1 else _matmul(mat1, mat2), beta * input)
 
 
+def _addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
+    product = _mul(tensor1, tensor2) if isinstance(tensor1, Jet) or isinstance(tensor2, Jet) else tensor1 * tensor2
+    return _add(product if value == 1 else value * product, input)
+
+
 class _Batched(Function):
     """b + W x of many weights, all slots in one product, and b on the value."""
 
@@ -481,10 +485,12 @@ _RULES: dict[str, Callable[..., Any]] = {
     "div": _div, "divide": _div, "true_divide": _div, "truediv": _div, "rtruediv": lambda a, b: _div(b, a),
     "rdiv": lambda a, b: _div(b, a), "pow": _pow, "rpow": lambda a, b: _pow(b, a), "matmul": _matmul,
     "rmatmul": lambda a, b: _matmul(b, a), "mm": _matmul, "bmm": _matmul, "mv": _matmul, "addmm": _addmm,
-    "baddbmm": _baddbmm,
+    "baddbmm": _baddbmm, "addcmul": _addcmul,
     "einsum": _einsum, "where": _where, "maximum": _maximum, "minimum": _minimum, "prelu": _prelu,
     "dropout": _dropout, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "softmax": _softmax,
     "scaled_dot_product_attention": _attention, "requires_grad": lambda jet, *_: jet,
     "conv1d": _convolution(functional.conv1d), "conv2d": _convolution(functional.conv2d),
     "conv3d": _convolution(functional.conv3d),
 }  # fmt: skip
+
+Jet.rules = staticmethod(apply)

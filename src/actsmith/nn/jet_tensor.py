@@ -6,8 +6,8 @@ through `__torch_function__`. All slots lie in one tensor, in dimension 0, so th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +28,9 @@ class Jet:
     def __init__(self, packed: Tensor, slots: Slots) -> None:
         self.packed, self.slots = packed, slots
 
+    rules: ClassVar[Callable[[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]], Any] | None] = None
+    """What `actsmith.nn.jet_rules` says; it makes jets, and so it sets this."""
+
     @classmethod
     def constant(cls, value: Tensor, slots: Slots) -> Jet:
         """With no derivatives."""
@@ -38,9 +41,8 @@ class Jet:
     def __torch_function__(
         cls, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        from actsmith.nn.jet_rules import apply  # the rules make jets
-
-        return apply(func, args, kwargs or {})
+        assert cls.rules is not None
+        return cls.rules(func, args, kwargs or {})
 
     @property
     def value(self) -> Tensor:
