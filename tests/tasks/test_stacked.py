@@ -95,6 +95,7 @@ CASES = {
     "physics": (Pinn("burgers", 64, 16), Mlp(16, 3), "tanh", "own"),
     "physics by vmap": (Pinn("heat", 64, 16), Mlp(16, 3), "gelu", "vmap"),
     "physics, learnable, by vmap": (Pinn("burgers", 64, 16), Mlp(16, 3), "crrelu", "vmap"),
+    "physics with norm": (Pinn("heat", 64, 16), Mlp(16, 3, norm="layer", residual=True), "gelu", "own"),
     "piecewise linear physics": (Pinn("heat", 64, 16), Mlp(16, 3), "relu", "own"),
     "kolmogorov-arnold": (POLYNOMIAL, Kan(4), "tanh", "vmap"),
 }
