@@ -27,6 +27,7 @@ from actsmith.nn.jet_nested import nested
 from actsmith.nn.jet_tensor import Jet
 from actsmith.nn.known import formula_of_call
 from actsmith.nn.private import observed, run_by_dynamo
+from actsmith.nn.products import product
 
 __all__ = ["NoRuleError", "apply"]
 
@@ -210,7 +211,7 @@ class _Linear(Function):
     @staticmethod
     def forward(ctx: Any, packed: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(packed, weight)
-        out = functional.linear(packed, weight)
+        out = product(packed, weight)
         out[0] += bias
         return out
 
@@ -218,7 +219,7 @@ class _Linear(Function):
     def backward(ctx: Any, *cotangents: Any) -> Any:
         (g,) = cotangents
         packed, weight = ctx.saved_tensors
-        back = g @ weight if ctx.needs_input_grad[0] else None
+        back = product(g, weight.t()) if ctx.needs_input_grad[0] else None
         own = None
         if ctx.needs_input_grad[1]:
             own = g.flatten(0, -2).t() @ packed.flatten(0, -2)

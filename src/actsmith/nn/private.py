@@ -19,8 +19,8 @@ from torch.optim import Optimizer
 
 __all__ = [
     "HOOKS", "PASSED", "Rule", "below", "buffers_of", "calls_modules", "children_of", "compiled_call", "dispatch_keys",
-    "front", "had_scheduler", "innermost_vmap", "inside_compiled", "is_compiled", "observed", "parameters_of",
-    "plain_apply", "run_by_dynamo", "set_compiled_call", "transforming", "version_of",
+    "front", "had_scheduler", "innermost_vmap", "inside_compiled", "is_compiled", "observed", "onednn_linear",
+    "parameters_of", "plain_apply", "run_by_dynamo", "set_compiled_call", "transforming", "version_of",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -49,6 +49,16 @@ def plain_apply(operation: type[Function]) -> Callable[..., Any]:
 def version_of(x: Tensor) -> int:
     """How often a tensor was changed in place; 0 where that is not counted."""
     return 0 if x.is_inference() else x._version
+
+
+def onednn_linear(x: Tensor, weight: Tensor) -> Tensor:
+    """x W^T by oneDNN, for float32 on the CPU; nothing that autograd knows.
+
+    Raises:
+        AttributeError: this torch has no such operation.
+    """
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+    return found
 
 
 # ------------------------------------------------------------------------------------------------ transforms
