@@ -221,6 +221,9 @@ RULES = {
     "elementwise": lambda x: x.tanh() * torch.sigmoid(x) + functional.softplus(x, 2.0) + torch.log1p(x**2) + x.atan(),
     "more": lambda x: torch.sqrt(1 + x.square()) - torch.rsqrt(2 + x**2) + x.abs() ** 3 + (2 + x.cos()).log().neg(),
     "gates": lambda x: functional.gelu(x, approximate="tanh") * functional.mish(x) + functional.rms_norm(x, (2,)),
+    "statistics": lambda x: functional.group_norm(torch.cat([x**2, x.sin()], -1), 2, W[:, 0], W[:, 1])[:, :2]
+    + functional.batch_norm(x**2, W[0], W[1] ** 2, W[2], W[3]) + torch.logsumexp(x, -1, True) * x
+    + torch.log_softmax(x * x, -1),
     "sums": lambda x: x.mean(-1, keepdim=True) * x.cumsum(-1) + x.sum(-1, True) * x,
     "convolution": lambda x: functional.conv1d(x[:, None] ** 2, W[:2, None] * 1.0, W[0], padding=1).flatten(1),
     "dropout": lambda x: functional.dropout(x, 0.5, training=False) ** 2,
@@ -240,11 +243,11 @@ def test_rules(name):
 def test_what_has_no_rule_is_named_and_can_fall_back():
     class Sorted(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return torch.logsumexp(x, -1, keepdim=True) * x
+            return torch.cumprod(x, -1) * x
 
     model = nn.Sequential(nn.Linear(2, 4), Sorted(), nn.Tanh()).double()
     x = points()
-    with pytest.raises(ActsmithError, match=r"Sorted '1' calls logsumexp"):
+    with pytest.raises(ActsmithError, match=r"Sorted '1' calls cumprod"):
         derivatives(model, x, 2)
     for multi, found in derivatives(model, x, 3, fallback=True).items():
         assert close(found, partial(model, x, multi))

@@ -450,6 +450,26 @@ def _rms_norm(input: Jet, normalized_shape: Any, weight: Any = None, eps: float 
     return _scaled(_mul(input, size.rsqrt()), weight, None)
 
 
+def _group_norm(input: Jet, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Jet:
+    grouped = input.reshape(input.shape[0], num_groups, -1)
+    found = _standardised(grouped, (-1,), eps).reshape(input.shape)
+    return _scaled(found, *(None if t is None else _by_channel(t, input) for t in (weight, bias)))
+
+
+def _batch_norm(
+    input: Jet, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None, **own: Any
+) -> Jet:
+    if own.get("training", False) or running_mean is None:
+        raise NoRuleError("batch_norm in training, which mixes the points")
+    size = _by_channel((running_var + own.get("eps", 1e-5)).rsqrt(), input)
+    found = _mul(_sub(input, _by_channel(running_mean, input)), size)
+    return _scaled(found, *(None if t is None else _by_channel(t, input) for t in (weight, bias)))
+
+
+def _by_channel(t: Tensor, like: Jet) -> Tensor:
+    return t.reshape(-1, *[1] * (like.ndim - 2))
+
+
 def _standardised(jet: Jet, dims: tuple[int, ...], eps: float) -> Jet:
     centred = jet - jet.mean(dims, keepdim=True)
     return _mul(centred, ((centred * centred).mean(dims, keepdim=True) + eps).rsqrt())
@@ -464,6 +484,17 @@ def _softmax(input: Any, dim: int = -1, _stacklevel: int = 3, dtype: Any = None)
     top = input.value.detach().amax(dim, keepdim=True)
     powers = (input - top).exp()
     return _div(powers, powers.sum(dim, keepdim=True))
+
+
+def _logsumexp(input: Jet, dim: Any, keepdim: bool = False) -> Jet:
+    top = input.value.detach().amax(dim, keepdim=True)
+    powers = _sub(input, top).exp()
+    total: Jet = _add(powers.sum(dim, keepdim=True).log(), top)
+    return total if keepdim else total.squeeze(dim)
+
+
+def _log_softmax(input: Jet, dim: int = -1, _stacklevel: int = 3, dtype: Any = None) -> Jet:
+    return _sub(input, _logsumexp(input, dim, keepdim=True))
 
 
 def _attention(
@@ -488,7 +519,8 @@ _RULES: dict[str, Callable[..., Any]] = {
     "rmatmul": lambda a, b: _matmul(b, a), "mm": _matmul, "bmm": _matmul, "mv": _matmul, "addmm": _addmm,
     "baddbmm": _baddbmm, "addcmul": _addcmul,
     "einsum": _einsum, "where": _where, "maximum": _maximum, "minimum": _minimum, "prelu": _prelu,
-    "dropout": _dropout, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "softmax": _softmax,
+    "dropout": _dropout, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "group_norm": _group_norm,
+    "batch_norm": _batch_norm, "softmax": _softmax, "logsumexp": _logsumexp, "log_softmax": _log_softmax,
     "scaled_dot_product_attention": _attention, "requires_grad": lambda jet, *_: jet,
     "conv1d": _convolution(functional.conv1d), "conv2d": _convolution(functional.conv2d),
     "conv3d": _convolution(functional.conv3d),
