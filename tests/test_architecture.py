@@ -18,7 +18,7 @@ import actsmith
 ROOT = Path(actsmith.__file__).parent
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 600, 70
 
-GROUND = ("errors", "names", "files", "progress")
+GROUND = ("errors", "names", "files", "progress", "display")
 LAYERS = (
     *GROUND,
     "formula",

@@ -11,6 +11,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from actsmith.display import drawn_by
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds the two lists together
@@ -100,6 +102,8 @@ _RENAMED = {
     "calibrate": "calibrate_",
 }
 """The names of the release before."""
+
+drawn_by("actsmith.report.show")
 
 __all__ = ["__version__", "nn", *_HOME]  # noqa: PLE0604  (the names of a dict of strings)
 

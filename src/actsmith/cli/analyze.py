@@ -40,23 +40,5 @@ def run(request: argparse.Namespace) -> None:
         print(f"Page: {request.html}", file=sys.stderr)
     if request.json:
         return print_json(analysis.to_dict())
-    from actsmith.report.analysis_page import shape
-
-    f, e, c = analysis.formula, analysis.entropy, analysis.criticality
-    print(f"{f.name}:  f(x) = {f.text}")
-    for name, parameter in f.params.items():
-        print(f"  {name} = {parameter.value:g}{' (learned)' * parameter.learn}")
-    print(f"  {shape(analysis)}; kinks: {', '.join(f'{k:g}' for k in f.kinks) or 'none'}\n")
-    print(f"Entropy of f(X) in nats, X ~ {analysis.law}")
-    for name in ("differential", "mixed", "scale_free", "smoothed"):
-        value = getattr(e, name)
-        shown = f"undefined: {e.reasons[name]}" if value is None else f"{value:+.9f} ± {e.error:.0e}"
-        print(f"  {name:<13}{shown}")
-    print(f"\nCriticality: {c.universality}")
-    for point in c.points:
-        where = f"K = {point.K:.9g}, C_W = {point.C_W:.9g}, C_b = {point.C_b:.9g} (± {point.error:.0e} of each)"
-        print(f"  {where}: {point.stability}")
-    print(f"  {c.verdict}")
-    if analysis.note:
-        print(f"\n{analysis.note}")
+    print(analysis)
     return None

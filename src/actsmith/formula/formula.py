@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
+from actsmith.display import Shown
 from actsmith.errors import FormulaError
 from actsmith.formula import pieces as _pieces
 from actsmith.formula.lower import Program, lower, lower_log_abs, torch_ops
@@ -28,7 +29,7 @@ from actsmith.formula.removable import Limit, Patch, limit_of, may_have_singular
 from actsmith.formula.size import MAX_DERIVATIVE_SIZE, derivative_size
 from actsmith.formula.spline import Table, register, spline, tables_of
 from actsmith.formula.stable import standardise
-from actsmith.formula.text import to_text
+from actsmith.formula.text import shortened, to_text
 from actsmith.formula.tidy import tidy
 from actsmith.names import did_you_mean
 
@@ -37,7 +38,7 @@ __all__ = ["Formula", "Param"]
 _CHECK_GRID = np.concatenate([np.linspace(-10, 10, 81) + 1e-3, [-1e3, 1e3]])
 
 
-class Formula:
+class Formula(Shown):
     """An activation function f(x; parameters).
 
     Args:
@@ -261,6 +262,9 @@ class Formula:
         """The expression in LaTeX."""
         result: str = sp.latex(self.expr)
         return result
+
+    def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {sp.latex(shortened(self.expr))}$"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; `Formula.from_dict` is the inverse."""

@@ -7,7 +7,10 @@ from typing import Any
 import sympy as sp
 from sympy.printing.str import StrPrinter
 
-__all__ = ["to_text"]
+__all__ = ["DIGITS", "shortened", "to_text"]
+
+DIGITS = 8
+"""Of a decimal number where a formula is shown; its text has all."""
 
 
 LONG = 10**17  # a number of more digits, or as small, is written with an exponent
@@ -78,3 +81,11 @@ def to_text(expression: sp.Expr) -> str:
     """Formula text of an expression; `parse(to_text(e)) == e`."""
     text: str = _PRINTER.doprint(expression)
     return text
+
+
+def shortened(expression: sp.Expr, digits: int = DIGITS) -> sp.Expr:
+    """The expression with its decimal numbers cut to so many significant digits, as floats: to be shown, not computed
+    with. Fractions that are written as such stay."""
+    texts = {r: to_text(r) for r in expression.atoms(sp.Rational)}
+    decimals = {r: sp.Float(f"{float(r):.{digits}g}") for r, text in texts.items() if "." in text and "e" not in text}
+    return expression.xreplace(decimals)

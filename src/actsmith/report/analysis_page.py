@@ -17,13 +17,13 @@ from actsmith.formula.formula import Formula
 from actsmith.report.analysis_figure import DEPTH, Setting, plot_correction, plot_depth, plot_laws, plot_shape, svg
 from actsmith.report.html import inline_svg, render_page
 from actsmith.report.mathml import mathml
+from actsmith.report.show.theory import ALONE, shape
 from actsmith.theory.analysis import Analysis
-from actsmith.theory.critical_points import CriticalPoint, Scan
+from actsmith.theory.critical_points import CriticalPoint
 from actsmith.theory.eafo import Correction, Sign, correction
 from actsmith.theory.entropy import entropy
-from actsmith.theory.kernel import susceptibilities
 
-__all__ = ["analysis_page", "shape"]
+__all__ = ["analysis_page"]
 
 KERNELS = (0.01, 1.0, 100.0)
 """Inputs of which the safe depth is shown."""
@@ -35,7 +35,7 @@ ENTROPIES = (
     ("differential", "H(Z)", "follows the scale of f"),
     ("mixed", "atoms and continuous part", "follows the scale of f"),
     ("scale_free", "H(Z) - log std Z", "the same for c f"),
-    ("smoothed", "J: standardised, with noise of width tau", "the same for c f + d; ranks activations, lower first"),
+    ("smoothed", "J: standardised, with noise of width tau", "the same for c f + d; alone it orders nothing"),
 )
 FORMS = {
     "closed": "in closed form",
@@ -111,35 +111,22 @@ def analysis_page(analysis: Analysis) -> str:
     )
 
 
-def shape(analysis: Analysis) -> str:
-    """Bounds, monotony and smoothness in a few words.
-
-    >>> from actsmith.theory.analysis import analyze
-    >>> shape(analyze("gelu"))
-    'bounded below, not monotone, smooth'
-    """
-    bounded = {(True, True): "bounded", (True, False): "bounded below", (False, True): "bounded above"}
-    words = [bounded.get(analysis.bounded, "unbounded"), "monotone" if analysis.monotone else "not monotone"]
-    words.append("smooth" if analysis.smoothness is None else f"C^{analysis.smoothness}")
-    return ", ".join(words)
-
-
 # ------------------------------------------------------------------------------------------------ at a glance
 
 
 def _information(analysis: Analysis) -> str:
     e, law = analysis.entropy, analysis.law
     if e.smoothed is None:
-        return f"The smoothed output entropy is undefined: {e.reasons['smoothed']}."
+        return f"The smoothed output entropy is undefined: {e.reasons['smoothed']}. {ALONE}"
     text = f"The smoothed, scale-free entropy of the output is {e.smoothed:+.4f} nats"
     line = entropy("identity", law, e.tau).smoothed
     if line is None:
-        return f"{text}."
+        return f"{text}. {ALONE}"
     side = "below" if e.smoothed < line else "above"
     distance = abs(e.smoothed - line)
     if distance <= e.error + 1e-9:
-        return f"{text}, that of the line f(x) = x."
-    return f"{text}, {distance:.4f} {side} that of the line f(x) = x ({line:+.4f}); lower is better."
+        return f"{text}, that of the line f(x) = x. {ALONE}"
+    return f"{text}, {distance:.4f} {side} that of the line f(x) = x ({line:+.4f}). {ALONE}"
 
 
 def _facts(analysis: Analysis) -> list[tuple[str, str]]:
@@ -289,15 +276,11 @@ def _point(analysis: Analysis, p: CriticalPoint) -> tuple[str, ...]:
 def _depth_figure(analysis: Analysis) -> tuple[str, _Figure | None]:
     """The pictures over depth and kernel with the sentence that says where they are drawn, or why they are not."""
     f, c = analysis.formula, analysis.criticality
-    scan = Scan.of(f)
-    if c.points:
-        setting = Setting(c.points[0].K, c.points[0].C_W, c.points[0].C_b, scan)
-        where = "The pictures are drawn at the first critical point"
-    else:
-        kept = susceptibilities(f, 1.0, 1.0).chi_perp
-        if not (scan.usable.any() and 0 < kept < inf):
-            return "No picture over the layers: there is no C_W at which gradients are kept.", None
-        setting = Setting(1.0, 1 / kept, 0.0, scan)
+    setting = Setting.of(c)
+    if setting is None:
+        return "No picture over the layers: there is no C_W at which gradients are kept.", None
+    where = "The pictures are drawn at the first critical point"
+    if not c.points:
         where = "Nothing is critical; the pictures are drawn where gradients are kept at K = 1"
     settings = f"C_W = {setting.C_W:.6g}, C_b = {setting.C_b:.6g}"
     figure = _drawn(

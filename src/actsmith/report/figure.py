@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from actsmith.errors import require
 
-__all__ = ["BLACK", "BLUE", "CYCLE", "DASHES", "GREY", "ORANGE", "drawing", "logarithmic"]
+__all__ = ["BLACK", "BLUE", "CYCLE", "DASHES", "GREY", "ORANGE", "column", "drawing", "logarithmic"]
 
 BLUE, ORANGE, GREY, BLACK = "#0072B2", "#D55E00", "#8c8c8c", "#000000"
 CYCLE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -29,18 +29,43 @@ _STYLE: Any = {
 }
 
 
+_COLUMN: Any = _STYLE | {
+    "font.size": 7,
+    "axes.linewidth": 0.6,
+    "grid.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "axes.titlesize": 7,
+    "figure.titlesize": 7.5,
+    "lines.markersize": 3.5,
+    "svg.fonttype": "path",
+    "pdf.fonttype": 42,
+}
+"""Of a column in a paper: letters of 7 points, as outlines or embedded, so that they look alike everywhere."""
+
+
 @contextmanager
 def drawing(path: Path | IO[str], rows: int, columns: int, size: tuple[float, float], **options: Any) -> Iterator[Any]:
     """Axes (rows, columns) that are saved, to a file or a text buffer, on leaving."""
-    mpl = require("matplotlib", "report", "report")
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context(_STYLE):
-        drawn = Figure(figsize=size, layout="constrained")
-        FigureCanvasSVG(drawn)
+    with _styled(_STYLE, size) as drawn:
         yield drawn, drawn.subplots(rows, columns, squeeze=False, **options)
         drawn.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+
+
+@contextmanager
+def column(rows: int, columns: int, size: tuple[float, float], **options: Any) -> Iterator[Any]:
+    """A figure for a column of a paper, and its axes (rows, columns)."""
+    with _styled(_COLUMN, size) as drawn:
+        yield drawn, drawn.subplots(rows, columns, squeeze=False, **options)
+
+
+@contextmanager
+def _styled(style: Any, size: tuple[float, float]) -> Iterator[Any]:
+    mpl = require("matplotlib", "report", "report")
+    from actsmith.report.picture import Picture
+
+    with mpl.rc_context(style):
+        yield Picture(style, figsize=size)
 
 
 def logarithmic(axis: Any, name: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from html import unescape
+from html import escape, unescape
 from typing import Any
 
 import sympy as sp
 from sympy.printing.mathml import MathMLPresentationPrinter
 
-from actsmith.formula.text import to_text
+from actsmith.formula.text import shortened, to_text
 
 __all__ = ["mathml"]
 
@@ -18,9 +18,6 @@ NAMES = {
 }  # fmt: skip
 """How a primitive is written, where not by its own name."""
 
-DIGITS = 8
-"""Of a decimal number; the text beside the formula has all."""
-
 
 def mathml(expression: sp.Expr) -> str:
     """A `math` element for a line of its own, with the expression's text as its alternative.
@@ -29,15 +26,10 @@ def mathml(expression: sp.Expr) -> str:
     '<math display="block" alttext="x**2"><msup><mi>x</mi><mn>2</mn></msup></math>'
     """
     text = to_text(expression)
-    decimals = {r: sp.Float(to_text(r), DIGITS) for r in expression.atoms(sp.Rational) if _is_decimal(to_text(r))}
-    shown = expression.xreplace(decimals).replace(sp.exp, _Power)
+    shown = shortened(expression).replace(sp.exp, _Power)
     inside = unescape(_PRINTER.doprint(shown))  # SymPy names characters as HTML does
     inside = inside.replace("\u2147", "e").replace("<mo>-</mo>", "<mo>\u2212</mo>")
-    return f'<math display="block" alttext="{text}">{inside}</math>'
-
-
-def _is_decimal(text: str) -> bool:
-    return "." in text and "e" not in text
+    return f'<math display="block" alttext="{escape(text)}">{inside}</math>'
 
 
 class _Power(sp.Function):  # type: ignore[misc]  # SymPy ships no types

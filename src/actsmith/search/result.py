@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from actsmith.display import Shown
 from actsmith.formula.formula import Formula
 from actsmith.search.candidates import Dropped
 
@@ -13,7 +14,7 @@ __all__ = ["SearchResult"]
 
 
 @dataclass(frozen=True)
-class SearchResult:
+class SearchResult(Shown):
     """What a search found.
 
     Attributes:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from actsmith.display import Shown
 from actsmith.errors import ActsmithError, LawError
 from actsmith.files import plain
 from actsmith.surgery.sites import Site
@@ -225,7 +226,7 @@ class Record:
 
 
 @dataclass(eq=False, repr=False)
-class Probe(Mapping[str, Empirical]):
+class Probe(Shown, Mapping[str, Empirical]):
     """Path -> law of the input, for the sites that have one; `records` holds everything of every site."""
 
     records: dict[str, Record] = field(default_factory=dict)

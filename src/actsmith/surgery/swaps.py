@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from torch.optim import Optimizer
 
+from actsmith.display import Shown
 from actsmith.errors import ActsmithError
 from actsmith.nn.private import children_of, had_scheduler
 from actsmith.nn.recognise import recognise_module
@@ -27,7 +28,7 @@ SWAPS = "_actsmith_swaps"
 """The attribute of a model that holds its last swap; copies and pickles of the model hold None there."""
 
 
-class Swaps:
+class Swaps(Shown):
     """What `replace_` found, changed and left out, and why.
 
     Attributes:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from actsmith.display import Shown
 from actsmith.errors import ActsmithError
 from actsmith.formula.catalogue import FormulaLike, get_activation, resolve
 from actsmith.formula.formula import Formula
@@ -23,7 +24,7 @@ _GRID = np.sinh(np.linspace(-10, 10, 2002))
 
 
 @dataclass(frozen=True)
-class Analysis:
+class Analysis(Shown):
     """What a formula does to information and to depth.
 
     Attributes:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from actsmith.display import Shown
 from actsmith.errors import NumericsError
 from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula
@@ -44,7 +45,7 @@ LAYERS = 1000
 
 
 @dataclass(frozen=True)
-class Criticality:
+class Criticality(Shown):
     """What depth does to an activation.
 
     Attributes:

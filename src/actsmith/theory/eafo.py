@@ -38,6 +38,7 @@ from typing import Any, Literal
 import numpy as np
 import sympy as sp
 
+from actsmith.display import Shown
 from actsmith.errors import ActsmithError, FormulaError, LawError, NumericsError
 from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula, Param
@@ -47,6 +48,7 @@ from actsmith.formula.parse import X, parameter_symbol
 from actsmith.formula.pieces import Piece, sample_point
 from actsmith.formula.primitives import sigmoid, where
 from actsmith.formula.stable import standardise
+from actsmith.formula.text import shortened
 from actsmith.formula.tidy import tidy
 from actsmith.theory import numeric
 from actsmith.theory.arguments import number
@@ -109,7 +111,7 @@ class BranchCorrection:
 
 
 @dataclass(frozen=True)
-class Correction:
+class Correction(Shown):
     """The EAFO correction of f under a law: d = scale * psi, and what it does to the entropy.
 
     Attributes:
@@ -200,6 +202,9 @@ class Correction:
             )  # fmt: skip
             lines.append(rf"{body}, \quad {_bound(piece.low)} < x < {_bound(piece.high)}")
         return r" \\ ".join(lines)
+
+    def _repr_latex_(self) -> str:
+        return rf"$\displaystyle \psi(x) = {sp.latex(shortened(self.psi))}$"
 
     def improved(self, step: float | None = None, sign: Sign = "descend") -> Formula:
         """f - step d (`descend`) or f + step d (`published`); without a step, |eps| = 0.01.

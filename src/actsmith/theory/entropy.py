@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from actsmith.display import Shown
 from actsmith.errors import FormulaError, NumericsError
 from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula
@@ -43,10 +44,11 @@ DIVERGES = "-int q log q does not converge"
 
 
 @dataclass(frozen=True)
-class Entropy:
+class Entropy(Shown):
     """Entropies of f(X) in nats; None where undefined, with the reason under the field's name in `reasons`.
 
     Attributes:
+        formula, law: of f and X.
         differential: H(Z).
         atom_mass: P(Z on a flat piece of f).
         mixed: entropy of the atoms and of the continuous part together.
@@ -58,6 +60,8 @@ class Entropy:
         reasons: why a field is None.
     """
 
+    formula: Formula
+    law: Law
     differential: float | None
     atom_mass: float
     mixed: float | None
@@ -118,7 +122,7 @@ def _entropy(f: Formula, law: Law, tau: float) -> Entropy:
         smooth = _smoothed_or_reason(f, law, moments, tau, reasons)
         error = max(error, smooth.error if smooth else 0.0)
     return Entropy(
-        differential, atom_mass, mixed, scale_free, smooth.value if smooth else None, tau,
+        f, law, differential, atom_mass, mixed, scale_free, smooth.value if smooth else None, tau,
         moments.mean if moments else None, moments.std if moments else None, float(error), reasons,
     )  # fmt: skip
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from actsmith.display import Shown
 from actsmith.errors import ActsmithError
 from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula
@@ -25,7 +26,7 @@ TUNING_SEEDS = (1000, 1001, 1002, 1003)
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Shown):
     """A finished comparison.
 
     Attributes:
@@ -38,7 +39,8 @@ class Comparison:
     table: Table
     conclusion: str
 
-    def __str__(self) -> str:
+    def text(self) -> str:
+        """The table as text, the conclusion below it."""
         reference = self.table.reference
         lines = [f"{'activation':24}  {self.table.metric.name:>12}  95 % interval           minus {reference} (paired)"]
         for r in self.table.rows:
