@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from actsmith.benchmarks.measure import Row, Say, interleaved
 from actsmith.nn import Activation, derivatives, laplacian
-from actsmith.nn.products import product
+from actsmith.nn.products import gradient, product
 
 __all__ = ["jet_step", "nested_step", "rows"]
 
@@ -149,7 +149,7 @@ def products_step(slots: int, inputs: int) -> Callable[[], None]:
     def step() -> None:
         for (x, y), weight in zip(pairwise(tensors), weights, strict=True):
             product(x, weight)
-            torch.mm(y.t(), x)
+            gradient(y, x)
             if x is not tensors[0]:
                 product(y, weight.t())
 

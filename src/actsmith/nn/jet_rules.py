@@ -27,7 +27,7 @@ from actsmith.nn.jet_nested import nested
 from actsmith.nn.jet_tensor import Jet
 from actsmith.nn.known import formula_of_call
 from actsmith.nn.private import observed, run_by_dynamo
-from actsmith.nn.products import product
+from actsmith.nn.products import gradient, product
 
 __all__ = ["NoRuleError", "apply"]
 
@@ -220,9 +220,7 @@ class _Linear(Function):
         (g,) = cotangents
         packed, weight = ctx.saved_tensors
         back = product(g, weight.t()) if ctx.needs_input_grad[0] else None
-        own = None
-        if ctx.needs_input_grad[1]:
-            own = g.flatten(0, -2).t() @ packed.flatten(0, -2)
+        own = gradient(g, packed) if ctx.needs_input_grad[1] else None
         return back, own, g[0].sum(tuple(range(g.ndim - 2))) if ctx.needs_input_grad[2] else None
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from actsmith.nn.private import onednn_linear
 
-__all__ = ["product"]
+__all__ = ["gradient", "product"]
 
 ROWS = 512
 """From which on it is worth a thought."""
@@ -35,6 +35,12 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
     return onednn_linear(x, weight)
 
 
+def gradient(g: Tensor, x: Tensor) -> Tensor:
+    """g^T x, the gradient of W: of a few inputs the other way round, which MKL does nine times as fast."""
+    g, x = g.flatten(0, -2), x.flatten(0, -2)
+    return (x.t() @ g).t().contiguous() if x.shape[1] < g.shape[1] else g.t() @ x
+
+
 class _Product(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
@@ -44,7 +50,7 @@ class _Product(Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Any) -> Any:
         (g,), (x, weight) = cotangents, ctx.saved_tensors
-        own = g.flatten(0, -2).t() @ x.flatten(0, -2) if ctx.needs_input_grad[1] else None
+        own = gradient(g, x) if ctx.needs_input_grad[1] else None
         return product(g, weight.t()) if ctx.needs_input_grad[0] else None, own
 
 
