@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ FOLDER = Path(actsmith.cli.__file__).parent
 
 
 def test_every_file_of_the_folder_is_a_verb() -> None:
-    files = {path.stem for path in FOLDER.glob("*.py")} - {"__init__", "common"}
+    files = {path.stem for path in FOLDER.glob("*.py")} - {"__init__", "common", "completion"}
     assert len(verbs()) == len(files) >= 9
     assert list(verbs()) == sorted(verbs())
 
@@ -60,12 +61,12 @@ def test_help_shows_the_examples(name: str, capsys) -> None:
     assert all(f"  actsmith {example}" in out for example in verbs()[name].EXAMPLES)
 
 
-def test_without_a_verb_there_is_help_and_status_2(capsys) -> None:
-    assert main([]) == 2
+def test_without_a_verb_there_is_help(capsys) -> None:
+    assert main([]) == 0
     out, err = capsys.readouterr()
-    assert out == ""
-    assert all(name in err for name in verbs())
-    assert "examples:" in err
+    assert err == ""
+    assert all(name in out for name in verbs())
+    assert "examples:" in out
 
 
 def test_an_unknown_verb_shows_near_matches(capsys) -> None:
@@ -73,6 +74,8 @@ def test_an_unknown_verb_shows_near_matches(capsys) -> None:
     assert capsys.readouterr().err == (
         "actsmith: there is no verb 'analyse'; did you mean analyze? See `actsmith --help`.\n"
     )
+    assert main(["anlyze", "gelu"]) == 2
+    assert "did you mean analyze?" in capsys.readouterr().err
     assert main(["zzz"]) == 2
     assert "expected analyze, bench, " in capsys.readouterr().err
 
@@ -125,3 +128,26 @@ def test_help_is_quick() -> None:
         subprocess.run([sys.executable, "-m", "actsmith", "--help"], capture_output=True, check=True)
         times.append(time.perf_counter() - began)
     assert min(times) < 0.5
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_shell_completes_verbs_options_and_names(shell: str, capsys) -> None:
+    pytest.importorskip("shtab")
+    with pytest.raises(SystemExit) as stop:
+        main(["--print-completion", shell])
+    out, err = capsys.readouterr()
+    assert (stop.value.code, err) == (0, "")
+    assert all(word in out for word in (*verbs(), "--law", "--html", "gelu_tanh"))
+    if shell == "bash" and shutil.which("bash"):
+        asked = 'COMP_WORDS=(actsmith analyze gelu_t); COMP_CWORD=2; _shtab_actsmith; echo "${COMPREPLY[@]}"'
+        done = subprocess.run(["bash", "-c", f"{out}\n{asked}"], capture_output=True, text=True, check=True, timeout=60)
+        assert done.stdout.strip() == "gelu_tanh"
+
+
+def test_completion_without_its_package_or_for_another_shell_says_so(monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    for shell, said in (("bash", "pip install 'actsmith[completion]'"), ("fish", "got 'fish'; expected bash or zsh")):
+        with pytest.raises(SystemExit) as stop:
+            main(["--print-completion", shell])
+        assert stop.value.code == 2
+        assert said in capsys.readouterr().err

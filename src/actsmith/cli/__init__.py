@@ -21,6 +21,7 @@ from io import TextIOWrapper
 from pkgutil import iter_modules
 from typing import Any, NoReturn, Protocol, cast
 
+from actsmith.cli.completion import SHELLS, Completion
 from actsmith.errors import ActsmithError, JobError, NumericsError
 from actsmith.names import did_you_mean
 
@@ -55,8 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     if not given:
-        parser().print_help(sys.stderr)
-        return 2
+        parser().print_help()
+        return 0
     word = given[0]
     if not word.startswith("-") and word not in verbs():
         hint = did_you_mean(word, verbs()) or f"expected {', '.join(verbs())}."
@@ -110,6 +111,12 @@ def parser() -> argparse.ArgumentParser:
     raw: Any = argparse.RawDescriptionHelpFormatter
     top = _Parser(prog="actsmith", description=ABOUT, epilog=_examples(FIRST), formatter_class=raw)
     top.add_argument("--version", action="version", version=f"actsmith {__version__}")
+    top.add_argument(
+        "--print-completion",
+        action=Completion,
+        metavar="SHELL",
+        help=f"what a shell completes by: {' or '.join(SHELLS)}",
+    )
     below = top.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
     for name, verb in verbs().items():
         text, examples = verb.HELP, _examples(verb.EXAMPLES)

@@ -15,7 +15,7 @@ from actsmith.cli.common import (
 )
 
 NAME = "rank"
-HELP = "Formulas in the order of their smoothed, scale-free output entropy, lowest first."
+HELP = "Formulas by their smoothed, scale-free output entropy, lowest first: an order of entropies, not of merit."
 EXAMPLES = (
     "rank",
     "rank relu gelu silu mish tanh",
@@ -35,6 +35,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(request: argparse.Namespace) -> None:
     """Rank them and print the table."""
     from actsmith.formula.catalogue import CATALOGUE
+    from actsmith.report.show.theory import ALONE
     from actsmith.theory.analysis import rank
 
     texts = request.formulas or list(CATALOGUE)
@@ -61,6 +62,7 @@ def run(request: argparse.Namespace) -> None:
         shown.append([a.formula.name, *("undefined" if v is None else f"{v:+.6f}" for v in values)])
         shown[-1] += [f"± {a.entropy.error:.0e}", a.criticality.universality]
     print_table(["name", "smoothed", "scale-free", "error", "universality"], shown)
+    print(f"\n{ALONE} To settle it: actsmith compare.")
     for note in {a.note: None for a in analyses if a.note}:
         print(f"\n{note}")
     return None
