@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -19,10 +19,11 @@ from actsmith.formula.parse import parse
 from actsmith.formula.primitives import constant_value
 from actsmith.names import did_you_mean
 
-__all__ = ["ALIASES", "CATALOGUE", "Entry", "FormulaLike", "get_activation", "is_name", "number", "resolve"]
+__all__ = ["ALIASES", "CATALOGUE", "Entry", "FormulaLike", "get_activation", "is_name", "is_one", "number", "resolve"]
 
-FormulaLike = Formula | str
-"""What stands wherever a formula is taken: a Formula, a catalogue name, or formula text."""
+FormulaLike = Formula | str | Callable[..., Any]
+"""What stands wherever a formula is taken: a Formula, a catalogue name, formula text, or an activation of torch's: a
+module (`nn.GELU()`), its class, a function (`torch.nn.functional.silu`), a partial of one."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,7 @@ def resolve(formula: FormulaLike, /, **params: float | Param) -> Formula:
     """
     if isinstance(formula, Formula):
         return formula.at(**params) if params else formula
-    given: Any = formula
-    if not isinstance(given, str):  # of the layers above, where torch is: this one is without
+    if not isinstance(formula, str):  # of the layers above, where torch is: this one is without
         found: Formula = import_module("actsmith.nn.as_formula").as_formula(formula)
         return found.at(**params) if params else found
     if is_name(formula):
@@ -109,6 +109,15 @@ def resolve(formula: FormulaLike, /, **params: float | Param) -> Formula:
         values: dict[str, float | Param] = dict(_values(entry, match[2]))
         return entry.formula(**(values | params))
     return Formula(formula, params)
+
+
+def is_one(formulas: Any) -> bool:
+    """Whether it stands for one formula where a sequence of them is taken.
+
+    >>> is_one("relu"), is_one(get_activation("relu")), is_one(["relu"])
+    (True, True, False)
+    """
+    return isinstance(formulas, str) or not isinstance(formulas, Iterable)
 
 
 def is_name(text: str) -> bool:

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from actsmith.errors import ActsmithError
 from actsmith.files import read_json
-from actsmith.formula.catalogue import FormulaLike, resolve
+from actsmith.formula.catalogue import FormulaLike, is_one, resolve
 from actsmith.formula.formula import Formula
 from actsmith.names import named_object
 from actsmith.search.candidates import Candidate, same_function
@@ -295,8 +295,8 @@ def _activations(
     first: Candidate, known: Sequence[FormulaLike], extra: Sequence[FormulaLike]
 ) -> tuple[list[Candidate], dict[str, list[Formula]]]:
     """The known functions and the user's, each function once, and name -> the same function under other names."""
-    if isinstance(known, str) or isinstance(extra, str):
-        raise ActsmithError(f"search: got {known if isinstance(known, str) else extra!r}; expected a list of formulas")
+    if is_one(known) or is_one(extra):
+        raise ActsmithError(f"search: got {known if is_one(known) else extra!r}; expected a list of formulas")
     found: list[Candidate] = []
     same: dict[str, list[Formula]] = {}
     given = [Candidate(resolve(f), "known", "known") for f in known]

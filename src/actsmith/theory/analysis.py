@@ -11,7 +11,7 @@ import numpy as np
 
 from actsmith.display import Shown
 from actsmith.errors import ActsmithError
-from actsmith.formula.catalogue import FormulaLike, get_activation, resolve
+from actsmith.formula.catalogue import FormulaLike, get_activation, is_one, resolve
 from actsmith.formula.formula import Formula
 from actsmith.theory.criticality import Criticality, criticality
 from actsmith.theory.entropy import DEFAULT_TAU, Entropy, entropy
@@ -127,11 +127,11 @@ def _shape(f: Formula) -> tuple[tuple[bool, bool], bool]:
 
 
 def rank(formulas: Sequence[FormulaLike], law: Law | str = "normal", tau: float = DEFAULT_TAU) -> list[Analysis]:
-    """Analyses in the order of the smoothed, scale-free entropy, lowest (best) first.
+    """Analyses in the order of the smoothed, scale-free entropy, the lowest first: an order of entropies, not of merit.
 
-    Entropies closer than their errors are a tie, broken by the universality class (the most usable first) and then by
-    name; formulas without a smoothed entropy come last. Criticality is a column, not part of the order: entropy alone
-    puts RePU first, and criticality vetoes it.
+    Entropy alone would put RePU first, which criticality vetoes, and what trains well is decided by training
+    (`actsmith.compare`); so read the class beside it. Entropies closer than their errors are a tie, broken by the
+    universality class (the most usable first) and then by name; formulas without a smoothed entropy come last.
 
     Raises:
         ActsmithError: no formulas; or what `analyze` raises.
@@ -139,7 +139,7 @@ def rank(formulas: Sequence[FormulaLike], law: Law | str = "normal", tau: float 
     >>> [a.formula.name for a in rank(["sigmoid", "gelu", "relu"])]
     ['relu', 'gelu', 'sigmoid']
     """
-    if isinstance(formulas, str | Formula):
+    if is_one(formulas):
         raise ActsmithError("rank: got one formula; expected a sequence of them, as in rank(['relu', 'gelu'])")
     if not formulas:
         raise ActsmithError("rank: expected at least one formula, got none")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from actsmith.display import Shown
 from actsmith.errors import ActsmithError
-from actsmith.formula.catalogue import FormulaLike, resolve
+from actsmith.formula.catalogue import FormulaLike, is_one, resolve
 from actsmith.formula.formula import Formula
 from actsmith.tasks.task import Task
 from actsmith.training.problem import Metric
@@ -95,7 +95,7 @@ def compare(
     Raises:
         ActsmithError: a request that cannot be met; says what, got, expected.
     """
-    activations = [resolve(f) for f in ([formulas] if isinstance(formulas, str) else formulas)]
+    activations = [resolve(f) for f in ([formulas] if is_one(formulas) else formulas)]
     if len(activations) < 2 or len({f.name for f in activations}) != len(activations):
         raise ActsmithError(
             f"compare: got {[f.name for f in activations]}; expected two formulas or more, of different names"
