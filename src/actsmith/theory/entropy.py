@@ -5,7 +5,7 @@
     scale_free     J[f] = H(Z) - log std(Z)                        the same for c f
     smoothed       J_tau[f] = H((Z - E Z)/std(Z) + tau N)          the same for c f + d, finite also with atoms
 
-Only the last two may rank activations: the first two follow the scale.
+Only the last two compare activations: the first two follow the scale. None of them says which activation is better.
 """
 
 from __future__ import annotations

@@ -95,7 +95,8 @@ def compare(
     Raises:
         ActsmithError: a request that cannot be met; says what, got, expected.
     """
-    activations = [resolve(f) for f in ([formulas] if is_one(formulas) else formulas)]
+    given: Any = [formulas] if is_one(formulas) else formulas
+    activations = [resolve(f) for f in given]
     if len(activations) < 2 or len({f.name for f in activations}) != len(activations):
         raise ActsmithError(
             f"compare: got {[f.name for f in activations]}; expected two formulas or more, of different names"
