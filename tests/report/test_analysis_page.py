@@ -169,6 +169,8 @@ def test_what_is_undefined_says_why(relu):
     for name in ("differential", "scale_free"):
         assert page.row(name.replace("_", "-"))[2:] == ["undefined", e.reasons[name]]
     assert "a single value" in relu
+    assert "Entropy alone orders nothing" in page.text
+    assert "lower is better" not in page.text
 
 
 @pytest.mark.parametrize(

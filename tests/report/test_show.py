@@ -127,6 +127,19 @@ def test_its_figure_has_nothing_outside_its_canvas(result) -> None:
     assert min(t.get_fontsize() for t in figure.findobj(lambda a: hasattr(a, "get_fontsize")) if t.get_text()) >= 5.5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(acts.CATALOGUE))
+def test_the_catalogue_is_drawn_inside_its_canvas(name: str) -> None:
+    analysis = acts.analyze(name)
+    for result in (analysis, analysis.entropy, analysis.criticality):
+        if name == "hardshrink" and result is analysis.criticality:
+            continue  # no gradients to follow
+        figure = result.plot()
+        figure.savefig(StringIO(), format="svg")
+        inside, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+        assert min(inside.x0, inside.y0, width - inside.x1, height - inside.y1) >= 0
+
+
 def test_a_logarithmic_comparison_is_drawn_and_the_users_style_is_left_alone() -> None:
     import matplotlib as mpl
 
