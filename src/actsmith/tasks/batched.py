@@ -61,4 +61,5 @@ class _Tables(nn.Module):
         self.register_buffer("table", one.table.new_empty(nets, *one.table.shape))
 
     def forward(self, h: Tensor) -> Tensor:
-        return lookup(h, self.table)
+        found: Tensor = lookup(h, self.table)  # of a jet a jet
+        return found
