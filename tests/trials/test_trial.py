@@ -7,7 +7,7 @@ import pytest
 
 from actsmith.formula.catalogue import resolve
 from actsmith.formula.formula import Formula
-from actsmith.trials.trial import Outcome, Trial
+from actsmith.trials.trial import Outcome, Trial, scaled
 
 
 def test_a_key_is_of_the_content_and_no_part_of_it(monkeypatch):
@@ -38,3 +38,9 @@ def test_one_number_has_one_key():
         replace(plain, rate=np.float64(1)),
     ):
         assert other.key == plain.key
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_equal_formulas_of_two_names_keep_their_names(scale):
+    first = resolve("gelu")
+    assert [scaled(f, scale).name for f in (first, first.renamed("other"), first)] == ["gelu", "other", "gelu"]

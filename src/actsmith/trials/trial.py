@@ -86,12 +86,15 @@ class Trial:
         return cls(**{**own, "formula": _formula(json.dumps(own["formula"]))})
 
 
-@lru_cache(maxsize=1024)
 def scaled(formula: Formula, scale: float) -> Formula:
     """scale f(x), under the name of f; f itself where the scale is 1."""
-    if scale == 1:
-        return formula
-    return Formula(Float(scale, SCALE_DIGITS) * formula.expr, dict(formula.params), formula.name)
+    return formula if scale == 1 else _scaled(formula, formula.name, scale)
+
+
+@lru_cache(maxsize=1024)
+def _scaled(formula: Formula, name: str, scale: float) -> Formula:
+    """Cached on the name as well: equal formulas may have two."""
+    return Formula(Float(scale, SCALE_DIGITS) * formula.expr, dict(formula.params), name)
 
 
 @lru_cache(maxsize=1024)
