@@ -95,8 +95,7 @@ def compare(
     Raises:
         ActsmithError: a request that cannot be met; says what, got, expected.
     """
-    given: Any = [formulas] if is_one(formulas) else formulas
-    activations = [resolve(f) for f in given]
+    activations = _resolved(formulas)
     if len(activations) < 2 or len({f.name for f in activations}) != len(activations):
         raise ActsmithError(
             f"compare: got {[f.name for f in activations]}; expected two formulas or more, of different names"
@@ -125,6 +124,10 @@ def compare(
         result = Comparison(path, found, _conclusion(found, runner.metric))
         run.folder.write("comparison.json", {"table": _plain(found), "conclusion": result.conclusion})
         return result
+
+
+def _resolved(formulas: Any) -> list[Formula]:
+    return [resolve(f) for f in ([formulas] if is_one(formulas) else formulas)]
 
 
 def _tune(run: Session, policy: TuneThenScore, activations: Sequence[Formula]) -> None:
