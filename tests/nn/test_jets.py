@@ -270,6 +270,18 @@ def test_wrong_requests(arguments, message):
         derivatives(nn.Linear(2, 2), *arguments)
 
 
+@pytest.mark.parametrize("shape", [(3,), (5, 2), (4, 3, 3), (2, 1, 3, 2)])
+def test_directions_that_do_not_fit(shape):
+    with pytest.raises(ActsmithError, match="a direction that broadcasts"):
+        jet(nn.Linear(2, 2), torch.ones(3, 2), torch.ones(shape), 1)
+
+
+def test_a_linear_layer_without_bias():
+    model, x = nn.Sequential(nn.Linear(2, 6, bias=False), nn.Tanh(), nn.Linear(6, 2, bias=False)).double(), points()
+    for multi, found in derivatives(model, x, 2).items():
+        assert close(found, partial(model, x, multi))
+
+
 # --------------------------------------------------------------------------------------------- kernels and routes
 
 SLOTS = Slots(closure([(3, 0), (1, 1)]), ((((2, 0), 1), ((0, 2), -2)),))

@@ -228,11 +228,11 @@ def _linear(input: Any, weight: Any, bias: Any = None) -> Jet:
     if isinstance(weight, Jet) or isinstance(bias, Jet):
         out = _matmul(input, weight.t() if weight.ndim > 1 else weight)
         return out if bias is None else _add(out, bias)
-    if bias is None:
-        return Jet(functional.linear(input.packed, weight), input.slots)
-    if _plain(input.packed) and type(weight) in (Tensor, torch.nn.Parameter):
+    plain = _plain(input.packed) and type(weight) in (Tensor, torch.nn.Parameter)
+    if plain and bias is not None:
         return Jet(_Linear.apply(input.packed, weight, bias), input.slots)
-    return Jet(_on_value(functional.linear(input.packed, weight), bias), input.slots)
+    out = (product if plain else functional.linear)(input.packed, weight)
+    return Jet(out if bias is None else _on_value(out, bias), input.slots)
 
 
 def _convolution(function: Callable[..., Tensor]) -> Callable[..., Jet]:

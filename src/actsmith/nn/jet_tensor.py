@@ -84,7 +84,7 @@ class Jet:
         """The last two dimensions transposed."""
         return self.transpose(-2, -1)
 
-    is_sparse = is_quantized = is_nested = is_complex_ = False
+    is_sparse = is_quantized = is_nested = False
 
     def size(self, dim: int | None = None) -> Any:
         """As a tensor's."""

@@ -54,7 +54,13 @@ def jet(model: Model, x: Tensor, v: Tensor, order: int, *, fallback: bool = Fals
     if order < 1:
         raise ActsmithError(f"jet: got order {order}; expected 1 or more")
     many = v.ndim > x.ndim
-    directions = [d.expand_as(x) for d in (v if many else v[None])]
+    try:
+        directions = [d.expand_as(x) for d in (v if many else v[None])]
+    except RuntimeError:
+        raise ActsmithError(
+            f"jet: got v of shape {tuple(v.shape)} for x of shape {tuple(x.shape)}; expected a direction that "
+            "broadcasts to x, or several, with one dimension more in front"
+        ) from None
     count = len(directions)
     multis = [tuple(k if i == j else 0 for j in range(count)) for i in range(count) for k in range(1, order + 1)]
     slots = Slots(((0,) * count, *multis), fallback=fallback)
