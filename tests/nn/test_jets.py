@@ -276,6 +276,12 @@ def test_directions_that_do_not_fit(shape):
         jet(nn.Linear(2, 2), torch.ones(3, 2), torch.ones(shape), 1)
 
 
+@pytest.mark.parametrize("call", [lambda f, x: derivatives(f, x, 2), laplacian, biharmonic])
+def test_a_number_has_no_coordinates(call):
+    with pytest.raises(ActsmithError, match="coordinates"):
+        call(torch.sin, torch.tensor(1.0))
+
+
 def test_a_linear_layer_without_bias():
     model, x = nn.Sequential(nn.Linear(2, 6, bias=False), nn.Tanh(), nn.Linear(6, 2, bias=False)).double(), points()
     for multi, found in derivatives(model, x, 2).items():

@@ -91,7 +91,7 @@ def derivatives(
         >>> u[1, 1].item(), u[2, 1].item()
         (6.0, 2.0)
     """
-    count = x.shape[-1] if x.ndim else 0
+    count = _coordinates(x)
     if isinstance(order, int):
         wanted = [multi for multi in product(range(order + 1), repeat=count) if sum(multi) == order]
     else:
@@ -129,7 +129,7 @@ def laplacian(
         >>> lap
         tensor([18.])
     """
-    count = x.shape[-1]
+    count = _coordinates(x)
     if weights is not None and (weights.shape[-1] != count or (weights.ndim > 1 and weights.shape[-2] != count)):
         raise ActsmithError(
             f"laplacian: got weights of shape {tuple(weights.shape)}; expected ({count},), ({count}, {count}), or "
@@ -151,13 +151,27 @@ def biharmonic(model: Model, x: Tensor) -> tuple[Tensor, Tensor]:
         model: as `jet` takes it.
         x: (..., coordinates).
     """
-    count = x.shape[-1]
+    count = _coordinates(x)
     units = [tuple(int(i == j) for j in range(count)) for i in range(count)]
     total = [(tuple(4 * k for k in unit), 1) for unit in units]
     total += [(tuple(2 * (a + b) for a, b in zip(p, q, strict=True)), 2) for p, q in combinations(units, 2)]
     lower = [multi for multi in closure(multi for multi, _ in total) if sum(multi) < 4]
     out = _run(model, x, _axes(x), Slots(tuple(lower), (tuple(total),)))
     return out[0], out[-1]
+
+
+def _coordinates(x: Tensor) -> int:
+    """How many.
+
+    Raises:
+        ActsmithError: x has no dimension of coordinates.
+    """
+    if not isinstance(x, Tensor) or not x.ndim:
+        raise ActsmithError(
+            f"derivatives: got {'one number' if isinstance(x, Tensor) else type(x).__name__}; expected a tensor x of "
+            "shape (..., coordinates)"
+        )
+    return x.shape[-1]
 
 
 def _axes(x: Tensor) -> list[Tensor]:
