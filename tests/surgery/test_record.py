@@ -232,3 +232,34 @@ def test_the_gradient_is_that_of_the_output_at_the_site() -> None:
         for i in (True, False)
     )
     assert got == want
+
+
+class Blocks(nn.Module):
+    """A stem, residual blocks with or without a normalisation, a readout."""
+
+    def __init__(self, norm: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.act = nn.Linear(4, 16), nn.GELU()
+        self.norm = nn.LayerNorm(16) if norm else nn.Identity()
+        self.up, self.inner, self.down, self.out = nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 16), nn.Linear(16, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.act(self.stem(x))
+        return self.out(h + self.down(self.inner(self.up(self.norm(h)))))
+
+
+@pytest.mark.parametrize("norm", [True, False])
+def test_advice_and_the_start_speak_with_one_voice(norm: bool) -> None:
+    model = Blocks(norm)
+    notes = {layer.path: layer.note for layer in acts.nn.critical_init_(Blocks(norm), example=X)}
+    stem, inner = advise(model, X)
+    assert (stem.path, inner.path) == ("act", "inner")
+    assert "left alone" not in notes["stem"]
+    assert stem.record.far_from_critical
+    assert "Far from critical" in stem.text
+    left = "inside a residual block with normalisation"
+    assert (left in notes["up"]) == (left in inner.text.lower()) == norm
+    assert inner.record.far_from_critical is not norm
+    assert ("ar from critical" in inner.text) is not norm
+    assert inner.to_dict()["far_from_critical"] is not norm

@@ -92,6 +92,7 @@ def analysis_page(analysis: Analysis) -> str:
     f = analysis.formula
     change = _correction(analysis)
     glance = [("Information", _information(analysis)), ("Depth", analysis.criticality.verdict)]
+    judgement = analysis.judgement
     if analysis.note:
         glance.append(("Note", analysis.note))
     slope = f.derivative(1) if _has_short_derivative(f) else None
@@ -105,6 +106,9 @@ def analysis_page(analysis: Analysis) -> str:
         facts=_facts(analysis),
         parameters=_parameters(f),
         glance=glance,
+        verdict=judgement.sentence,
+        kin=judgement.kin,
+        settle=judgement.settle,
         sections=[_shape_section(analysis), _entropy_section(analysis), change, _depth_section(analysis)],
         record=to_json(analysis.to_dict(), indent=1),
         version=actsmith.__version__,

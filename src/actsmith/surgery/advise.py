@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 import sympy as sp
@@ -16,8 +17,10 @@ from torch import nn
 from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula, Param
 from actsmith.formula.parse import parameter_symbol
+from actsmith.surgery.blocks import mark_blocks
 from actsmith.surgery.probe import probe
 from actsmith.surgery.record import Record
+from actsmith.surgery.running import as_batches
 from actsmith.theory.eafo import correction
 from actsmith.theory.entropy import entropy
 from actsmith.theory.fit import MixtureFit, fit_mixture
@@ -95,7 +98,10 @@ def advise(
         >>> [a.path for a in advise(model, torch.randn(100, 4))]
         ['1']
     """
-    measured = probe(model, batches, sites, strict=False)
+    waiting = iter(as_batches(batches))
+    first = list(islice(waiting, 1))
+    measured = probe(model, chain(first, waiting), sites, strict=False)
+    measured = mark_blocks(measured, model, first[0])
     return [_advice(record, components) for record in measured.records.values()]
 
 
@@ -147,6 +153,8 @@ def _text(r: Record, suggested: Formula | None, predicted: float | None, reason:
     c = r.criticality
     if c is None:
         parts.append("Its formula is not known, so theory says nothing of it.")
+    elif r.in_normalised_block:
+        parts.append("Inside a residual block with normalisation, which sets K anew: nothing there has to be critical.")
     elif c.universality == "scale_invariant":
         parts.append("Every K is critical for it, with the right variance of the weights.")
     elif c.universality == "none":
@@ -156,7 +164,7 @@ def _text(r: Record, suggested: Formula | None, predicted: float | None, reason:
     else:
         ratio = math.exp(abs(r.off_critical))
         side = "above" if r.off_critical > 0 else "below"
-        far = "far from critical: " if r.far_from_critical else ""
+        far = "Far from critical: " if r.far_from_critical else ""
         parts.append(f"{far}K is a factor {ratio:.3g} {side} K* = {r.K_star:.3g} ({c.universality}).")
     if r.dead > DEAD:
         parts.append(f"{r.dead:.0%} of its {r.units} units never change.")

@@ -133,6 +133,8 @@ class Record:
         dead: the share of units whose output never changed.
         units: how many units it has.
         gradient: the root mean square of the loss's gradient in its outputs; None unless asked for.
+        in_normalised_block: whether it stands in a residual block with a normalisation, where criticality asks nothing;
+            `surgery.blocks` finds that.
     """
 
     site: Site
@@ -149,6 +151,7 @@ class Record:
     dead: float
     units: int
     gradient: float | None
+    in_normalised_block: bool = False
 
     @property
     def K(self) -> float:
@@ -195,8 +198,8 @@ class Record:
 
     @property
     def far_from_critical(self) -> bool:
-        """Whether K is off K* by more than a factor of 4."""
-        return abs(self.off_critical or 0.0) > FAR
+        """Whether K is off K* by more than a factor of 4, and is asked not to be."""
+        return not self.in_normalised_block and abs(self.off_critical or 0.0) > FAR
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, the numbers of theory and a curve of the density among them."""
@@ -216,6 +219,8 @@ class Record:
             "K": self.K,
             "K_star": self.K_star,
             "off_critical": self.off_critical,
+            "far_from_critical": self.far_from_critical,
+            "in_normalised_block": self.in_normalised_block,
             "universality": None if c is None else c.universality,
             "entropy_in": self.entropy_in,
             "entropy_out": None if out is None else out.mixed,

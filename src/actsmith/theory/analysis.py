@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from actsmith.formula.catalogue import FormulaLike, get_activation, is_one, reso
 from actsmith.formula.formula import Formula
 from actsmith.theory.criticality import Criticality, criticality
 from actsmith.theory.entropy import DEFAULT_TAU, Entropy, entropy
+from actsmith.theory.judgement import Judgement, judge
 from actsmith.theory.law import Law
 from actsmith.theory.laws import resolve_law
 
@@ -50,6 +51,11 @@ class Analysis(Shown):
         """What a reader must know of this formula: the sign of CRReLU's start, the reason of RePU's failure."""
         return _note(self.formula)
 
+    @cached_property
+    def judgement(self) -> Judgement:
+        """The verdict, computed when it is first asked for: depth, place, relatives, and what would settle it."""
+        return judge(self.formula, self.law, self.criticality)
+
     @property
     def error(self) -> float:
         """A bound on the error of the entropies and of the critical points."""
@@ -71,6 +77,7 @@ class Analysis(Shown):
             "monotone": self.monotone,
             "error": self.error,
             "note": self.note,
+            "judgement": self.judgement.to_dict(),
         }
 
 

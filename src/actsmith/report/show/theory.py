@@ -25,6 +25,7 @@ from actsmith.theory.critical_points import CriticalPoint
 from actsmith.theory.criticality import Criticality
 from actsmith.theory.eafo import Correction
 from actsmith.theory.entropy import Entropy
+from actsmith.theory.judgement import Judgement
 
 __all__ = ["ALONE", "SHOWN", "shape"]
 
@@ -56,7 +57,13 @@ def _analysis(a: Analysis) -> Card:
         replace(_entropy(a.entropy), title=f"Entropy of f(X) in nats, X ~ {a.law}"),
         replace(_criticality(a.criticality), title=f"Criticality: {a.criticality.universality}"),
     ]
-    return Card(title(a.formula), a.formula.expr, facts, below=[*parts, *([Card(a.note)] if a.note else [])])
+    notes = [Card(a.note)] if a.note else []
+    return Card(title(a.formula), a.formula.expr, facts, below=[*parts, *notes, _judgement(a.judgement)])
+
+
+def _judgement(j: Judgement) -> Card:
+    facts = [("nearest in shape, 0 to 1", j.kin), ("to settle it", j.settle)]
+    return Card(f"Verdict: {j.sentence}", None, facts)
 
 
 def _draw_analysis(a: Analysis, width: float) -> Any:

@@ -1,0 +1,207 @@
+"""Is it any good? One verdict: what depth does to it, where it stands among what was measured, what would settle it.
+
+Theory vetoes and training decides, so a verdict never ranks by entropy. Where nothing was measured it says so.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actsmith.errors import ActsmithError
+from actsmith.formula.catalogue import CATALOGUE
+from actsmith.formula.formula import Formula
+from actsmith.theory.criticality import Criticality
+from actsmith.theory.law import Law
+from actsmith.theory.measured import NODES, Place, measured
+from actsmith.theory.nearest import distances, same
+
+__all__ = ["Judgement", "Near", "judge"]
+
+NEAR = 3
+"""Relatives that are named."""
+AGAINST = ("gelu", "relu")
+"""What a formula is to beat: the first of these that it is not."""
+TASK = "digits"
+"""A task without a download, of minutes."""
+LONGEST = 1000
+"""Characters of a formula that a command line shows."""
+DEEPEST = 1000
+
+FAR = 0.5
+"""A function that is no nearer than this is no relative."""
+
+DEPTH: Mapping[str, str] = {
+    "scale_invariant": "signals and gradients survive any depth of a plain network, from inputs of any size",
+    "zero_stable": "signals and gradients survive any depth of a plain network, fading slowly, like a power of it",
+    "half_stable": (
+        "signals and gradients survive any depth of a plain network that starts right; from inputs that are too small "
+        "they drift away slowly"
+    ),
+    "none": "signals or gradients are lost in a deep plain network, whatever its start: stay shallow, or normalise",
+}
+OPEN = "a plain network is critical with it at one point, of a class that theory does not resolve"
+
+
+@dataclass(frozen=True)
+class Near:
+    """A function of nearly this shape.
+
+    Attributes:
+        name: of the catalogue or of the table.
+        distance: 0 is the same up to scales and shifts of input and output, 1 shares nothing (`theory.nearest`).
+    """
+
+    name: str
+    distance: float
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What to make of a formula.
+
+    Attributes:
+        depth: what theory says of a plain deep network, in a sentence.
+        relatives: nearest in shape under the law, the nearest first.
+        unrelated: why there are none.
+        place: among what was measured; None where this copy has no measurements, or f has no relatives.
+        tasks: how many tasks that place is of.
+        settle: the command that would settle it.
+    """
+
+    depth: str
+    relatives: tuple[Near, ...]
+    unrelated: str
+    place: Place | None
+    tasks: int
+    settle: str
+
+    @property
+    def sentence(self) -> str:
+        """The verdict.
+
+        >>> from actsmith.theory.analysis import analyze
+        >>> "any depth" in analyze("relu").judgement.sentence
+        True
+        """
+        return f"{self.depth[0].upper()}{self.depth[1:]}. {self.standing[0].upper()}{self.standing[1:]}."
+
+    @property
+    def standing(self) -> str:
+        """Its place, or why there is none."""
+        p = self.place
+        if p is None:
+            return "how well it trains is not measured: this copy of Actsmith holds no table of measurements"
+        where = f"of {p.of} functions on {self.tasks} tasks"
+        if not p.estimated:
+            return f"measured, it has place {p.place:.0f} {where}, by the mean of its places"
+        return (
+            f"it was not measured; its nearest relatives have the places {p.low:.0f} to {p.high:.0f} {where}, which "
+            f"puts it at about {p.place:.0f}"
+        )
+
+    @property
+    def kin(self) -> str:
+        """The relatives in a line, nearest first; 0 is the same up to scales and shifts, 1 shares nothing."""
+        near = ", ".join(f"{near.name} {near.distance:.2f}" for near in self.relatives if near.distance < FAR)
+        return near or self.unrelated or "nothing in the catalogue is like it"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "sentence": self.sentence,
+            "depth": self.depth,
+            "relatives": [{"name": near.name, "distance": near.distance} for near in self.relatives],
+            "measured": None if self.place is None else self.place.to_dict(),
+            "settle": self.settle,
+        }
+
+
+def judge(f: Formula, law: Law, found: Criticality) -> Judgement:
+    """The verdict on f, whose pre-activations have the law and whose criticality was found.
+
+    Example:
+        >>> from actsmith.theory.analysis import analyze
+        >>> analyze("tanh").judgement.relatives[0].name
+        'sigmoid'
+    """
+    table = measured()
+    place, tasks = None, 0
+    relatives: tuple[Near, ...] = ()
+    unrelated = ""
+    try:
+        relatives = _relatives(f, law)
+        if table is not None:
+            place, tasks = table.place(f, law), len(table.tasks)
+    except ActsmithError as error:
+        unrelated = str(error).removeprefix(f"{f.name}: ").removeprefix("relatives: ")
+    return Judgement(_depth(found), relatives, unrelated, place, tasks, _settled_by(f))
+
+
+def _depth(found: Criticality) -> str:
+    if found.universality == "zero_unstable":
+        layers = found.safe_depth(1.0, limit=DEEPEST)
+        many = f"after {layers} layer{'s' * (layers != 1)}" if layers < DEEPEST else f"after {DEEPEST} layers or more"
+        return (
+            f"in a plain network signals explode {many} from inputs of variance 1, later from smaller ones: scale them "
+            "down, stay shallow, or normalise"
+        )
+    if found.universality == "none" and found.points:
+        return OPEN
+    return DEPTH[found.universality]
+
+
+def _relatives(f: Formula, law: Law) -> tuple[Near, ...]:
+    """Of the catalogue, whose names say something.
+
+    Raises:
+        ActsmithError: f is constant, or not finite, where the law lies.
+    """
+    names, values = _catalogue()
+    own = same(f, NODES, values)
+    near = distances(f, law, NODES, values, NEAR + (own is not None))
+    return tuple(Near(names[i], d) for i, d in near.items() if i != own)[:NEAR]
+
+
+@lru_cache(maxsize=1)
+def _catalogue() -> tuple[Sequence[str], NDArray[np.float64]]:
+    """Names, and values at NODES (n, nodes), of the activations that are finite there and neither constant nor a line;
+    of equal ones the first."""
+    names: list[str] = []
+    rows: list[NDArray[np.float64]] = []
+    for name, entry in CATALOGUE.items():
+        with np.errstate(all="ignore"):
+            values = np.asarray(entry.formula()(NODES), np.float64)
+        line = np.polyval(np.polyfit(NODES, values, 1), NODES) if np.isfinite(values).all() else values
+        if not np.allclose(line, values, equal_nan=True) and not any(np.allclose(values, row) for row in rows):
+            names.append(name)
+            rows.append(values)
+    return names, np.stack(rows)
+
+
+def _settled_by(f: Formula) -> str:
+    """A command line that compares f with a usual activation; a line of Python where f has no text that can be typed.
+
+    >>> from actsmith.formula.catalogue import get_activation
+    >>> _settled_by(get_activation("gelu"))
+    'actsmith compare digits relu gelu'
+    >>> _settled_by(Formula("x*sigmoid(b*x)", {"b": 1.5}))
+    "actsmith compare digits gelu 'x*sigmoid(b*x)' --param b=1.5"
+    """
+    entry = CATALOGUE.get(f.name)
+    usual = CATALOGUE[AGAINST[0]].formula()
+    against = AGAINST[f.expr == usual.expr]
+    if entry is not None and entry.formula() == f:
+        return f"actsmith compare {TASK} {against} {f.name}"
+    if len(f.text) > LONGEST:
+        return f'actsmith.compare("{TASK}", ["{against}", f])'
+    words = ["actsmith", "compare", TASK, against, f.text]
+    for name, parameter in f.params.items():
+        words += ["--param", f"{name}={parameter.value:.12g}", *(["--learn", name] if parameter.learn else [])]
+    return shlex.join(words)
