@@ -323,7 +323,7 @@ class _Loop:
         state = self.state
         state.peak_bytes = max(state.peak_bytes, peak_bytes(self.device) or 0)
         state.running = []
-        if self.recipe.score_every and (epoch + 1) % self.recipe.score_every == 0:
+        if self.recipe.scored(epoch + 1):
             state.curve.append((epoch + 1, self.score("validation")))
         if self.hook is not None and (record := self.hook.after_epoch(epoch)) is not None:
             state.watched.append({"epoch": epoch + 1, **record})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import cos, pi
 
 from actsmith.errors import ActsmithError
@@ -21,6 +21,8 @@ class Recipe:
         clip: largest norm of a net's gradient, where given.
         lbfgs: steps of 20 L-BFGS iterations on the whole training set after the epochs.
         score_every: epochs between validation scores; 0 scores once, at the end.
+        score_at: shares of the epochs after which there are validation scores, too. They change no training, so they
+            are no part of what tells trainings apart.
 
     Raises:
         ActsmithError: a budget that trains nothing, or a share outside of [0, 1].
@@ -33,6 +35,7 @@ class Recipe:
     clip: float | None = None
     lbfgs: int = 0
     score_every: int = 0
+    score_at: tuple[float, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 1 or self.lbfgs < 0:
@@ -44,6 +47,19 @@ class Recipe:
                 f"recipe: got warm_up={self.warm_up}, weight_decay={self.weight_decay}, clip={self.clip}; expected a "
                 "share, 0 or more, and a positive norm or None"
             )
+        if not all(0 < share <= 1 for share in self.score_at):
+            raise ActsmithError(f"recipe: score_at: got {self.score_at}; expected shares of the epochs, above 0 to 1")
+
+    def scored(self, epoch: int) -> bool:
+        """Whether there is a validation score after this epoch, 1, 2, ...
+
+        Example:
+            >>> recipe = Recipe(8, 32, score_at=(0.1, 0.5))
+            >>> [epoch for epoch in range(1, 9) if recipe.scored(epoch)]
+            [1, 4]
+        """
+        marks = {max(round(share * self.epochs), 1) for share in self.score_at}
+        return epoch in marks or (self.score_every > 0 and epoch % self.score_every == 0)
 
     def shortened(self, share: float) -> Recipe:
         """The same for a share of the epochs and L-BFGS steps, one epoch at least."""
