@@ -39,6 +39,18 @@ MAX_NAME = 60  # characters
 MAX_SAVED = 40_000  # characters of a formula that was written by `to_text`
 
 X = sp.Symbol("x", real=True)
+
+
+class UnknownNameError(FormulaError):
+    """A name that is neither x nor a function nor a parameter with a value.
+
+    Attributes:
+        unknown: the name.
+    """
+
+    unknown = ""
+
+
 CONSTANTS: dict[str, sp.Expr] = {"pi": sp.pi, "e": sp.E}
 
 _CHAINED = (ast.Add, ast.Sub, ast.Mult, ast.Div)
@@ -220,16 +232,22 @@ class _Reader:
             raise self.fail(node, f"{name} is a function; write {name}(x)")
         if name in VARIABLES and not re.search(r"\bx\b", self.source):
             mended = re.sub(rf"\b{name}\b", "x", self.source)
-            raise self.fail(
-                node, f"unknown name {name!r}; the variable is x: write {mended[:200]}, or give {name} its value, "
+            raise self.unknown(
+                node, name, f"; the variable is x: write {mended[:200]}, or give {name} its value, "
                 f"as in params={{{name!r}: 1.0}} or --param {name}=1.0",
             )  # fmt: skip
         known = _near(name, ["x", *CONSTANTS, *self.parameters, *function_names()])
-        raise self.fail(
+        raise self.unknown(
             node,
-            f"unknown name {name!r}{self.product_of(name) or known}; give a parameter its value, as in "
+            name,
+            f"{self.product_of(name) or known}; give a parameter its value, as in "
             f"params={{{name!r}: 1.0}} or --param {name}=1.0",
         )
+
+    def unknown(self, node: ast.AST, name: str, hint: str) -> UnknownNameError:
+        error = UnknownNameError(str(self.fail(node, f"unknown name {name!r}{hint}")))
+        error.unknown = name
+        return error
 
     def product_of(self, name: str) -> str:
         """What xsin or ax would say with the sign of the product, in the form of a hint."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import StringIO
-from math import floor, inf, log, log10
+from math import floor, inf, log10
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
 from actsmith.report.figure import BLACK, BLUE, CYCLE, DASHES, GREY, ORANGE, drawing, logarithmic
+from actsmith.report.output_density import OutputDensity, window
 from actsmith.theory.analysis import Analysis
 from actsmith.theory.critical_points import GRID, Scan
 from actsmith.theory.criticality import Criticality
@@ -46,14 +47,6 @@ DEPTH = 100
 """Layers that the kernel is followed through."""
 STARTS = (0.01, 0.1, 1.0, 10.0, 100.0)
 """Where it starts, in units of K* (of 1 where K* is 0)."""
-TAIL = 5e-3
-"""The probability of a law on each side that need not be in view."""
-DENSEST = 0.2
-"""The share of an output's mass that is at its densest: a fold's value, where the density is infinite, is cut there."""
-WIDE = 30.0
-"""Densities of which most differ by more than this are drawn on a logarithmic scale."""
-MOST = 1e4
-"""And at most this far from the densities of the thinner parts."""
 SEEN = (1e-7, 1e7)
 """Kernels in view."""
 SUSCEPTIBLE = GRID[(GRID >= 1e-5) & (GRID <= 1e5)]
@@ -94,7 +87,7 @@ def plot_shape(analysis: Analysis, file: Path | IO[str]) -> None:
 
 def draw_shape(axes: Sequence[Any], f: Formula, law: Law) -> None:
     """f on the first of the axes and f' on the second."""
-    low, high = _window(law)
+    low, high = window(law)
     for order, (axis, name) in enumerate(zip(axes, ("f(x)", "f'(x)"), strict=True)):
         x, y = _curve(f, f.kinks, low, high, order)
         axis.plot(x, y, color=BLUE, linewidth=1.8)
@@ -118,7 +111,7 @@ def plot_laws(analysis: Analysis, file: Path | IO[str]) -> None:
 def draw_laws(axes: Sequence[Any], f: Formula, law: Law) -> None:
     """What goes in on the first of the axes, what comes out on the second."""
     left, right = axes
-    low, high = _window(law)
+    low, high = window(law)
     ends = [np.nextafter(end, side) for end in law.support if np.isfinite(end) for side in (-np.inf, np.inf)]
     x = np.unique(np.concatenate([np.linspace(low, high, 401), ends]))
     _filled(left, x, law.pdf(x), BLUE)
@@ -138,33 +131,24 @@ def draw_output(axis: Any, f: Formula, law: Law) -> None:
 
 
 def _output(axis: Any, output: OutputLaw) -> None:
-    mass = output.rule.w * output.p
-    axis.set_xlim(*_around(*_mass_quantiles(output.z, mass, (TAIL, 1 - TAIL))))
+    drawn = OutputDensity.of(output)
+    axis.set_xlim(*drawn.window)
     axis.set(xlabel="activation f(x)", ylabel="density")
-    if output.branches:
-        _scale(axis, _density(output), mass[~output.flat])
-    for z, q in _stretches(output):
-        _filled(axis, *_in_view(z, q, axis.get_xlim(), axis.get_ylim()), ORANGE)
-    if output.atoms:
+    if drawn.scale is not None:
+        if drawn.logarithmic:
+            logarithmic(axis, "y")
+        axis.set_ylim(*drawn.scale)
+    for z, q in drawn.stretches:
+        _filled(axis, z, q, ORANGE)
+    if drawn.atoms:
         beside = axis.twinx() if output.branches else axis
         beside.grid(visible=False)
         beside.spines["left"].set_visible(not output.branches)
         beside.spines["right"].set_visible(bool(output.branches))
-        for value in {a.value: None for a in output.atoms}:
-            total = sum(a.mass for a in output.atoms if a.value == value)
+        for value, total in drawn.atoms:
             beside.plot([value, value], [0, total], color=GREEN, linewidth=3, solid_capstyle="butt")
             beside.plot([value], [total], "D", color=GREEN, markersize=6)
         beside.set(ylim=(0, 1), ylabel="probability of\na single value")
-
-
-def _scale(axis: Any, q: Array, mass: Array) -> None:
-    """Linear where most of the mass has densities of one size, cut at a pole; else logarithmic."""
-    least, low, high, most = _mass_quantiles(q, mass, (0.02, 0.25, 1 - DENSEST, 0.98))
-    if high > WIDE * low:
-        logarithmic(axis, "y")
-        axis.set_ylim(max(least / 2, low / MOST), min(2 * most, MOST * low))
-    else:
-        axis.set_ylim(0, min(1.08 * q.max(), 1.5 * high))
 
 
 def plot_correction(found: Correction, file: Path | IO[str]) -> None:
@@ -176,7 +160,7 @@ def plot_correction(found: Correction, file: Path | IO[str]) -> None:
 def draw_correction(axes: Sequence[Any], found: Correction) -> None:
     """psi on the first of the axes, f with it on the second."""
     left, right = axes
-    low, high = _window(found.law)
+    low, high = window(found.law)
     kinks = (*found.f.kinks, *found.law.breakpoints)  # those of f and of the law's density are all that psi has
     psi, base = (_curve(f, kinks, low, high) for f in (Formula(found.psi), found.f))
     height, span = np.nanquantile(np.abs(psi[1]), 0.95), np.ptp(base[1][np.isfinite(base[1])])  # psi may have a pole
@@ -249,16 +233,6 @@ def _over_kernels(axis: Any, found: Criticality, name: str) -> None:
     _calm(axis, drawn)
 
 
-def _window(law: Law) -> tuple[float, float]:
-    """Where a law has its mass, with a margin."""
-    return _around(*law.quantile([TAIL, 1 - TAIL]))
-
-
-def _around(low: float, high: float) -> tuple[float, float]:
-    margin = 0.15 * (high - low) or 0.5
-    return float(low - margin), float(high + margin)
-
-
 def _curve(f: Formula, kinks: Sequence[float], low: float, high: float, order: int = 0) -> tuple[Array, Array]:
     """x and the derivative of that order, interrupted at kinks, where it may jump, and where it is not finite."""
     inside = [k for k in kinks if low < k < high]
@@ -299,49 +273,6 @@ def _calm(axis: Any, y: Array) -> None:
 def _filled(axis: Any, x: Array, y: Array, colour: str) -> None:
     axis.fill_between(x, y, color=colour, alpha=0.2, linewidth=0)
     axis.plot(x, y, color=colour, linewidth=1.6)
-
-
-def _density(output: OutputLaw) -> Array:
-    """q at the nodes off the flat pieces; beyond e^700 it is cut, where floats end."""
-    q: Array = np.exp(np.minimum(output.log_q[~output.flat], 700.0))
-    return q
-
-
-def _stretches(output: OutputLaw) -> Iterator[tuple[Array, Array]]:
-    """The output's values and their density, ascending, on every interval that the branches reach without a gap."""
-    images = sorted(sorted((b.z_low, b.z_high)) for b in output.branches)
-    joined: list[list[float]] = []
-    for low, high in images:
-        if joined and low <= joined[-1][1]:
-            joined[-1][1] = max(joined[-1][1], high)
-        else:
-            joined.append([low, high])
-    z, q = output.z[~output.flat], _density(output)
-    order = np.argsort(z)
-    z, q = z[order], q[order]
-    for low, high in joined:
-        inside = (z >= low) & (z <= high)
-        yield z[inside], q[inside]
-
-
-def _in_view(x: Array, y: Array, wide: tuple[float, float], high: tuple[float, float]) -> tuple[Array, Array]:
-    """The points in view and one to each side, a thousandth of it apart: a rule's nodes crowd elsewhere."""
-    y = np.minimum(y, 10 * high[1])
-    height = np.log(y / high[0]) / log(high[1] / high[0]) if high[0] > 0 else y / high[1]
-    places = np.rint(1000 * np.stack([x / np.ptp(wide), height]))
-    kept = np.append(True, np.any(np.diff(places, axis=1) != 0, axis=0))
-    x, y = x[kept], y[kept]
-    first, last = np.searchsorted(x, wide)
-    seen = slice(max(first - 1, 0), last + 1)
-    return x[seen], y[seen]
-
-
-def _mass_quantiles(values: Array, mass: Array, levels: Sequence[float]) -> Array:
-    """The values below which these shares of the mass lie."""
-    order = np.argsort(values)
-    total = np.cumsum(mass[order])
-    found: Array = values[order][np.minimum(np.searchsorted(total, np.multiply(levels, total[-1])), len(order) - 1)]
-    return found
 
 
 def _one_digit(value: float) -> float:
