@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: help demo test test-slow sweep lint types format bench results gpu clean
+.PHONY: help demo test test-slow sweep lint types format bench results gpu dist docs clean
 
 help:  ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -58,6 +58,19 @@ results: $(VENV)/weights  ## The small presets of every reproduction, into docs/
 	@for name in $$($(BIN)/python -c "from actsmith.papers.reproduce import reproduction_names as n; print(*n())"); do \
 	  $(BIN)/actsmith reproduce $$name --preset small --pages docs/results/$$name $(if $(DATA),--data $(DATA)) || exit 1; done
 	$(BIN)/python -m actsmith.report.results docs/results
+
+dist: $(VENV)/dev  ## The wheel and the source distribution, checked, tried in a clean environment; downloads torch
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python -m pytest -m slow tests/test_package.py
+
+docs: $(VENV)/docs  ## The site, into site/; a warning is an error
+	$(BIN)/python -m mkdocs build --strict
+
+$(VENV)/docs: pyproject.toml constraints.txt $(VENV)/dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

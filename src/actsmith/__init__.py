@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from actsmith.display import drawn_by
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds the two lists together
     from actsmith import nn as nn
@@ -118,12 +118,20 @@ if not TYPE_CHECKING:
             warnings.warn(message, DeprecationWarning, stacklevel=2)
             return getattr(sys.modules[__name__], _RENAMED[name])
         if name == "nn":
-            return import_module("actsmith.nn")
+            return _loaded("nn", name)
         if name not in _HOME:
             raise AttributeError(f"module 'actsmith' has no attribute {name!r}")
-        value = getattr(import_module(f"actsmith.{_HOME[name]}"), name)
+        value = getattr(_loaded(_HOME[name], name), name)
         globals()[name] = value
         return value
+
+    def _loaded(module, name):
+        from actsmith.errors import missing_core
+
+        try:
+            return import_module(f"actsmith.{module}")
+        except ModuleNotFoundError as error:
+            raise missing_core(f"actsmith.{name}", error) or error from None
 
 
 def __dir__() -> list[str]:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["ActsmithError", "FormulaError", "JobError", "LawError", "NumericsError", "missing_extra", "require"]
+__all__ = [
+    "ActsmithError",
+    "FormulaError",
+    "JobError",
+    "LawError",
+    "NumericsError",
+    "missing_core",
+    "missing_extra",
+    "require",
+]
 
 
 class ActsmithError(ValueError):
@@ -59,3 +68,16 @@ def missing_extra(where: str, module: str, extra: str) -> ActsmithError:
     """The error to raise where `module` is needed, is not installed, and `extra` would install it."""
     top = module.partition(".")[0]
     return ActsmithError(f"{where}: {_PACKAGES.get(top, top)} is missing; pip install 'actsmith[{extra}]'")
+
+
+CORE = ("torch", "numpy", "scipy", "sympy", "rich")
+
+
+def missing_core(where: str, error: ModuleNotFoundError) -> ActsmithError | None:
+    """The error to raise where a package that every installation has is missing after all; None where it is another.
+
+    >>> print(missing_core("search", ModuleNotFoundError("No module named 'torch'", name="torch")))
+    search: torch is missing; pip install torch
+    """
+    top = (error.name or "").partition(".")[0]
+    return ActsmithError(f"{where}: {top} is missing; pip install {top}") if top in CORE else None

@@ -22,7 +22,7 @@ from pkgutil import iter_modules
 from typing import Any, NoReturn, Protocol, cast
 
 from actsmith.cli.completion import SHELLS, Completion
-from actsmith.errors import ActsmithError, JobError, NumericsError
+from actsmith.errors import ActsmithError, JobError, NumericsError, missing_core
 from actsmith.names import did_you_mean
 
 __all__ = ["Verb", "main", "parser", "verbs"]
@@ -90,6 +90,12 @@ def _run(request: argparse.Namespace) -> int:
         message = str(error).removeprefix(f"{request.verb}: ")
         print(f"actsmith {request.verb}: {message}", file=sys.stderr)
         return 1 if isinstance(error, JobError | NumericsError) else 2
+    except ModuleNotFoundError as error:
+        missing = missing_core(f"actsmith {request.verb}", error)
+        if missing is None:
+            raise
+        print(missing, file=sys.stderr)
+        return 2
     except BrokenPipeError:
         sys.stderr.close()
         return 0
