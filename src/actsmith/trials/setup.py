@@ -129,7 +129,7 @@ def pool_of(
 
         return RayPool(ray, elsewhere or partial(_made_of, runner.maker(folder)), timeout=timeout, grace=grace)
     few = workers == 1 and storage is None
-    if here is not None or (few and timeout is None and isinstance(runner, FitRunner)):
+    if here is not None or (few and timeout is None and not isinstance(runner, ScriptRunner)):
         return Here(runner)
     if few or (storage is None and find_spec("optuna") is None):
         return Processes(runner.maker(folder), workers, timeout=timeout, grace=grace)

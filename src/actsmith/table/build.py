@@ -1,0 +1,234 @@
+"""Measuring: what is trained next is a pure function of what was trained, so that a build that ends goes on.
+
+    look     3 rates x 2 seeds, a chunk of functions on every task before the next chunk, the catalogue first
+    known    seeds 2 to 9 at the best of the rates, for the catalogue
+    best     the same for the best 200 by their mean place on validation scores
+
+Whenever it ends, every chunk that was finished is a table. The rate is chosen on validation scores, the outcome is the
+test score there.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from actsmith.files import read_json
+from actsmith.table.functions import Member, members
+from actsmith.table.runner import TableRunner
+from actsmith.table.tasks import Spec, specs_of
+from actsmith.trials.session import Progress, session, silent
+from actsmith.trials.setup import duration
+from actsmith.trials.trial import History, Outcome, Trial
+
+__all__ = ["BEST", "CHUNK", "FIRST", "SEEDS", "Built", "Round", "best_rate", "build", "first_trials", "plan", "whole"]
+
+SEEDS, FIRST = 10, 2
+"""Of the functions that are looked at closely; of all."""
+CHUNK = 32
+BEST = 200
+FUNCTIONS = "functions"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Round:
+    """Trials of one task that are trained before the next are decided.
+
+    Attributes:
+        stage: "look", "known" or "best".
+        message: for the progress.
+        trials: the trials.
+    """
+
+    stage: str
+    message: str
+    trials: list[Trial]
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build has so far.
+
+    Attributes:
+        folder: of the run.
+        functions: measured on all tasks, and how many were asked for.
+        asked: see `functions`.
+        tasks: how many.
+        trainings, lost: in all; those that diverged or failed.
+        finished: whether nothing is left.
+    """
+
+    folder: Path
+    functions: int
+    asked: int
+    tasks: int
+    trainings: int
+    lost: int
+    finished: bool
+
+    @property
+    def conclusion(self) -> str:
+        """In a sentence."""
+        state = "finished" if self.finished else "the time is over; the same command goes on"
+        return (
+            f"{self.functions} of {self.asked} functions are measured on all {self.tasks} tasks, {self.trainings} "
+            f"trainings of which {self.lost} diverged; {state}."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**vars(self), "folder": str(self.folder), "conclusion": self.conclusion}
+
+
+def first_trials(member: Member, spec: Spec, context: str) -> list[Trial]:
+    """Every rate with the first seeds."""
+    return [_trial(member, spec, context, rate, seed) for rate in spec.task.rates for seed in range(FIRST)]
+
+
+def _trial(member: Member, spec: Spec, context: str, rate: float, seed: int) -> Trial:
+    # Trials of stage "explore" read their activation from a table, so that functions share a stack.
+    return Trial(spec.name, member.formula, "explore", rate, seed, test=True, context=context)
+
+
+def best_rate(member: Member, spec: Spec, context: str, history: Mapping[str, Outcome]) -> float | None:
+    """The rate with the best mean validation score; None where a training diverged at every rate."""
+    metric = spec.task.metric
+    merits: dict[float, list[float | None]] = {}
+    for trial in first_trials(member, spec, context):
+        merits.setdefault(trial.rate, []).append(history[trial.key].score(metric))
+    found = {rate: metric.merit(scores) for rate, scores in merits.items()}
+    best = max(found, key=lambda rate: found[rate])
+    return best if math.isfinite(found[best]) else None
+
+
+def further_trials(member: Member, spec: Spec, context: str, history: Mapping[str, Outcome]) -> list[Trial]:
+    """The further seeds at the best rate; none where it diverged at all."""
+    rate = best_rate(member, spec, context, history)
+    return [] if rate is None else [_trial(member, spec, context, rate, seed) for seed in range(FIRST, SEEDS)]
+
+
+def plan(
+    found: Sequence[Member], specs: Sequence[Spec], contexts: Mapping[str, str], history: Mapping[str, Outcome]
+) -> Iterator[Round]:
+    """Every round in its order. `history` grows between one and the next; the plan ends where a round was not trained.
+
+    Args:
+        found: the functions.
+        specs: the tasks.
+        contexts: task -> what else decides its outcomes, as `FitRunner.context`.
+        history: key -> outcome.
+    """
+    for start in range(0, len(found), CHUNK):
+        chunk = found[start : start + CHUNK]
+        for spec in specs:
+            trials = [trial for member in chunk for trial in first_trials(member, spec, contexts[spec.name])]
+            yield Round("look", f"functions {start + 1} to {start + len(chunk)}: {spec.name}", trials)
+            if any(trial.key not in history for trial in trials):
+                return
+    known = [member for member in found if member.family == "catalogue"]
+    for stage, chosen in (("known", known), ("best", None)):
+        close = _leaders(found, specs, contexts, history) if chosen is None else chosen
+        for start in range(0, len(close), CHUNK):
+            for spec in specs:
+                context = contexts[spec.name]
+                chunk = close[start : start + CHUNK]
+                trials = [trial for member in chunk for trial in further_trials(member, spec, context, history)]
+                yield Round(stage, f"more seeds, {start + 1} to {start + len(chunk)}: {spec.name}", trials)
+                if any(trial.key not in history for trial in trials):
+                    return
+
+
+def _leaders(
+    found: Sequence[Member], specs: Sequence[Spec], contexts: Mapping[str, str], history: Mapping[str, Outcome]
+) -> list[Member]:
+    """The best by the mean of their places on validation scores, the best first."""
+    places = np.zeros(len(found))
+    for spec in specs:
+        metric, merits = spec.task.metric, []
+        for member in found:
+            rate, context = best_rate(member, spec, contexts[spec.name], history), contexts[spec.name]
+            own = [t for t in first_trials(member, spec, context) if t.rate == rate]
+            merits.append(metric.merit([history[t.key].score(metric) for t in own]) if own else -math.inf)
+        places += np.argsort(np.argsort(-np.array(merits), kind="stable"))
+    return [found[i] for i in np.argsort(places, kind="stable")[:BEST]]
+
+
+def whole(
+    found: Sequence[Member], specs: Sequence[Spec], contexts: Mapping[str, str], history: Mapping[str, Outcome]
+) -> list[Member]:
+    """The functions that were measured on every task."""
+    return [
+        member
+        for member in found
+        if all(trial.key in history for spec in specs for trial in first_trials(member, spec, contexts[spec.name]))
+    ]
+
+
+def functions_of(folder: Path, count: int) -> list[Member]:
+    """The functions of a run: kept in its folder, since making them takes minutes."""
+    path = folder / f"{FUNCTIONS}.json"
+    kept = read_json(path) if path.is_file() else []
+    if len(kept) >= count:
+        return [Member.from_dict(values) for values in kept[:count]]
+    return members(count)
+
+
+def build(
+    out: str | Path,
+    functions: int = 3000,
+    tasks: Sequence[str] | None = None,
+    *,
+    workers: int = 1,
+    time_limit: float | str | None = None,
+    progress: Progress = silent,
+) -> Built:
+    """Train what is not trained yet. A folder with such a run is gone on with, also with more functions than before.
+
+    Args:
+        out: the run folder.
+        functions: how many.
+        tasks: names of `actsmith.table.tasks.SPECS`; all by default.
+        workers: processes that train.
+        time_limit: seconds, or a time such as 40m; without one until everything is trained.
+        progress: called with (stage, done, total, message).
+
+    Raises:
+        ActsmithError: no such task, a folder that holds another run.
+    """
+    folder, specs = Path(out).expanduser(), specs_of(tasks)
+    seconds = duration(time_limit, "table: time")
+    deadline = None if seconds is None else time.time() + seconds
+    runner = TableRunner.opened([spec.name for spec in specs])
+    contexts = {name: own.context for name, own in runner.runners.items()}
+    config = {"kind": "table", "format": FORMAT, "tasks": runner.config()}
+    resume = (folder / "config.json").is_file()
+    with session(runner, folder, config, resume=resume, workers=workers, deadline=deadline, progress=progress) as at:
+        progress("functions", 0, 1, f"{functions} of them")
+        found = functions_of(folder, functions)
+        if not (folder / f"{FUNCTIONS}.json").is_file() or len(read_json(folder / f"{FUNCTIONS}.json")) < len(found):
+            at.folder.write(f"{FUNCTIONS}.json", [member.to_dict() for member in found])
+        progress("functions", 1, 1, f"{len(found)} of them")
+        for round_ in plan(found, specs, contexts, at.history):
+            at.train([round_.trials], round_.stage, round_.message)
+        return _built(folder, found, specs, contexts, at.history)
+
+
+def _built(
+    folder: Path, found: Sequence[Member], specs: Sequence[Spec], contexts: Mapping[str, str], history: History
+) -> Built:
+    done = whole(found, specs, contexts, history)
+    lost = sum(outcome.score(outcome_metric(outcome, specs)) is None for outcome in history.values())
+    left = next((r for r in plan(found, specs, contexts, history) if any(t.key not in history for t in r.trials)), None)
+    return Built(folder, len(done), len(found), len(specs), len(history), lost, left is None)
+
+
+def outcome_metric(outcome: Outcome, specs: Sequence[Spec]) -> str:
+    """The name of the validation score of the outcome's task."""
+    return next(spec.task.metric.name for spec in specs if spec.name == outcome.trial.task)
