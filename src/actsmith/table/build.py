@@ -27,7 +27,20 @@ from actsmith.trials.session import Progress, session, silent
 from actsmith.trials.setup import duration
 from actsmith.trials.trial import History, Outcome, Trial
 
-__all__ = ["BEST", "CHUNK", "FIRST", "SEEDS", "Built", "Round", "best_rate", "build", "first_trials", "plan", "whole"]
+__all__ = [
+    "BEST",
+    "CHUNK",
+    "FIRST",
+    "SEEDS",
+    "Built",
+    "Round",
+    "best_rate",
+    "build",
+    "first_trials",
+    "plan",
+    "trial_of",
+    "whole",
+]
 
 SEEDS, FIRST = 10, 2
 """Of the functions that are looked at closely; of all."""
@@ -89,10 +102,11 @@ class Built:
 
 def first_trials(member: Member, spec: Spec, context: str) -> list[Trial]:
     """Every rate with the first seeds."""
-    return [_trial(member, spec, context, rate, seed) for rate in spec.task.rates for seed in range(FIRST)]
+    return [trial_of(member, spec, context, rate, seed) for rate in spec.task.rates for seed in range(FIRST)]
 
 
-def _trial(member: Member, spec: Spec, context: str, rate: float, seed: int) -> Trial:
+def trial_of(member: Member, spec: Spec, context: str, rate: float, seed: int) -> Trial:
+    """One training of the table."""
     # Trials of stage "explore" read their activation from a table, so that functions share a stack.
     return Trial(spec.name, member.formula, "explore", rate, seed, test=True, context=context)
 
@@ -111,7 +125,7 @@ def best_rate(member: Member, spec: Spec, context: str, history: Mapping[str, Ou
 def further_trials(member: Member, spec: Spec, context: str, history: Mapping[str, Outcome]) -> list[Trial]:
     """The further seeds at the best rate; none where it diverged at all."""
     rate = best_rate(member, spec, context, history)
-    return [] if rate is None else [_trial(member, spec, context, rate, seed) for seed in range(FIRST, SEEDS)]
+    return [] if rate is None else [trial_of(member, spec, context, rate, seed) for seed in range(FIRST, SEEDS)]
 
 
 def plan(
@@ -175,9 +189,7 @@ def functions_of(folder: Path, count: int) -> list[Member]:
     """The functions of a run: kept in its folder, since making them takes minutes."""
     path = folder / f"{FUNCTIONS}.json"
     kept = read_json(path) if path.is_file() else []
-    if len(kept) >= count:
-        return [Member.from_dict(values) for values in kept[:count]]
-    return members(count)
+    return [Member.from_dict(values) for values in kept[:count]] if len(kept) >= count else members(count)
 
 
 def build(

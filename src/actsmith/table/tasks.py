@@ -2,7 +2,7 @@
 
 The data need no download: scikit-learn's digits, the language reference that comes with Python, and formulas. Half of
 them let each activation start at its own critical point (`deep`, `friedman`, `heat`, `extrapolation`); the others draw
-the same start for all, as most networks do. A transformer on text is not among them: in so little time no activation did
+the same start for all, as most networks do. No transformer on text is among them: in so little time no activation did
 better in it than none.
 """
 
@@ -41,14 +41,12 @@ class Spec:
     Attributes:
         task: what is trained; its metric chooses the rate, on the validation split.
         score: of the test split, that is the outcome.
-        log: whether it is averaged by its logarithm.
         unit: of the score, in words.
         what: what is learned by which network, in a sentence.
     """
 
     task: Task
     score: str
-    log: bool
     unit: str
     what: str
 
@@ -59,16 +57,14 @@ class Spec:
 
     def described(self) -> TableTask:
         """As the published table says it."""
-        return TableTask(self.name, self.score, "lower", self.unit, self.log, self.what)
+        return TableTask(self.name, self.score, "lower", self.unit, True, self.what)
 
 
-def _spec(
-    task: Task, rates: tuple[float, ...], unit: str, what: str, *, score: str = "loss", log: bool = False
-) -> Spec:
+def _spec(task: Task, rates: tuple[float, ...], unit: str, what: str, *, score: str = "loss") -> Spec:
     """Judged by its loss where that is the outcome: a share of 360 images tells few functions apart."""
     found = judged_by(task, "loss") if score == "loss" else task
     recipe = replace(task.recipe, score_at=SHARES[:-1])
-    return Spec(replace(found, name=task.name, recipe=recipe, rates=rates), score, log, unit, what)
+    return Spec(replace(found, name=task.name, recipe=recipe, rates=rates), score, unit, what)
 
 
 def _digits(train: int) -> Images:
@@ -98,15 +94,15 @@ SPECS: dict[str, Spec] = {
         _spec(Task("friedman", Friedman(512, 512), Mlp(32, 3), Recipe(40, 64)), _FASTER,
               "root mean square error over the deviation of the targets",
               "Friedman's smooth function of ten variables by a perceptron of 3 layers at its critical point",
-              score="relative_rmse", log=True),
+              score="relative_rmse"),
         _spec(Task("heat", Pinn("heat", 128, 16), Mlp(16, 3), Recipe(200, 128, 0.0)), _FASTER,
               "distance to the exact solution over its size",
               "the heat equation by a physics-informed perceptron of 3 layers at its critical point",
-              score="relative_l2", log=True),
+              score="relative_l2"),
         _spec(Task("extrapolation", Periodic(size=256, held_out=256), Mlp(32, 2), Recipe(100, 64, 0.1)), _FASTER,
               "root mean square error outside of the training piece, over the deviation of the targets",
               "a sine beyond the piece that it was learned on, by a perceptron of 2 layers at its critical point",
-              score="outside_rmse", log=True),
+              score="outside_rmse"),
     )
 }  # fmt: skip
 """Name -> Spec, in the order in which they are trained."""
