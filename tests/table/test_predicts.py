@@ -1,0 +1,58 @@
+"""What predicts, on tables whose answer is known."""
+
+import numpy as np
+import pytest
+from synthetic import made
+
+from actsmith.table.correlations import area_of, spearman
+from actsmith.table.functions import members
+from actsmith.table.methods import METHODS, replay
+from actsmith.table.predicts import Predictor, predicts
+from actsmith.theory.measured import MeasuredTable
+
+
+@pytest.fixture(scope="module")
+def table() -> MeasuredTable:
+    return made(members(100))
+
+
+def test_rank_statistics_have_their_textbook_values() -> None:
+    x = np.arange(20.0)
+    assert spearman(x, -(x**3)) == pytest.approx(-1)
+    assert area_of(x, x > 9) == 1
+    assert area_of(np.zeros(40), np.arange(40) % 2 == 0) == 0.5
+    assert spearman(x[:5], x[:5]) is None
+    assert area_of(x, x > 18) is None
+
+
+def test_what_decides_is_found_and_what_says_nothing_is_not(table: MeasuredTable) -> None:
+    found = predicts(table, draws=60)
+    named: dict[str, Predictor] = {p.name: p for p in found.predictors}
+    gain, entropy, chance = named["forward gain"], named["entropy"], named["chance"]
+    assert gain.rho is not None
+    assert gain.rho > 0.95
+    assert entropy.rho == pytest.approx(-gain.rho)
+    assert chance.low is not None
+    assert chance.high is not None
+    assert chance.low < 0 < chance.high
+    shares = [named[name].rho or 0 for name in ("10% of the training", "50% of the training", "100% of the training")]
+    assert shares == sorted(shares)
+    assert gain.auc is not None
+    assert gain.auc[0] == 1
+    assert gain.better is not None
+    assert gain.better[0] < gain.rho  # a narrower range is harder
+    whole = next(t for t in found.thesis if t.what == "all functions")
+    assert whole.high < 0  # here a lower entropy is worse, and that is said
+    assert found.functions == 100
+    assert found.pairs is None
+
+
+def test_searches_that_see_better_do_better(table: MeasuredTable) -> None:
+    found = replay(table, repetitions=6, budget=24)
+    tracks = {track.method: track for track in found.tracks}
+    assert set(tracks) == set(METHODS)
+    for track in found.tracks:
+        assert len(track.regret) == found.budget == 24
+        assert all(a >= b - 0.3 for a, b in zip(track.regret, track.regret[1:], strict=False))
+    # The untrained network's gain is the answer here: who sees it needs few functions.
+    assert tracks["neighbours+"].regret[-1] < tracks["random"].regret[-1]
