@@ -1,0 +1,50 @@
+"""What the shipped table says of itself: the two analyses, and how it was measured in a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from actsmith.errors import ActsmithError
+from actsmith.table.methods import REPETITIONS, Replayed, replay
+from actsmith.table.predicts import Predicts, predicts
+from actsmith.theory.measured import MeasuredTable, measured
+
+__all__ = ["Analysed", "analysed", "how_measured"]
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """Both answers.
+
+    Attributes:
+        predicts, replayed: see there.
+        measured: how the table was measured.
+    """
+
+    predicts: Predicts
+    replayed: Replayed
+    measured: str
+
+
+def analysed(table: MeasuredTable | None = None, repetitions: int = REPETITIONS) -> Analysed:
+    """Analyse a table, the shipped one by default; takes minutes.
+
+    Raises:
+        ActsmithError: this copy has no table.
+    """
+    table = measured() if table is None else table
+    if table is None:
+        raise ActsmithError("table: this copy has no table; build one (actsmith table build) and publish it")
+    return Analysed(predicts(table), replay(table, repetitions), how_measured(table))
+
+
+def how_measured(table: MeasuredTable) -> str:
+    """In a sentence or two."""
+    about = table.about
+    return (
+        f"The table: {about['functions']} functions on {len(table.tasks)} small tasks "
+        f"({', '.join(task.name for task in table.tasks)}), {about['trainings']} trainings of "
+        f"{about['seconds'] / about['trainings']:.2f} s, {table.rates.shape[1]} rates and {about['seeds']} seeds each, "
+        f"{about['seeds_closely']} seeds for {about['closely']} of them; measured {about['measured']}. Such small "
+        "tasks say little of large networks."
+    )
