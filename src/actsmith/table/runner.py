@@ -21,11 +21,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from actsmith.formula.catalogue import resolve
 from actsmith.formula.formula import Formula
 from actsmith.nn.lookup import LookupActivation
 from actsmith.table.tasks import SPECS
+from actsmith.training.choose import Choice
+from actsmith.training.fit import Mode
 from actsmith.training.problem import Problem, Split
 from actsmith.training.runtime import Runtime
+from actsmith.training.stack import can_batch
 from actsmith.trials.measured import measured_there
 from actsmith.trials.runner import FitRunner, Once, Place, read_from_tables_
 from actsmith.trials.trial import Outcome, Trial, digest
@@ -35,6 +39,18 @@ __all__ = ["QUANTITIES", "TableRunner", "at_start"]
 QUANTITIES = ("forward", "backward", "last", "loss")
 """What is measured of an untrained network: the two gains, log m_L, and its loss."""
 EXAMPLES = 64
+
+
+class _Stacked(FitRunner):
+    """Stacks always, on one thread: what was measured to choose would differ from machine to machine, and a table that
+    is built again should have the same numbers."""
+
+    @property
+    def choice(self) -> Choice:
+        """The model's own form where it has one, else vmap."""
+        [model] = self.models(resolve(self.usual), [0])
+        mode: Mode = "own" if can_batch(model) else "vmap"
+        return Choice(mode, {}, {"alone": 1, mode: 1}, {})
 
 
 class TableRunner:
@@ -57,7 +73,7 @@ class TableRunner:
     def opened(cls, names: Sequence[str]) -> TableRunner:
         """Of these tasks, their data loaded."""
         runtime = Runtime.create("cpu")
-        return cls({name: FitRunner.opened(SPECS[name].task, None, runtime) for name in names})
+        return cls({name: _Stacked.opened(SPECS[name].task, None, runtime) for name in names})
 
     @property
     def device(self) -> torch.device:
