@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actsmith.theory.law import Law
-from actsmith.theory.output import OutputLaw
+from actsmith.theory.output import WEIGHTLESS, OutputLaw
 
 __all__ = ["OutputDensity", "window"]
 
@@ -91,7 +91,9 @@ def _stretches(output: OutputLaw) -> Iterator[tuple[Array, Array]]:
             joined[-1][1] = max(joined[-1][1], high)
         else:
             joined.append([low, high])
-    z, q = output.z[~output.flat], _density(output)
+    # Where there is next to no mass the density lacks the other branches' share.
+    known = (output.rule.w * output.p)[~output.flat] > WEIGHTLESS
+    z, q = output.z[~output.flat][known], _density(output)[known]
     order = np.argsort(z)
     z, q = z[order], q[order]
     for low, high in joined:
