@@ -81,7 +81,7 @@ def publish(folder: str | Path, out: str | Path) -> Published:
     write_atomically(target / SMALL, content)
     files, notes = [target / SMALL], []
     try:
-        arrow, parquet = (require(name, "vision", "table") for name in ("pyarrow", "pyarrow.parquet"))
+        arrow, parquet = (require(name, "table", "table") for name in ("pyarrow", "pyarrow.parquet"))
     except ValueError as error:
         notes.append(str(error))
     else:

@@ -1,0 +1,115 @@
+"""A build: it goes on where it was, is published with what is whole, and gives the published numbers again."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from actsmith.errors import ActsmithError
+from actsmith.table.build import FIRST, SEEDS, build
+from actsmith.table.gather import gathered, table_of
+from actsmith.table.publish import publish, small_form
+from actsmith.table.tasks import SPECS, specs_of
+from actsmith.theory.measured import MeasuredTable, measured, read_table
+
+TASKS = ["friedman", "extrapolation"]
+ROUNDING = 0.02
+"""Between machines the same training differs in the last digits, and these grow: log scores agree to this."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three functions on two tasks, stopped at once and gone on with."""
+    path = tmp_path_factory.mktemp("table") / "run"
+    stopped = build(path, 3, TASKS, time_limit=1e-3)
+    assert not stopped.finished
+    assert "goes on" in stopped.conclusion
+    with pytest.raises(ActsmithError, match=r"no function was measured|holds no build"):
+        gathered(path)
+    finished = build(path, 3, TASKS)
+    assert finished.finished
+    assert (finished.functions, finished.tasks) == (3, 2)
+    assert finished.trainings == 3 * 2 * (3 * FIRST + SEEDS - FIRST)
+    return path
+
+
+def test_a_finished_build_trains_nothing_again(folder: Path) -> None:
+    before = (folder / "results.jsonl").read_bytes()
+    assert build(folder, 3, TASKS).finished
+    assert (folder / "results.jsonl").read_bytes() == before
+
+
+def test_another_build_does_not_go_into_the_same_folder(folder: Path) -> None:
+    with pytest.raises(ActsmithError, match="another configuration"):
+        build(folder, 3, ["friedman"])
+
+
+def test_what_is_published_is_what_was_measured(folder: Path, tmp_path: Path) -> None:
+    published = publish(folder, tmp_path)
+    table = read_table(tmp_path / "activations.npz")
+    assert "3 functions on 2 tasks" in published.conclusion
+    assert table.names == ("identity", "relu", "leaky_relu")
+    np.testing.assert_allclose(table.outcome, published.table.outcome, rtol=1e-6)
+    rows = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    rows = [r for r in rows if r.get("task") == "friedman" and r["formula"]["name"] == "relu"]
+    at_best = [r["test"]["relative_rmse"] for r in rows if r["rate"] == table.rate[1, 0]]
+    assert len(at_best) == SEEDS
+    np.testing.assert_allclose(np.nanmean(np.log(table.seeds[1, 0])), np.mean(np.log(at_best)), rtol=1e-6)
+    np.testing.assert_allclose(np.log(table.outcome[1, 0]), np.mean(np.log(at_best)), rtol=1e-6)
+    assert np.isfinite(table.start["forward"]).all()
+    assert table.about["checksum"] == small_form(table_of(gathered(folder)))[1].about["checksum"]
+    parquet = pytest.importorskip("pyarrow.parquet")
+    assert parquet.read_table(tmp_path / "trainings.parquet").num_rows == table.about["trainings"]
+    assert "theory:entropy" in parquet.read_table(tmp_path / "functions.parquet").column_names
+
+
+def test_unknown_tasks_and_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ActsmithError, match="no task named 'frieman'; did you mean 'friedman'"):
+        specs_of(["frieman"])
+    with pytest.raises(ActsmithError, match="holds no build"):
+        gathered(tmp_path)
+    run = subprocess.run(
+        [sys.executable, "-m", "actsmith", "table", "publish"], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert run.returncode == 2
+    assert "no build; name its folder" in run.stderr
+
+
+def _agree(table: MeasuredTable, shipped: MeasuredTable, least: float) -> None:
+    """Functions that both have: the first seeds' scores, where both chose the same rate, and the rate mostly."""
+    tasks = [[task.name for task in shipped.tasks].index(task.name) for task in table.tasks]
+    rows = [shipped.names.index(name) for name in table.names]
+    ours, theirs = table.rate, shipped.rate[np.ix_(rows, tasks)]
+    alike = ours == theirs
+    assert alike.mean() >= least
+    a, b = (np.log(t.seeds[..., :FIRST]) for t in (table, shipped))
+    differ = np.abs(a - b[np.ix_(rows, tasks)])[alike]
+    assert np.nanquantile(differ, least) < ROUNDING
+
+
+def test_a_part_built_again_gives_the_published_numbers(folder: Path) -> None:
+    shipped = measured()
+    if shipped is None:
+        pytest.skip("this copy has no table")
+    _agree(table_of(gathered(folder)), shipped, 0.8)
+
+
+@pytest.mark.slow
+def test_two_hundred_functions_built_again_give_the_published_numbers(tmp_path: Path) -> None:
+    shipped = measured()
+    if shipped is None:
+        pytest.skip("this copy has no table")
+    count = min(200, len(shipped))
+    build(tmp_path / "run", count, TASKS, time_limit="40m")
+    _agree(table_of(gathered(tmp_path / "run")), shipped, 0.9)
+
+
+def test_every_task_says_what_it_is() -> None:
+    assert len(SPECS) >= 6
+    for spec in SPECS.values():
+        assert spec.what
+        assert spec.unit
+        assert len(spec.task.rates) == 3
