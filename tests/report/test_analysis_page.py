@@ -98,7 +98,7 @@ def test_it_can_be_read_by_all(gelu):
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     named = [attributes["aria-labelledby"] for attributes in page.of("section")]
-    assert len(named) == 5
+    assert len(named) == 4
     assert set(named) <= set(ids)
     assert {a["href"][1:] for a in page.of("a")} <= set(ids)
     pictures = [a for tag, a in page.elements if tag == "div" and a.get("role") == "img"]
@@ -133,6 +133,15 @@ def test_figures_follow_the_scheme(gelu):
         assert f": {colour}" not in gelu
     assert "stroke: currentColor" in gelu
     assert "fill: var(--paper,#fff)" in gelu
+
+
+def test_the_first_screen_has_the_verdict_and_a_picture(gelu):
+    analysis = analyze("gelu")
+    before, _, after = gelu.partition("<svg")
+    assert analysis.judgement.sentence in Page(gelu).text
+    assert unescape(analysis.judgement.settle) in unescape(before)
+    assert "<table" not in before
+    assert "<h2" in after
 
 
 def test_every_number_is_that_of_the_record(gelu):
@@ -287,5 +296,5 @@ def test_the_template_is_shared():
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_every_activation_has_a_page_under_every_law(name, law):
     page = Page(analysis_page(analyze(name, law)))
-    assert len(page.of("section")) == 5
+    assert len(page.of("section")) == 4
     assert not {"nan", "None"} & set(re.split(r"[^\w.+-]+", page.text))

@@ -1,5 +1,6 @@
 """What is written about a run: complete, sorted, deterministic, and honest about what was not told apart."""
 
+import html
 import json
 import re
 from xml.etree import ElementTree
@@ -97,11 +98,11 @@ def test_the_markdown_says_it_all(folder):
 
 def test_render_writes_pictures_that_stay_the_same(folder):
     written = render(folder)
-    assert [p.name for p in written] == ["leaderboard.md", "scores.svg", "shapes.svg", "laws.svg"]
+    assert [p.name for p in written] == ["leaderboard.md", "scores.svg", "shapes.svg", "laws.svg", "index.html"]
     first = {p: p.read_bytes() for p in written}
     assert render(folder) == written
     assert {p: p.read_bytes() for p in written} == first
-    for path in written[1:]:
+    for path in written[1:-1]:
         root = ElementTree.parse(path).getroot()
         assert root.tag.endswith("svg")
     scores = first[folder / "scores.svg"].decode()
@@ -134,14 +135,14 @@ def test_a_search_that_ended_early_has_a_page_too(folder):
     short = {**BOARD, "rows": [ROWS[2] | {"score": None, "seeds": 0}], "conclusion": "Not decided.", "front": []}
     (folder / "leaderboard.json").write_text(json.dumps(short))
     assert "No activation was confirmed" in leaderboard_markdown(folder)
-    assert [p.name for p in render(folder)] == ["leaderboard.md", "scores.svg", "shapes.svg"]
+    assert [p.name for p in render(folder)] == ["leaderboard.md", "scores.svg", "shapes.svg", "index.html"]
 
 
 def test_a_board_without_rows_has_its_page(folder):
     (folder / "leaderboard.json").write_text(json.dumps(BOARD | {"rows": [], "front": []}))
     (folder / "probe.json").unlink()
     assert ".svg" not in leaderboard_markdown(folder)
-    assert [p.name for p in render(folder)] == ["leaderboard.md"]
+    assert [p.name for p in render(folder)] == ["leaderboard.md", "index.html"]
 
 
 def test_every_look_is_told(folder):
@@ -176,3 +177,18 @@ def test_a_folder_without_a_search(tmp_path):
     (tmp_path / "leaderboard.json").write_text("{")
     with pytest.raises(ActsmithError, match="not JSON"):
         leaderboard_markdown(tmp_path)
+
+
+def test_the_page_has_the_conclusion_and_the_scores_first_and_all_that_the_markdown_has(folder):
+    render(folder)
+    page = (folder / "index.html").read_text()
+    head, _, rest = page.partition("<svg")
+    assert SENTENCE in html.unescape(head)
+    assert "<table" not in head
+    assert "<code>a|b &#39;c&#39;</code>" in rest
+    assert "`" not in re.sub(r"<style>.*?</style>|<svg.*?</svg>", "", page, flags=re.DOTALL)
+    assert page.count("<svg") == 3
+    words = html.unescape(re.sub(r"<[^>]+>", "", rest))
+    for word in ("50% of the training examples", "no signal: relu-0.1[pooled]", "+0.006 to +0.014", "diverged"):
+        assert word in words
+    assert not re.search(r"<script|<link|<img| src=", page)

@@ -26,12 +26,13 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(request: argparse.Namespace) -> None:
     """Probe it; print the table, and write the page where asked."""
+    from actsmith.surgery.blocks import mark_blocks
     from actsmith.surgery.load import load_batches, load_model
     from actsmith.surgery.probe import probe
 
     model = load_model(request.model).eval()
     batches, source = load_batches(model, request.data)
-    found = probe(model, batches, strict=False)
+    found = mark_blocks(probe(model, batches, strict=False), model, batches[0])
     if request.html:
         from actsmith.report.html import write_page
         from actsmith.report.probe_page import probe_page
@@ -39,7 +40,7 @@ def run(request: argparse.Namespace) -> None:
         write_page(request.html, probe_page({source: found.to_dict()}, title=request.model))
     if request.json:
         return print_json(found.to_dict() | {"model": request.model, "inputs": source})
-    print(f"{request.model}: {source}\n\n{found.table()}")
+    print(f"{request.model}: {source}\n\n{found.table()}\n\n{found.verdict}")
     if request.html:
         print(f"\nPage: {request.html}")
     return None

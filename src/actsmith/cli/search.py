@@ -256,5 +256,5 @@ def _print(result: Any) -> None:
     print_table(headings, shown)
     if result.skipped:
         print(f"\nLeft out by the budget: {', '.join(result.skipped)}.")
-    print(f"\nRun folder: {result.folder}  (leaderboard.md, best.py)\n")
+    print(f"\nRun folder: {result.folder}  (index.html, leaderboard.md, best.py)\n")
     print(result.conclusion)

@@ -6,7 +6,6 @@ Every number is the theory's own; what is undefined says why.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import inf
 from typing import Any
 
@@ -17,6 +16,7 @@ from actsmith.formula.formula import Formula
 from actsmith.report.analysis_figure import DEPTH, Setting, plot_correction, plot_depth, plot_laws, plot_shape, svg
 from actsmith.report.html import inline_svg, render_page
 from actsmith.report.mathml import mathml
+from actsmith.report.section import Figure, Section, Table
 from actsmith.report.show.theory import ALONE, shape
 from actsmith.theory.analysis import Analysis
 from actsmith.theory.critical_points import CriticalPoint
@@ -50,36 +50,6 @@ CONSTANTS = (
 )
 
 
-@dataclass(frozen=True)
-class _Figure:
-    """A picture with what stands in its place and below it."""
-
-    svg: str
-    alt: str
-    caption: str
-
-
-@dataclass(frozen=True)
-class _Table:
-    """The first cell of each row heads it."""
-
-    caption: str
-    head: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-
-
-@dataclass(frozen=True)
-class _Section:
-    """A heading with paragraphs, a formula, tables and a picture, in this order."""
-
-    name: str
-    title: str
-    paragraphs: Sequence[str] = ()
-    formula: str = ""
-    tables: Sequence[_Table] = ()
-    figure: _Figure | None = None
-
-
 def analysis_page(analysis: Analysis) -> str:
     """A whole HTML page, without scripts and without anything from elsewhere.
 
@@ -109,7 +79,8 @@ def analysis_page(analysis: Analysis) -> str:
         verdict=judgement.sentence,
         kin=judgement.kin,
         settle=judgement.settle,
-        sections=[_shape_section(analysis), _entropy_section(analysis), change, _depth_section(analysis)],
+        picture=_shape_figure(analysis),
+        sections=[_entropy_section(analysis), change, _depth_section(analysis)],
         record=to_json(analysis.to_dict(), indent=1),
         version=actsmith.__version__,
     )
@@ -146,13 +117,13 @@ def _facts(analysis: Analysis) -> list[tuple[str, str]]:
     return facts
 
 
-def _parameters(f: Formula) -> _Table | None:
+def _parameters(f: Formula) -> Table | None:
     if not f.params:
         return None
     rows = [
         (n, f"{p.value:.9g}", "learned" if p.learn else "fixed", _range(p.low, p.high)) for n, p in f.params.items()
     ]
-    return _Table("Parameters", ("name", "value", "in training", "range"), rows)
+    return Table("Parameters", ("name", "value", "in training", "range"), rows)
 
 
 def _range(low: float, high: float) -> str:
@@ -169,19 +140,18 @@ def _has_short_derivative(f: Formula) -> bool:
 # ------------------------------------------------------------------------------------------------ the sections
 
 
-def _shape_section(analysis: Analysis) -> _Section:
+def _shape_figure(analysis: Analysis) -> Figure:
     f = analysis.formula
-    figure = _drawn(
+    return _drawn(
         "shape",
         f"Two curves: {f.name} and its derivative over the pre-activation x; {shape(analysis)}.",
         "f and f' where the law has its mass." + (" Orange: kinks." if f.kinks else ""),
         plot_shape,
         analysis,
     )
-    return _Section("shape", "The function", figure=figure)
 
 
-def _entropy_section(analysis: Analysis) -> _Section:
+def _entropy_section(analysis: Analysis) -> Section:
     e = analysis.entropy
     rows = [
         (name.replace("_", "-"), what, f"{value:+.9f}" if (value := getattr(e, name)) is not None else "undefined",
@@ -200,16 +170,16 @@ def _entropy_section(analysis: Analysis) -> _Section:
         plot_laws,
         analysis,
     )
-    table = _Table(caption, ("entropy", "what it is", "nats", "remark"), rows)
-    return _Section("entropy", "Information: entropy", tables=[table], figure=figure)
+    table = Table(caption, ("entropy", "what it is", "nats", "remark"), rows)
+    return Section("entropy", "Information: entropy", tables=[table], figures=[figure])
 
 
-def _correction(analysis: Analysis) -> _Section:
+def _correction(analysis: Analysis) -> Section:
     title = "A better shape: the entropy's correction"
     try:
         found = correction(analysis.formula, analysis.law)
     except ActsmithError as problem:
-        return _Section("correction", title, [f"There is none: {problem}."])
+        return Section("correction", title, [f"There is none: {problem}."])
     rate, why = _rate(found)
     rates = [("H, entropy", rate, why), ("J, smoothed", *_smoothed_rate(found))]
     steps = [found.improved(sign=sign).params[found.symbol].value for sign, _ in SIGNS]
@@ -227,8 +197,8 @@ def _correction(analysis: Analysis) -> _Section:
         plot_correction,
         found,
     )
-    table = _Table("What the first step does to the entropies, to first order", head, rows)
-    return _Section("correction", title, paragraphs, mathml(found.psi), [table], figure)
+    table = Table("What the first step does to the entropies, to first order", head, rows)
+    return Section("correction", title, paragraphs, mathml(found.psi), [figure], [table])
 
 
 def _rate(found: Correction) -> tuple[float | None, str]:
@@ -250,7 +220,7 @@ def _changes(rate: float | None, steps: Sequence[float]) -> tuple[str, ...]:
     return f"{rate:+.6g}", *(f"{eps * rate:+.3g}" for eps in steps)
 
 
-def _depth_section(analysis: Analysis) -> _Section:
+def _depth_section(analysis: Analysis) -> Section:
     c = analysis.criticality
     paragraphs = [
         c.verdict,
@@ -260,14 +230,13 @@ def _depth_section(analysis: Analysis) -> _Section:
     s = c.settles
     remark = c.reasons["settles"] if s is None else f"chi_par = {s.chi_par:.6g}, chi_perp = {s.chi_perp:.6g}"
     rows.append(("K where deep networks settle beside the critical one", _nine(None if s is None else s.K), remark))
-    tables = [_Table(f"Universality class: {c.universality}", ("constant", "value", "remark"), rows)]
+    tables = [Table(f"Universality class: {c.universality}", ("constant", "value", "remark"), rows)]
     if c.points:
         head = ("K", "C_W", "C_b", "stability", "relative error", *(f"safe depth from K0 = {k:g}" for k in KERNELS))
-        tables.insert(
-            0, _Table("Critical points, the most usable first", head, [_point(analysis, p) for p in c.points])
-        )
+        tables.insert(0, Table("Critical points, the most usable first", head, [_point(analysis, p) for p in c.points]))
     text, figure = _depth_figure(analysis)
-    return _Section("depth", "Depth: criticality", [*paragraphs, text], tables=tables, figure=figure)
+    drawn = [figure] if figure is not None else []
+    return Section("depth", "Depth: criticality", [*paragraphs, text], figures=drawn, tables=tables)
 
 
 def _point(analysis: Analysis, p: CriticalPoint) -> tuple[str, ...]:
@@ -277,7 +246,7 @@ def _point(analysis: Analysis, p: CriticalPoint) -> tuple[str, ...]:
     return K, f"{p.C_W:.9g}", f"{p.C_b:.9g}", p.stability, f"{p.error:.1g}", *shown
 
 
-def _depth_figure(analysis: Analysis) -> tuple[str, _Figure | None]:
+def _depth_figure(analysis: Analysis) -> tuple[str, Figure | None]:
     """The pictures over depth and kernel with the sentence that says where they are drawn, or why they are not."""
     f, c = analysis.formula, analysis.criticality
     setting = Setting.of(c)
@@ -300,8 +269,8 @@ def _depth_figure(analysis: Analysis) -> tuple[str, _Figure | None]:
     return f"{where}: {settings}. A kernel that leaves the picture has died or exploded.", figure
 
 
-def _drawn(name: str, alt: str, caption: str, plot: Callable[..., None], *arguments: Any) -> _Figure:
-    return _Figure(inline_svg(svg(plot, *arguments), name), alt, caption)
+def _drawn(name: str, alt: str, caption: str, plot: Callable[..., None], *arguments: Any) -> Figure:
+    return Figure(inline_svg(svg(plot, *arguments), name), alt, caption)
 
 
 def _nine(value: float | None) -> str:

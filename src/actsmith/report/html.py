@@ -11,8 +11,14 @@ from actsmith.files import write_atomically
 
 __all__ = ["inline_svg", "render_page", "write_page"]
 
-THEME = {"#000000": "currentColor", "#ffffff": "var(--paper,#fff)", "#e6e6e6": "var(--rule,#e6e6e6)"}
-"""Ink, paper and grid of a figure -> those of the page, light or dark."""
+THEME = {
+    "#000000": "currentColor", "#ffffff": "var(--paper,#fff)", "#e6e6e6": "var(--rule,#e6e6e6)",
+    "#0072b2": "var(--mark,#0072b2)",
+}  # fmt: skip
+"""Ink, paper, grid and blue of a figure -> those of the page, light or dark."""
+
+WIDE = 560.0
+"""Points: a picture of this width, fitted to a telephone, still has words of seven pixels."""
 
 
 def render_page(template: str, **values: Any) -> str:
@@ -23,7 +29,21 @@ def render_page(template: str, **values: Any) -> str:
     """
     jinja2 = require("jinja2", "report", "report")
     environment = jinja2.Environment(loader=jinja2.PackageLoader("actsmith.report"), autoescape=True, trim_blocks=True)
+    environment.filters |= {"code": _code, "is_wide": _is_wide}
     return str(environment.get_template(template).render(**values))
+
+
+def _code(text: str) -> Any:
+    """Escaped, and what stands between backticks as code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _is_wide(svg: str) -> bool:
+    """Whether a picture's words are too small where it is fitted to a telephone: there it keeps a width and scrolls."""
+    width = re.search(r'<svg[^>]*? width="([\d.]+)pt"', svg)
+    return width is not None and float(width[1]) > WIDE
 
 
 def inline_svg(text: str, name: str) -> str:

@@ -19,7 +19,7 @@ from actsmith.formula.formula import Formula, Param
 from actsmith.formula.parse import parameter_symbol
 from actsmith.surgery.blocks import mark_blocks
 from actsmith.surgery.probe import probe
-from actsmith.surgery.record import Record
+from actsmith.surgery.record import DEAD, Record
 from actsmith.surgery.running import as_batches
 from actsmith.theory.eafo import correction
 from actsmith.theory.entropy import entropy
@@ -31,7 +31,6 @@ SHARE = 0.01
 """The correction's size: eps is this share of the output's standard deviation."""
 DIGITS = 3
 """Significant digits of the fitted law: sites of nearly one law share one correction."""
-DEAD = 0.05
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,10 @@ __all__ = ["Probe", "Record", "Statistics"]
 
 CURVE = 81
 """Points of the density in `to_dict`, between the quantiles 0.1% and 99.9%."""
+DEAD = 0.05
+"""A share of dead units that is worth a word."""
+NAMED = 4
+"""Sites that a verdict names."""
 FAR = math.log(4.0)
 """A site is far from critical where K is off K* by more than a factor of 4."""
 
@@ -252,8 +256,28 @@ class Probe(Shown, Mapping[str, Empirical]):
         return f"<Probe: {len(self.records)} site{'' if len(self.records) == 1 else 's'}>"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: `{"sites": [...]}` in the order of execution."""
-        return {"sites": [record.to_dict() for record in self.records.values()]}
+        """Plain data for JSON: `{"sites": [...], "verdict": "..."}`, the sites in the order of execution."""
+        return {"sites": [record.to_dict() for record in self.records.values()], "verdict": self.verdict}
+
+    @property
+    def verdict(self) -> str:
+        """What stands out, in a sentence or two: sites far from critical, dead units, what had no law."""
+        records = list(self.records.values())
+        far = [r for r in records if r.far_from_critical]
+        dead = [r for r in records if r.dead > DEAD]
+        blind = [r for r in records if r.law is None]
+        inside = sum(r.in_normalised_block for r in records)
+        parts = []
+        if far:
+            parts.append(f"{_count(far)} far from critical (K off K* by more than a factor of 4): {_named(far)}.")
+        if dead:
+            parts.append(f"{_count(dead)} with more than {DEAD:.0%} of dead units: {_named(dead)}.")
+        if blind:
+            parts.append(f"{_count(blind)} without a law: {_named(blind)}.")
+        head = f"{len(records)} site{'s' * (len(records) != 1)}"
+        if inside:
+            head += f", {inside} of them in residual blocks with normalisation, where nothing has to be critical"
+        return " ".join([f"{head}.", *(parts or ["Nothing stands out: no dead units, and none far from critical."])])
 
     def rows(self) -> list[dict[str, str]]:
         """The table's cells: column -> text, a row per site."""
@@ -268,6 +292,15 @@ class Probe(Shown, Mapping[str, Empirical]):
         lines = ["  ".join(c.ljust(w) for c, w in widths.items())]
         lines += ["  ".join(r[c].ljust(w) for c, w in widths.items()) for r in rows]
         return "\n".join(line.rstrip() for line in lines)
+
+
+def _count(records: list[Record]) -> str:
+    return "One is" if len(records) == 1 else f"{len(records)} are"
+
+
+def _named(records: list[Record]) -> str:
+    paths = [r.site.path or r.site.class_name for r in records]
+    return ", ".join(paths[:NAMED]) + (f" and {len(paths) - NAMED} more" if len(paths) > NAMED else "")
 
 
 def _row(r: Record) -> dict[str, str]:

@@ -27,7 +27,13 @@ def _probe(p: Probe) -> Card:
     rows = p.rows()
     head = tuple(rows[0]) if rows else ()
     title = f"{len(rows)} site{'' if len(rows) == 1 else 's'}: what each activation sees and does"
-    return Card(title, head=head, rows=[tuple(row.values()) for row in rows], plain=p.table())
+    return Card(
+        title,
+        head=head,
+        rows=[tuple(row.values()) for row in rows],
+        notes=[p.verdict],
+        plain=f"{p.table()}\n\n{p.verdict}",
+    )
 
 
 def _draw_probe(p: Probe, width: float) -> Any:
