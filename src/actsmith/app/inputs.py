@@ -12,7 +12,7 @@ import numpy as np
 from actsmith.errors import ActsmithError, FormulaError, LawError
 from actsmith.formula.catalogue import is_name, resolve
 from actsmith.formula.formula import Formula, Param
-from actsmith.formula.parse import UnknownNameError, parse
+from actsmith.formula.parse import MAX_NAME, UnknownNameError, parse
 from actsmith.theory.empirical import Empirical
 from actsmith.theory.law import Law
 from actsmith.theory.laws import parse_law
@@ -44,6 +44,8 @@ def formula_of(text: Any, values: Any = None) -> Formula:
     if not isinstance(text, str) or not text.strip():
         raise FormulaError("formula: got none; write one, as in x*sigmoid(b*x), or a name such as gelu")
     given = _numbers(values)
+    if is_name(text) and len(text) > MAX_NAME:
+        raise FormulaError(f"formula: a name of {len(text)} characters; write one, as in x*sigmoid(b*x)")
     if is_name(text) or (":" in text and not text.strip().startswith("lambda")):
         formula = resolve(text)
     else:

@@ -199,7 +199,7 @@ def _interval(own: Iterable[_Training], metric: str) -> dict[str, Any]:
         return {"mean": None, "low": None, "high": None}
     if len(values) == 1:
         return {"mean": short(values[0]), "low": None, "high": None}
-    share = "accuracy" in metric and 0 <= min(values) and max(values) <= 1
+    share = "accuracy" in metric and min(values) >= 0 and max(values) <= 1
     found = (share_interval if share else interval)(values)
     return {"mean": short(found.mean), "low": short(found.low), "high": short(found.high)}
 

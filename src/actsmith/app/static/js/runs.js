@@ -46,15 +46,15 @@ function board(found, metric) {
   const ends = found.rows.flatMap((row) => [row.low, row.high, row.mean]).filter((v) => v !== null);
   const middle = [...ends].sort((a, b) => a - b);
   const [low, high] = [middle[Math.floor(0.05 * middle.length)] ?? 0, middle.at(-1 - Math.floor(0.05 * middle.length)) ?? 1];
-  return table(`${found.title}: ${metric}, with 95 % intervals`, ["activation", metric, "", "stage", "seeds"], found.rows.map((row) => [
+  return table(`${found.title}: ${metric}, with 95 % intervals`, ["activation", metric, "stage", "seeds"], found.rows.map((row) => [
     el("button", { type: "button", class: "link", onclick: () => { load(row.formula, row.values); show("function"); } }, row.name),
-    row.mean === null ? "diverged" : `${text(row.mean)}${row.low === null ? "" : ` [${text(row.low)}, ${text(row.high)}]`}`,
-    whisker(row, low, high), `${row.stage}${row.verdict ? `: ${row.verdict}` : ""}`, text(row.seeds)]));
+    el("span", {}, row.mean === null ? "diverged" : `${text(row.mean)}${row.low === null ? "" : ` [${text(row.low)}, ${text(row.high)}]`}`,
+      whisker(row, low, high)), `${row.stage}${row.verdict ? `: ${row.verdict}` : ""}`, text(row.seeds)]));
 }
 
 function whisker(row, low, high) {
   const at = (v) => 4 + 112 * Math.min(Math.max((v - low) / (high - low || 1), 0), 1);
-  const line = svg("svg", { width: 120, height: 14, "aria-hidden": "true" });
+  const line = svg("svg", { width: 120, height: 14, "aria-hidden": "true", class: "whisker" });
   if (row.low !== null) line.append(svg("line", { x1: at(row.low), x2: at(row.high), y1: 7, y2: 7, class: "stroke c1", "stroke-width": 2 }));
   if (row.mean !== null) line.append(svg("circle", { cx: at(row.mean), cy: 7, r: 4, class: "fill c1" }));
   return line;
