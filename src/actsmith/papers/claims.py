@@ -1,125 +1,324 @@
-"""What the tables say of a statement: one rule for every claim, `trials.verdict`.
+"""Questions that are registered before a run, and the one rule by which its tables answer them.
 
-| claim    | is reproduced where ...                                                              |
-|----------|--------------------------------------------------------------------------------------|
-| `Better` | the first is better than the second, in every pair and table                         |
-| `above`  | every interval lies above zero (and beyond the margin)                               |
-| `shown`  | every case holds                                                                     |
+A question is a contrast of two activations: per seed, the mean over its tables of what the first is better by. Its
+interval (Student's t for a fixed number of seeds, the confidence sequence of `trials.sequential` where seeds were added
+until it was decided) is held against a margin, in the metric's units, that says what is too small to matter:
+
+| the interval lies ...         | a claim of the paper             | of others     |
+|-------------------------------|----------------------------------|---------------|
+| above the margin              | reproduced                       | holds         |
+| below minus the margin        | contradicted (in its own setting)| does not hold |
+| inside the margin             | no difference that matters       | the same      |
+| anywhere else                 | open                             | open          |
+
+and Holm's correction runs over the questions of a page. Nets that fail come first: where one of the two fails in more
+seeds, by the sign test, it is the worse one; else the nets that trained are compared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from math import exp, isfinite, sqrt
+from typing import Literal
 
-from actsmith.papers.findings import Claim
-from actsmith.papers.readers import chosen, interval_of
-from actsmith.trials.statistics import Interval
-from actsmith.trials.tables import Duel, Table, contest
-from actsmith.trials.verdict import Claimed, Verdict, claimed, verdict
+import numpy as np
+from scipy import stats
 
-__all__ = ["Better", "above", "claims_of", "each_above", "out_of_reach", "shown", "tally", "versus"]
+from actsmith.trials.sequential import confidence_sequence, log_evidence, log_evidence_of_signs
+from actsmith.trials.statistics import Interval, holm, interval
+from actsmith.trials.tables import Table
+from actsmith.trials.verdict import LEVEL, Verdict, verdict
 
-MANY = 8
-"""So many differences are written out; more are counted."""
+__all__ = [
+    "SEQUENTIAL", "SPELLED", "Answer", "Claim", "Effect", "Origin", "Question", "certain", "counted", "decided",
+    "effect_of", "judge", "out_of_reach", "over_a_page", "sampled", "worded",
+]  # fmt: skip
 
-
-def versus(first: str | Sequence[str], second: str | Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Every pair of one of the first and one of the second.
-
-    >>> versus("crrelu", ("gelu", "silu"))
-    (('crrelu', 'gelu'), ('crrelu', 'silu'))
-    """
-    firsts, seconds = ([names] if isinstance(names, str) else names for names in (first, second))
-    return tuple((a, b) for a in firsts for b in seconds)
+Origin = Literal["paper", "reviewers", "ours"]
+Answer = Literal[
+    "reproduced", "contradicted", "holds", "does not hold", "no difference that matters", "open", "out of reach"
+]
+SPELLED = {"relu": "ReLU", "gelu": "GELU", "silu": "SiLU", "prelu": "PReLU"}
+"""Activations as sentences name them."""
+SEQUENTIAL = "sequential"
+"""Label of a table whose seeds were added until its questions were decided."""
 
 
 @dataclass(frozen=True)
-class Better:
-    """The statement that in each pair the first is better than the second, by paired differences, corrected by Holm
-    over the pairs and tables of the claim.
+class Question:
+    """A statement, and the contrast that decides it.
 
     Attributes:
-        statement: for readers.
-        pairs: of names; a pair counts in the tables that hold both, and none in any leaves the claim out.
-        where: labels that a table must have.
-        each: whether each table is a claim of its own.
-        margin: what is too small to matter, in the metric's units.
+        statement: that the first is better than the second, in words.
+        first, second: activations; of several the mean is taken.
+        margin: what is too small to matter, in the metric's units; in decades where it is compared by logarithm.
+        tables: pattern of the names of the tables that are averaged, as "xyz-critical-*".
+        origin: whose statement it is.
+        where: section of the paper, or who says so.
+        paper: what the paper itself says on it, where that is another thing or a number.
+        published: whether the setting is the paper's, so that the opposite contradicts it.
+        useless: a net whose score is no better than this has failed; None leaves that to the loss.
+        panel: of the first page, where it stands there.
     """
 
     statement: str
-    pairs: tuple[tuple[str, str], ...]
-    where: Mapping[str, Any] = field(default_factory=dict)
-    each: bool = False
+    first: str | tuple[str, ...]
+    second: str | tuple[str, ...]
+    margin: float
+    tables: str = "*"
+    origin: Origin = "ours"
+    where: str = ""
+    paper: str = ""
+    published: bool = False
+    useless: float | None = None
+    panel: Literal["", "mrepu", "crrelu"] = ""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What the first is better by.
+
+    Attributes:
+        mean, low, high: of the contrast over the seeds in which both trained, with a 95 % interval; None without two.
+        count: of those seeds.
+        failed: nets of the first and of the second that failed.
+        verdict: of the page's rule, before its correction.
+        p: of that verdict; 1 where it is open.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    count: int
+    failed: tuple[int, int]
+    verdict: Verdict
+    p: float
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement and what became of it here.
+
+    Attributes:
+        statement, origin, where, paper, published, margin, panel: as the question says.
+        verdict: the answer.
+        contrast: the two that are compared, as "crrelu - gelu", and the tables; nothing where it is no contrast.
+        effect: behind it; None for a statement that is certain or out of reach.
+        unit: of effect and margin.
+        p: after the page's correction; None where nothing was drawn.
+        size: at which size, in words.
+        evidence: in words, where there is no effect, or more to say.
+    """
+
+    statement: str
+    verdict: Answer
+    evidence: str = ""
+    origin: Origin = "ours"
+    where: str = ""
+    paper: str = ""
+    published: bool = False
+    panel: str = ""
     margin: float = 0.0
-
-    def claims(self, tables: Iterable[Table]) -> list[Claim]:
-        """What these tables say: one claim, one a table, or none."""
-        mine = chosen(tables, **self.where)
-        if self.each:
-            return [c for t in mine for c in self._claim([t], f"{self.statement}: {t.name}")]
-        return self._claim(mine, self.statement)
-
-    def _claim(self, tables: Sequence[Table], statement: str) -> list[Claim]:
-        names = [{row.name for row in t.rows} for t in tables]
-        pairs = [(t, *p) for p in self.pairs for t, there in zip(tables, names, strict=True) if {*p} <= there]
-        if not pairs:
-            return []
-        duels = contest(pairs, self.margin)
-        return [Claim(f"{statement}.", claimed([d.verdict for d in duels]), _evidence(duels))]
+    contrast: str = ""
+    effect: Effect | None = None
+    unit: str = ""
+    p: float | None = None
+    size: str = ""
 
 
-def claims_of(asked: Iterable[Better], tables: Iterable[Table]) -> tuple[Claim, ...]:
-    """Of all of them, in order."""
+def judge(questions: Iterable[Question], tables: Iterable[Table], size: str = "") -> tuple[Claim, ...]:
+    """The answers of these tables, corrected together; a question whose tables or activations are not there is left
+    out.
+
+    Args:
+        questions: in the order of the page.
+        tables: all that was found.
+        size: of the runs, in words.
+    """
     found = list(tables)
-    return tuple(claim for each in asked for claim in each.claims(found))
+    claims = []
+    for question in questions:
+        mine = _holding(question, found)
+        if mine:
+            claims.append(_claim(question, effect_of(question, mine), mine, size))
+    return over_a_page(claims)
 
 
-def _evidence(duels: Sequence[Duel]) -> str:
-    pairs = list(dict.fromkeys((d.name, d.other) for d in duels))
-    if len(duels) <= MANY:
-        return f"{tally([d.verdict for d in duels])}. " + "; ".join(f"{d.table}, {d.name} minus {d}" for d in duels)
-    groups = {pair: [d.verdict for d in duels if (d.name, d.other) == pair] for pair in pairs}
-    return "; ".join(f"{a} against {b}: {tally(v)}" for (a, b), v in groups.items()) + " (Holm-corrected p < 0.05)."
+def over_a_page(claims: Sequence[Claim]) -> tuple[Claim, ...]:
+    """The claims after Holm's correction over all that rest on an effect; what does not survive it is open."""
+    drawn = [i for i, claim in enumerate(claims) if claim.effect is not None]
+    corrected = dict(zip(drawn, holm([claims[i].effect.p for i in drawn]), strict=True))  # type: ignore[union-attr]
+    done = list(claims)
+    for i, p in corrected.items():
+        claim, effect = claims[i], claims[i].effect
+        assert effect is not None
+        final: Verdict = effect.verdict if p < LEVEL else "open"
+        done[i] = replace(claim, p=p, verdict=worded(final, claim.origin, claim.published))
+    return tuple(done)
 
 
-def tally(verdicts: Sequence[Verdict]) -> str:
-    """How often each.
+def decided(questions: Iterable[Question], tables: Sequence[Table]) -> bool:
+    """Whether no question of these tables is open."""
+    return all(claim.verdict != "open" for claim in judge(questions, tables))
 
-    >>> tally(["better", "open", "better"])
-    'better in 2, worse in 0, same in 0, open in 1 of 3'
+
+def worded(found: Verdict, origin: Origin = "paper", published: bool = True) -> Answer:
+    """A verdict as the answer to a claim.
+
+    >>> worded("better"), worded("worse"), worded("worse", published=False), worded("better", "ours")
+    ('reproduced', 'contradicted', 'does not hold', 'holds')
     """
-    words: tuple[Verdict, ...] = ("better", "worse", "same", "open")
-    return ", ".join(f"{word} in {verdicts.count(word)}" for word in words) + f" of {len(verdicts)}"
+    if found == "better":
+        return "reproduced" if origin == "paper" else "holds"
+    if found == "worse":
+        return "contradicted" if origin == "paper" and published else "does not hold"
+    return "no difference that matters" if found == "same" else "open"
 
 
-def above(found: Iterable[Interval | None], margin: float = 0.0) -> Claimed:
-    """That every one of these numbers is positive; one that is missing is not resolved.
-
-    >>> above([Interval(2.0, 1.0, 3.0, 5), Interval(-2.0, -3.0, -1.0, 5), Interval(1.5, 1.0, 2.0, 5)])
-    'partly reproduced'
-    """
-    return claimed([verdict(each, margin) for each in found])
-
-
-def each_above(statement: str, samples: Sequence[Sequence[float | None]], what: str, margin: float = 0.0) -> Claim:
-    """The claim that a number is positive in each of several places, from its values over the seeds."""
-    found = [interval_of(values) for values in samples]
-    listed = ", ".join("none" if i is None else f"{i.mean:+.4f} [{i.low:+.4f}, {i.high:+.4f}]" for i in found)
-    counts = tally([verdict(i, margin) for i in found])
-    return Claim(f"{statement}.", above(found, margin), f"{what}, 95 % interval over seeds: {listed}; {counts}.")
+def certain(
+    statement: str, cases: Sequence[bool], evidence: str, *, origin: Origin = "paper", where: str = "",
+    published: bool = True, panel: str = "",
+) -> Claim:  # fmt: skip
+    """A statement about what is known without drawing anything: it is true if every case holds."""
+    found: Verdict = "open" if not cases else "better" if all(cases) else "worse"
+    return Claim(statement, worded(found, origin, published), evidence, origin, where, "", published, panel)
 
 
-def shown(cases: Iterable[bool]) -> Claimed:
-    """That a statement holds in every case, where each is known for certain.
-
-    >>> shown([True, True]), shown([True, False]), shown([])
-    ('reproduced', 'not reproduced', 'not resolved')
-    """
-    return claimed(["better" if holds else "worse" for holds in cases])
+def out_of_reach(statement: str, why: str, origin: Origin = "paper", where: str = "") -> Claim:
+    """A claim that needs more than is here, with what would decide it."""
+    return Claim(statement, "out of reach", why, origin, where)
 
 
-def out_of_reach(statement: str, why: str) -> Claim:
-    """A claim that the run says nothing about."""
-    return Claim(statement, "out of reach here", why)
+# ------------------------------------------------------------------------------------------------------ effects
+
+
+def effect_of(question: Question, tables: Sequence[Table]) -> Effect:
+    """The contrast of a question in its tables."""
+    differences, fails = _by_seed(question, tables)
+    sequential = any(SEQUENTIAL in t.labels for t in tables)
+    signs = np.sign(fails[:, 1] - fails[:, 0])
+    more, fewer = int((signs > 0).sum()), int((signs < 0).sum())
+    p_of_fails = _p_of_signs(more, fewer, sequential)
+    count, failed = len(differences), (int(fails[:, 0].sum()), int(fails[:, 1].sum()))
+    around = None
+    if count > 1:
+        around = confidence_sequence(differences) if sequential else interval(differences)
+    ends = _finite(around)
+    if p_of_fails < LEVEL:
+        return Effect(*ends, count, failed, "better" if more > fewer else "worse", p_of_fails)
+    found = verdict(around, question.margin)
+    return Effect(*ends, count, failed, found, _p(differences, found, question.margin, sequential))
+
+
+def _finite(around: Interval | None) -> tuple[float | None, float | None, float | None]:
+    if around is None:
+        return None, None, None
+    mean, low, high = (v if isfinite(v) else None for v in (around.mean, around.low, around.high))
+    return mean, low, high
+
+
+def _holding(question: Question, tables: Iterable[Table]) -> list[Table]:
+    asked = {*_names(question.first), *_names(question.second)}
+    return [
+        t for t in tables if fnmatchcase(t.name, question.tables) and asked <= {row.name for row in t.rows}
+    ]  # fmt: skip
+
+
+def _names(side: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (side,) if isinstance(side, str) else side
+
+
+def _side(side: str | tuple[str, ...]) -> str:
+    names = _names(side)
+    return names[0] if len(names) == 1 else f"mean of {', '.join(names)}"
+
+
+def _by_seed(question: Question, tables: Sequence[Table]) -> tuple[list[float], np.ndarray]:
+    """What the first is better by, of the seeds in which both trained somewhere, and the nets of either that failed,
+    (seeds, 2)."""
+    sides = [
+        [[_trained(t, v, question.useless) for v in t.row(name).values] for name in _names(side)]
+        for t in tables for side in (question.first, question.second)
+    ]  # fmt: skip
+    seeds = min(len(values) for side in sides for values in side)
+    differences, fails = [], np.zeros((seeds, 2), dtype=int)
+    for seed in range(seeds):
+        here = []
+        for k, t in enumerate(tables):
+            means = []
+            for which in (0, 1):
+                values = [values[seed] for values in sides[2 * k + which]]
+                fails[seed, which] += sum(v is None for v in values)
+                means.append(t.metric.transformed(values))
+            first, second = means
+            if first is not None and second is not None:
+                here.append(t.metric.sign * (float(np.mean(first)) - float(np.mean(second))))
+        if here:
+            differences.append(float(np.mean(here)))
+    return differences, fails
+
+
+def _trained(t: Table, value: float | None, useless: float | None) -> float | None:
+    if value is None or not isfinite(value) or useless is None:
+        return value
+    return value if t.metric.sign * (value - useless) > 0 else None
+
+
+def _p(differences: Sequence[float], found: Verdict, margin: float, sequential: bool) -> float:
+    """Of the hypothesis next to the verdict: the interval's level at which it would just not be reached."""
+    at = {"better": (margin,), "worse": (-margin,), "same": (-margin, margin), "open": ()}[found]
+    if not at:
+        return 1.0
+    if sequential:
+        return max(min(exp(-log_evidence(differences, m)), 1.0) for m in at)
+    error = float(np.std(differences, ddof=1)) / sqrt(len(differences))
+    mean = float(np.mean(differences))
+    return max(0.0 if error == 0 else float(2 * stats.t.sf(abs(mean - m) / error, len(differences) - 1)) for m in at)
+
+
+def _p_of_signs(first: int, second: int, sequential: bool) -> float:
+    if first + second == 0:
+        return 1.0
+    if sequential:
+        return min(exp(-log_evidence_of_signs(first, second)), 1.0)
+    return float(stats.binomtest(first, first + second).pvalue)
+
+
+def _claim(question: Question, effect: Effect, tables: Sequence[Table], size: str) -> Claim:
+    metric = tables[0].metric
+    unit = f"decades of {metric.name.replace('_', ' ')}" if metric.log else metric.name.replace("_", " ")
+    evidence = f"{len(tables)} tables" if len(tables) > 1 else tables[0].name
+    nets = len(tables) * (effect.count or len(tables[0].rows[0].values))
+    if any(effect.failed):
+        evidence += f"; failed: {effect.failed[0]} and {effect.failed[1]} of about {nets} nets"
+    q = question
+    seeds = f"{max(len(t.rows[0].values) for t in tables)} seeds"
+    return Claim(
+        q.statement, "open", evidence, q.origin, q.where, q.paper, q.published, q.panel, q.margin,
+        f"{_side(q.first)} - {_side(q.second)} in {q.tables}", effect, unit,
+        size=f"{seeds}; {size}" if size else seeds,
+    )  # fmt: skip
+
+
+def sampled(question: Question, values: Sequence[float], unit: str, evidence: str = "", *, size: str = "") -> Claim:
+    """The claim that a number is positive, beyond the question's margin, from its values over independent seeds."""
+    around: Interval | None = interval(values) if len(values) > 1 else None
+    found = verdict(around, question.margin)
+    effect = Effect(*_finite(around), len(values), (0, 0), found, _p(values, found, question.margin, sequential=False))
+    q = question
+    seeds = f"{len(values)} seeds"
+    return Claim(
+        q.statement, worded(found, q.origin, q.published), evidence, q.origin, q.where, q.paper, q.published, q.panel,
+        q.margin, "", effect, unit, effect.p, f"{seeds}; {size}" if size else seeds,
+    )  # fmt: skip
+
+
+def counted(claims: Iterable[Claim]) -> Mapping[Answer, int]:
+    """How often each answer was given, the decided ones first."""
+    given = [claim.verdict for claim in claims]
+    order: tuple[Answer, ...] = (
+        "reproduced", "contradicted", "holds", "does not hold", "no difference that matters", "open", "out of reach"
+    )  # fmt: skip
+    return {answer: given.count(answer) for answer in order if answer in given}

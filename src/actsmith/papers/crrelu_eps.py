@@ -17,11 +17,11 @@ from torch import nn
 from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation
 from actsmith.nn.hook import Hook
-from actsmith.papers.claims import Better, claims_of, each_above, versus
-from actsmith.papers.crrelu import ACCURACY, SOURCE, crrelu
+from actsmith.papers.claims import Claim, Question, judge, sampled
+from actsmith.papers.crrelu import ACCURACY, HALF_A_POINT, SOURCE, crrelu
 from actsmith.papers.crrelu_networks import few_digits, presets
 from actsmith.papers.experiment import Experiment, Results
-from actsmith.papers.findings import Claim, Curves, Findings, Series
+from actsmith.papers.findings import Curves, Findings, Series
 from actsmith.papers.readers import outcomes, table
 from actsmith.papers.reproduce import Reproduction
 from actsmith.training.problem import Problem
@@ -41,9 +41,11 @@ STARTED = {start: crrelu(name_of(start), start) for start in STARTS}
 NAMES = {start: f.name for start, f in STARTED.items()}
 OTHERS = tuple(name for start, name in NAMES.items() if start != PUBLISHED)
 
-CLAIMS = (
-    Better("The published start of eps, 0.01, is better than every other", versus(NAMES[PUBLISHED], OTHERS), each=True),
-)
+QUESTIONS = tuple(
+    Question(f"The published start of eps, 0.01, is better than {start:g}: {table}", NAMES[PUBLISHED], NAMES[start],
+             HALF_A_POINT, table, "reviewers")
+    for table in ("mlp-digits", "mlp-cifar10", "resnet-cifar10") for start in (-0.3, -0.01, 0.3)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def read(folder: Results, parts: tuple[Experiment, ...]) -> Findings:
         summary=" ".join(_sentence(t, paths[t.name]) for t in tables),
         tables=tables,
         curves=(_sensitivity(tables), *(_path_curves(name, found) for name, found in paths.items())),
-        claims=(*claims_of(CLAIMS, tables), *moves),
+        claims=(*judge(QUESTIONS, tables), *moves),
         facts={
             "eps at the end": {
                 name: {f"{start:g}": path[-1].mean(-1).round(5).tolist() for start, path in found.items()}
@@ -127,19 +129,19 @@ def _sentence(found: Table, paths: Paths) -> str:
 
 def _rises(name: str, paths: Paths) -> Claim:
     """Does training, from the published start, move eps up (the published sign) or down (the theory's)?"""
-    last = (paths[PUBLISHED][-1] - PUBLISHED).tolist()
-    return each_above(f"From 0.01, training raises eps, the published sign: {name}", last, "Rise by layer")
+    last = paths[PUBLISHED][-1]
+    question = Question(f"From 0.01, training raises eps, the published sign: {name}", name, "", 0.0)
+    below = f"below the start in {int((last < PUBLISHED).sum())} of {last.size} layers"
+    return sampled(question, (last - PUBLISHED).mean(0).tolist(), "rise of eps", below)
 
 
 def _forgets(name: str, paths: Paths) -> Claim:
     """Does eps end where it ends, wherever it started? By the spread of the ends over that of the starts."""
     low, high = min(paths), max(paths)
     kept = (paths[high][-1] - paths[low][-1]) / (high - low)
-    return each_above(
-        f"Learning makes the start of eps unimportant: its differences shrink to less than half: {name}",
-        (0.5 - kept).tolist(),
-        f"One half less the share of the difference between the starts {low:g} and {high:g} that is left, by layer",
-    )
+    question = Question(f"Learning halves what the start of eps decides: {name}", name, "", 0.0)
+    unit = f"one half less the share of the difference between {low:g} and {high:g} that is left"
+    return sampled(question, (0.5 - kept).mean(0).tolist(), unit)
 
 
 def _sensitivity(tables: Sequence[Table]) -> Curves:
@@ -175,4 +177,5 @@ REPRODUCTION = Reproduction(
     activations=("relu", *STARTED.values()),
     presets=presets(_watched, "9 minutes", smoke=_smoke),
     read=read,
+    questions=QUESTIONS,
 )

@@ -27,11 +27,11 @@ from torch import nn
 from actsmith.files import plain
 from actsmith.formula.formula import Formula
 from actsmith.nn.hook import Hook
-from actsmith.papers.claims import Better, claims_of, each_above, versus
-from actsmith.papers.crrelu import ACCURACY, SOURCE, crrelu
+from actsmith.papers.claims import Claim, Question, judge, sampled
+from actsmith.papers.crrelu import ACCURACY, HALF_A_POINT, SOURCE, crrelu
 from actsmith.papers.crrelu_networks import few_digits, presets, published_network, small_networks
 from actsmith.papers.experiment import Results
-from actsmith.papers.findings import Claim, Curves, Findings
+from actsmith.papers.findings import Curves, Findings
 from actsmith.papers.gaussianity import QUANTITIES, gaussianity, pre_activations
 from actsmith.papers.measured import Measured, Suggestion
 from actsmith.papers.readers import line, outcomes, table
@@ -44,14 +44,15 @@ SUGGESTED = (Suggestion("eafo_normal", "normal"), Suggestion("eafo"), Suggestion
 GAUSSIAN = 0.02
 """A Kolmogorov distance up to which a law is called Gaussian here."""
 
-CLAIMS = (
-    Better("The correction for the measured law is better than the one for N(0, 1)", versus("eafo", "crrelu"),
-           each=True),
-    Better("The measured law's shape makes a better correction than its mean and deviation alone",
-           versus("eafo", "eafo_normal"), each=True),
-    Better("For the measured law, the published sign is better than the theory's", versus("eafo", "eafo_minus"),
-           each=True),
-)  # fmt: skip
+QUESTIONS = tuple(
+    Question(f"{statement}: {table}", first, second, HALF_A_POINT, table, "reviewers")
+    for table in ("mlp-digits", "mlp-cifar10")
+    for statement, first, second in (
+        ("The correction for the measured law is better than the one for N(0, 1)", "eafo", "crrelu"),
+        ("The measured law's shape makes a better correction than its mean and deviation alone", "eafo", "eafo_normal"),
+        ("For the measured law, the published sign is better than the theory's", "eafo", "eafo_minus"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def read(folder: Results, parts: tuple[Measured, ...]) -> Findings:
         summary=" ".join(_sentence(name, path) for name, path in paths.items()),
         tables=tables,
         curves=tuple(_curve(paths, quantity, label) for quantity, label in SHOWN.items()),
-        claims=(*(c for name, path in paths.items() for c in _assumption(name, path)), *claims_of(CLAIMS, tables)),
+        claims=(*(c for name, path in paths.items() for c in _assumption(name, path)), *judge(QUESTIONS, tables)),
         facts={
             "measured": {part.name: _measured(part.record(folder)) for part in compared},
             "layers at the end": {
@@ -185,17 +186,23 @@ def _sentence(name: str, path: Path) -> str:
 
 
 def _assumption(name: str, path: Path) -> list[Claim]:
-    """Gaussian at the start, at the end; of deviation 1."""
-    start, end = ((GAUSSIAN - _of(path, epoch, "distance")).tolist() for epoch in (min(path), max(path)))
-    inside = (log(2) / 2 - np.abs(np.log(_of(path, max(path), "std")))).tolist()
-    below = f"{GAUSSIAN:g} less the Kolmogorov distance, by layer"
-    variance = "log(2)/2 less the size of the deviation's logarithm (a factor of 2 in the variance), by layer"
+    """Gaussian at the start, at the end; of deviation 1: the mean over the layers, seed by seed."""
     assumed = "After training, pre-activations have the variance 1 that the published correction assumes"
+    asked = (
+        ("Pre-activations are Gaussian at the start", GAUSSIAN - _of(path, min(path), "distance"),
+         f"{GAUSSIAN:g} less the Kolmogorov distance"),
+        ("Pre-activations are Gaussian after training", GAUSSIAN - _of(path, max(path), "distance"),
+         f"{GAUSSIAN:g} less the Kolmogorov distance"),
+        (assumed, log(2) / 2 - np.abs(np.log(_of(path, max(path), "std"))),
+         "log(2)/2 less the size of the deviation's logarithm"),
+    )  # fmt: skip
     return [
-        each_above(f"Pre-activations are Gaussian at the start: {name}", start, below),
-        each_above(f"Pre-activations are Gaussian after training: {name}", end, below),
-        each_above(f"{assumed}: {name}", inside, variance),
-    ]
+        sampled(
+            Question(f"{statement}: {name}", name, "", 0.0, origin="paper", where="the derivation of CRReLU",
+                     published=True), np.nanmean(values, 0).tolist(), unit,
+        )
+        for statement, values, unit in asked
+    ]  # fmt: skip
 
 
 def _curve(paths: Mapping[str, Path], quantity: str, label: str) -> Curves:
@@ -221,4 +228,5 @@ REPRODUCTION = Reproduction(
     activations=("relu", crrelu(), crrelu("crrelu_minus", -0.01)),
     presets=presets(lambda experiment: experiment, "5 minutes", smoke=_smoke, small=_small, paper=_paper),
     read=read,
+    questions=QUESTIONS,
 )

@@ -15,8 +15,8 @@ from actsmith.errors import ActsmithError
 from actsmith.formula.catalogue import get_activation
 from actsmith.formula.formula import Formula
 from actsmith.nn.activation import Activation
-from actsmith.papers.claims import Better, claims_of, versus
-from actsmith.papers.crrelu import ACCURACY, SOURCE, crrelu
+from actsmith.papers.claims import Question, judge
+from actsmith.papers.crrelu import ACCURACY, HALF_A_POINT, SOURCE, crrelu
 from actsmith.papers.crrelu_networks import presets
 from actsmith.papers.experiment import Experiment, Results
 from actsmith.papers.findings import Findings
@@ -30,13 +30,15 @@ THIRDS: tuple[Third, ...] = ("first", "middle", "last")
 PLACED = tuple(crrelu(f"crrelu_{third}") for third in THIRDS)
 NAMES = tuple(f.name for f in PLACED)
 
-CLAIMS = (
-    Better(
-        "CRReLU belongs into the last layers alone (a reviewer's conjecture)",
-        versus(NAMES[-1], ("crrelu", *NAMES[:-1])), each=True,
-    ),
-    Better("CRReLU everywhere is better than in any one third", versus("crrelu", NAMES), each=True),
-    Better("CRReLU everywhere is better than ReLU", versus("crrelu", "relu"), each=True),
+QUESTIONS = tuple(
+    question
+    for table in ("mlp-digits", "mlp-cifar10", "resnet-cifar10")
+    for question in (
+        Question(f"CRReLU in the last third alone is better than everywhere: {table}", NAMES[-1], "crrelu",
+                 HALF_A_POINT, table, "reviewers"),
+        Question(f"CRReLU everywhere is better than in one third: {table}", "crrelu", NAMES, HALF_A_POINT, table),
+        Question(f"CRReLU everywhere is better than ReLU: {table}", "crrelu", "relu", HALF_A_POINT, table, "paper"),
+    )
 )  # fmt: skip
 
 
@@ -78,7 +80,7 @@ def read(folder: Results, parts: tuple[Experiment, ...]) -> Findings:
     """One table for each network, and whether a place is better than everywhere."""
     note = "crrelu acts everywhere, relu nowhere."
     tables = tuple(table(folder, p, ACCURACY, title=f"{p.name}: accuracy by place", note=note) for p in parts)
-    return Findings(" ".join(map(order_of, tables)), tables, claims=claims_of(CLAIMS, tables))
+    return Findings(" ".join(map(order_of, tables)), tables, claims=judge(QUESTIONS, tables))
 
 
 REPRODUCTION = Reproduction(
@@ -89,4 +91,5 @@ REPRODUCTION = Reproduction(
     activations=("relu", crrelu(), *PLACED),
     presets=presets(lambda experiment: replace(experiment, model=Placed(experiment.model)), "6 minutes"),
     read=read,
+    questions=QUESTIONS,
 )

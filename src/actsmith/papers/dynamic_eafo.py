@@ -30,9 +30,9 @@ from numpy.typing import NDArray
 from actsmith.formula.catalogue import get_activation
 from actsmith.formula.formula import Formula, Param
 from actsmith.nn.hermite import hermite_formula
-from actsmith.papers.claims import Better, claims_of, shown, tally, versus
+from actsmith.papers.claims import Claim, Question, certain, judge
 from actsmith.papers.experiment import Experiment, Results
-from actsmith.papers.findings import Claim, Curves, Findings, Series
+from actsmith.papers.findings import Curves, Findings, Series
 from actsmith.papers.readers import against, best_counts, by_label, chosen, line, outcomes, table
 from actsmith.papers.reproduce import Preset, Reproduction
 from actsmith.tasks.adaptive import EntropyWatch, Kan
@@ -44,7 +44,7 @@ from actsmith.tasks.perceptron import Mlp
 from actsmith.tasks.vision import Vit
 from actsmith.training.problem import Classification
 from actsmith.training.recipe import Recipe
-from actsmith.trials.tables import Table, contest
+from actsmith.trials.tables import Table
 from actsmith.trials.trial import Outcome
 
 __all__ = ["CONDITIONS", "REPRODUCTION", "Condition"]
@@ -123,17 +123,27 @@ WEIGHTS = (-100.0, -1.0, 0.0, 1.0, 100.0)
 BROKEN = 0.5
 """Of the static base's accuracy: what scores less does not train."""
 
-HELPS = "Optimising the activation's entropy while the network learns helps"
-ENTROPIC = ("both", "both-strong", "both-critical")
-CLAIMS = (
-    Better(f"{HELPS}: loss and entropy against the static base", versus(ENTROPIC, "static")),
-    Better(f"{HELPS}: loss and entropy against the loss alone", versus(ENTROPIC[:2], "task")),
-    Better("The entropy alone finds a better activation than the static base", versus("entropy", "static")),
-    Better("A learnable activation is better than its static base", versus("task", "static")),
-    Better("Lowering the entropy is better than raising it", versus("both", "both-raised")),
-    Better("In deep plain networks, keeping criticality helps what is learned",
-           (("both-critical", "both"), ("task-critical", "task")), where={"kind": "deep"}),
-    Better("Where criticality is kept, the entropy helps the loss", versus("both-critical", "task-critical")),
+KINDS = {
+    "digits-*": "digits",
+    "deep-*": "deep plain networks",
+    "vit-*": "a vision transformer",
+    "product-*": "a regression",
+    "burgers-*": "Burgers' equation",
+    "kan-*": "a KAN",
+}
+MARGINS = dict.fromkeys(KINDS, 0.005) | dict.fromkeys(("product-*", "burgers-*", "kan-*"), 0.05)
+ASKED = (
+    ("Optimising loss and entropy of the activation beats the static base", "both", "static", tuple(KINDS)[:5]),
+    ("Optimising loss and entropy beats the loss alone", "both", "task", tuple(KINDS)),
+    ("The entropy alone finds a better activation than the static base", "entropy", "static", ("digits-*", "deep-*")),
+    ("A learnable activation beats its static base", "task", "static", tuple(KINDS)[:5]),
+    ("Lowering the entropy is better than raising it", "both", "both-raised", tuple(KINDS)),
+    ("Keeping criticality helps", "both-critical", "both", ("deep-*",)),
+    ("Where criticality is kept, the entropy helps the loss", "both-critical", "task-critical", ("deep-*",)),
+)
+QUESTIONS = tuple(
+    Question(f"{statement}: {KINDS[tables]}", first, second, MARGINS[tables], tables, "ours", "open in the paper")
+    for statement, first, second, where in ASKED for tables in where
 )  # fmt: skip
 
 
@@ -273,7 +283,7 @@ def read(folder: Results, parts: tuple[Experiment, ...]) -> Findings:
         summary=_summary(tables, limits),
         tables=tuple(tables),
         curves=(*_depths(tables), *_entropies(folder, tables), *_pictures(folder, tables), *limits.curves()),
-        claims=(*claims_of(CLAIMS, tables), limits.claim()),
+        claims=(*judge(QUESTIONS, tables), limits.claim()),
         facts={"extremes": {"broken": limits.broken, "diverged": limits.diverged}},
     )
 
@@ -344,14 +354,14 @@ class _Limits:
         for size in sorted({abs(start) for start, _ in self.extremes}):
             found = [o for (start, _), own in self.extremes.items() if abs(start) == size for o in own]
             swept.append("start {:g}: {} and {} of {}".format(size, *self.lost(found), len(found)))
-        return Claim(
+        return certain(
             "No network diverges, whatever eps starts from and the entropy weighs.",
-            shown([*cases, *(not any(self.lost(found)) for found in self.extremes.values())]),
+            [*cases, *(not any(self.lost(found)) for found in self.extremes.values())],
             f"Of {len(self.scored)} nets at tuned rates diverged: {tuned}. While rates were tuned, "
             f"{sum(o.diverged for o in self.tuned)} of {len(self.tuned)} diverged. Over all weights, by the size of "
             "the start, nets that diverged and nets that scored less than half of what the usual start does: "
-            f"{'; '.join(swept)}.",
-        )
+            f"{'; '.join(swept)}.", origin="ours",
+        )  # fmt: skip
 
     def curves(self) -> list[Curves]:
         """Accuracy against the size of the start, a panel for each weight; gaps where a net diverged."""
@@ -369,13 +379,9 @@ class _Limits:
 
 def _summary(tables: Sequence[Table], limits: _Limits) -> str:
     against_static = [t for t in tables if t.reference == "static"]
-    gains = []
-    for name in DYNAMIC if against_static else ():
-        duels = contest([(t, name, "static") for t in against_static])
-        gains.append(f"{name} {tally([d.verdict for d in duels])}")
     return (
         f"{len(tables)} networks, {len(limits.scored)} nets with learned activations. Best mean, number of networks: "
-        f"{best_counts(against_static)}. Against the static base: {'; '.join(gains)}."
+        f"{best_counts(against_static)}."
     )
 
 
@@ -440,4 +446,5 @@ REPRODUCTION = Reproduction(
         ),
     },
     read=read,
+    questions=QUESTIONS,
 )

@@ -2,8 +2,10 @@
 
     tune    each activation, the baselines too: every learning rate of the grid with the tuning seeds, scored on the
             validation split
+            (a grid whose best rate is an end of it grows beyond that end)
     score   at its best rate, with the scoring seeds (others than those that tuned), the same for every activation,
-            scored on the test split
+            scored on the test split; a `Sequential` adds seeds, each with all activations, until its questions are
+            decided
 
 Every finished training is one line of the folder's results.jsonl; those in flight have a checkpoint.
 """
@@ -11,20 +13,24 @@ Every finished training is one line of the folder's results.jsonl; those in flig
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
+from actsmith.papers.claims import SEQUENTIAL, Question, decided
 from actsmith.tasks.task import ModelConfig, ProblemConfig, Task, WatchConfig, describe
-from actsmith.training.problem import Problem
+from actsmith.training.problem import Metric, Problem
 from actsmith.training.recipe import Recipe
 from actsmith.training.runtime import Runtime
+from actsmith.trials import tables
 from actsmith.trials.folder import RunFolder
 from actsmith.trials.measured import measured
 from actsmith.trials.policy import TuneThenScore
 from actsmith.trials.runner import FitRunner, Place
+from actsmith.trials.sequential import Sequential
+from actsmith.trials.tables import Table
 from actsmith.trials.trial import History, Outcome, Trial, digest
 
 __all__ = ["Experiment", "Part", "Report", "Results", "Run", "Saved", "settle", "unfinished"]
@@ -149,11 +155,12 @@ class Experiment:
         reference: name of the one that differences are taken to.
         rates: the learning-rate grid; a single rate is not tuned.
         recipe: the training budget.
-        seeds: of the scored trainings, 2 or more for an interval.
+        seeds: of the scored trainings, 2 or more for an interval, or as many as the questions need.
         tuning_seeds: of the trainings that choose the rate.
         tuning_share: the share of the epochs (and of the L-BFGS steps) that a tuning run trains for.
         watch: what looks on at the scored trainings; one that acts, at those that tune as well.
         labels: what tells this table from the others of its reproduction, for those that read them: {"depth": 6}.
+        questions: what a `Sequential` goes on for.
     """
 
     name: str
@@ -163,11 +170,12 @@ class Experiment:
     rates: tuple[float, ...]
     recipe: Recipe
     reference: str = "relu"
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    seeds: tuple[int, ...] | Sequential = (0, 1, 2, 3, 4)
     tuning_seeds: tuple[int, ...] = (1000, 1001)
     tuning_share: float = 1.0
     watch: WatchConfig | None = None
     labels: Mapping[str, Any] = field(default_factory=dict)
+    questions: tuple[Question, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         names = [f.name for f in self.activations]
@@ -176,19 +184,49 @@ class Experiment:
             raise ActsmithError(f"{where}: activations: got {', '.join(names)}; expected different names")
         if self.reference not in names:
             raise ActsmithError(f"{where}: reference: got {self.reference!r}; expected one of {', '.join(names)}")
-        if len(self.seeds) < 2:
+        if isinstance(self.seeds, tuple) and len(self.seeds) < 2:
             raise ActsmithError(f"{where}: seeds: got {self.seeds}; expected two or more")
-        self.policy("")  # checks rates and seeds
+        self.policy("", self.most)  # checks rates and seeds
 
     @property
     def task(self) -> Task:
         """What is trained."""
         return Task(self.name, self.problem, self.model, self.recipe, self.rates)
 
-    def policy(self, context: str) -> TuneThenScore:
-        """The rules above."""
+    @property
+    def most(self) -> tuple[int, ...]:
+        """The scoring seeds, of a `Sequential` all that there may be."""
+        return self.seeds if isinstance(self.seeds, tuple) else self.seeds.blocks()[-1]
+
+    def due(self, folder: Results) -> tuple[int, ...]:
+        """The scoring seeds that are to be trained, done or not: of a `Sequential` those of the first look that is not
+        finished, or at which all is decided."""
+        if isinstance(self.seeds, tuple):
+            return self.seeds
+        scored = {f.name: folder.all().of(self.name, f.name, stage="score") for f in self.activations}
+        there = set.intersection(*({o.trial.seed for o in own} for own in scored.values()))
+
+        def settled(seeds: tuple[int, ...]) -> bool:
+            if not there >= {*seeds}:
+                return True
+            seen = {name: [o for o in own if o.trial.seed in seeds] for name, own in scored.items()}
+            return decided(self.questions, [self.table(seen)])
+
+        return self.seeds.until(settled)
+
+    def table(self, scored: Mapping[str, Sequence[Outcome]], metric: Metric | None = None) -> Table:
+        """Of these trainings, by activation."""
+        made = tables.table(
+            {name: sorted(own, key=lambda o: o.trial.seed) for name, own in scored.items()},
+            metric or self.problem.metric, reference=self.reference, rates=self.rates, name=self.name, title=self.name,
+        )  # fmt: skip
+        sequential = {} if isinstance(self.seeds, tuple) else {SEQUENTIAL: True}
+        return replace(made, labels={**self.labels, **sequential})
+
+    def policy(self, context: str, seeds: tuple[int, ...]) -> TuneThenScore:
+        """The rules above, for these scoring seeds."""
         return TuneThenScore(
-            self.name, context, self.problem.metric, self.rates, self.seeds, self.tuning_seeds, self.tuning_share
+            self.name, context, self.problem.metric, self.rates, seeds, self.tuning_seeds, self.tuning_share, grows=True
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -197,18 +235,21 @@ class Experiment:
 
     def left(self, folder: Results) -> int:
         """Trainings that the folder does not hold yet."""
-        return sum(unfinished(folder, self, formula.name) for formula in self.activations)
+        seeds = self.due(folder)
+        return sum(unfinished(folder, self, formula.name, seeds) for formula in self.activations)
 
     def run(self, run: Run) -> None:
         """Train what the folder does not hold yet."""
         count = len(self.activations)
-        left = [f for f in self.activations if unfinished(run.folder, self, f.name)]
-        if left:
-            runner = self.runner(run)
+        runner: FitRunner | None = None
+        while self.left(run.folder):
+            seeds = self.due(run.folder)
+            left = [f for f in self.activations if unfinished(run.folder, self, f.name, seeds)]
+            runner = runner or self.runner(run)
             context = digest([runner.context, describe(self.watch)])
             for number, formula in enumerate(left, count - len(left)):
-                run.report(self.name, number, count, formula.name)
-                settle(run, runner, self.policy(context), formula)
+                run.report(self.name, number, count, f"{formula.name}, {len(seeds)} seeds")
+                settle(run, runner, self.policy(context, seeds), formula)
         run.report(self.name, count, count, "done")
 
     def runner(self, run: Run) -> FitRunner:
@@ -224,15 +265,13 @@ class Tried(Protocol):
     @property
     def rates(self) -> tuple[float, ...]: ...
     @property
-    def seeds(self) -> tuple[int, ...]: ...
-    @property
     def tuning_seeds(self) -> tuple[int, ...]: ...
 
 
-def unfinished(folder: Results, part: Tried, activation: str) -> int:
-    """Trainings of one activation that the folder does not hold yet."""
+def unfinished(folder: Results, part: Tried, activation: str, seeds: Sequence[int]) -> int:
+    """Trainings of one activation that the folder does not hold yet, with these scoring seeds."""
     there = folder.all().of(part.name, activation)
-    left = len(set(part.seeds) - {o.trial.seed for o in there if o.trial.stage == "score"})
+    left = len(set(seeds) - {o.trial.seed for o in there if o.trial.stage == "score"})
     rounds = len(part.rates) * len(part.tuning_seeds) if len(part.rates) > 1 else 0
     tuned = {(o.trial.rate, o.trial.seed) for o in there if o.trial.stage == "tune"}
     return left + max(rounds - len(tuned), 0) if left else 0

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+from actsmith.papers.claims import Claim
 from actsmith.trials.tables import Table
-from actsmith.trials.verdict import Claimed
 
-__all__ = ["Claim", "Curves", "Findings", "Series"]
+__all__ = ["Curves", "Findings", "Series"]
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,6 @@ class Curves:
     log_x: bool = False
     log_y: bool = False
     markers: bool = False
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A statement of the paper and what became of it here."""
-
-    statement: str
-    verdict: Claimed | Literal["out of reach here"]
-    evidence: str
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from actsmith.formula.formula import Formula, Param
 from actsmith.formula.parse import parameter_symbol
 from actsmith.papers.experiment import Experiment, Results, Run
 from actsmith.surgery.probe import Probe, probe
-from actsmith.theory.eafo import correction
+from actsmith.theory.eafo import correction, worst_activation
 from actsmith.theory.empirical import Empirical
 from actsmith.theory.fit import fit_mixture
 from actsmith.theory.law import Law
@@ -55,10 +55,11 @@ class Keeping(FitRunner):
 
 @dataclass(frozen=True)
 class Suggestion:
-    """ReLU's correction under the law that was measured.
+    """What the law that was measured suggests.
 
     Attributes:
         name: of the activation.
+        kind: ReLU's "correction" under that law, or the "worst" activation of it, 2F - 1.
         law: the measured one as a "mixture" of normals, or the "normal" one with its mean and deviation.
         eps: the start of the learnable step; positive is the published sign.
     """
@@ -66,6 +67,7 @@ class Suggestion:
     name: str
     law: Literal["mixture", "normal"] = "mixture"
     eps: float = 0.01
+    kind: Literal["correction", "worst"] = "correction"
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Measured(Experiment):
             return super().left(folder)
         if self.record(folder):
             return self.with_suggested(folder).left(folder)
-        each = len(self.seeds) + len(self.rates) * len(self.tuning_seeds) * (len(self.rates) > 1)
+        each = len(self.due(folder)) + len(self.rates) * len(self.tuning_seeds) * (len(self.rates) > 1)
         return super().left(folder) + 1 + each * len(self.suggestions)
 
     def run(self, run: Run) -> None:
@@ -149,7 +151,9 @@ def _pooled(laws: Sequence[Law]) -> Empirical:
 
 
 def corrected(suggestion: Suggestion, base: Formula, law: Law) -> Formula:
-    """base + eps psi, psi as high as CRReLU's for pre-activations of that deviation."""
+    """base + eps psi, psi as high as CRReLU's for pre-activations of that deviation; or the worst of that law."""
+    if suggestion.kind == "worst":
+        return Formula(worst_activation(law).expr, {}, suggestion.name)
     found = correction(base, law)
     places = law.quantile(np.linspace(1e-4, 1 - 1e-4, 4001))
     height = float(np.max(np.abs(Formula(found.psi)(places))))

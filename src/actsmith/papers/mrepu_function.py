@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from actsmith.formula.formula import Formula
-from actsmith.papers.claims import Better, claims_of, versus
+from actsmith.papers.claims import SPELLED, Question, judge
 from actsmith.papers.experiment import Experiment, Results
 from actsmith.papers.findings import Curves, Findings, Series
-from actsmith.papers.mrepu import ACTIVATIONS, DRAWN_BELOW, MREPUS, PAPER
+from actsmith.papers.mrepu import ACTIVATIONS, DECADES, DRAWN_BELOW, PAPER
 from actsmith.papers.readers import against, best_counts, by_label, chosen, means, outcomes, table
 from actsmith.papers.reproduce import Preset, Reproduction
 from actsmith.tasks.functions import FIRST, SECOND, VALUE, FunctionConfig, Pictures
@@ -34,21 +34,22 @@ NOTES = {
     "second derivative": "A score of 1 is that of a straight line, hence of every piecewise linear network. Rates are "
     "tuned for the value.",
 }
-SMOOTH = tuple(f.name for f in ACTIVATIONS if f.smoothness is None or f.smoothness >= 1)
-"""What has a continuous first derivative."""
-
-CLAIMS = (
-    Better(
-        "Differentiable activations approximate derivatives that ReLU cannot (here the second)",
-        versus(SMOOTH, "relu"), where={"init": "critical", "quantity": "second derivative"},
-    ),
+SAYS = "The paper itself has ReLU with the lower L2 loss and MRePU with the smoother derivatives."
+QUESTIONS = (
+    Question("ReLU learns the values of differentiable functions better than MRePU (p = 2), 6 layers", "relu",
+             "mrepu_2", DECADES, "*-critical-6-value", "paper", "experiments on differentiable functions", SAYS,
+             published=True, panel="mrepu"),
     *(
-        Better(
-            f"MRePU approximates the {quantity} of differentiable functions better than {other} (critical "
-            "initialisation)", versus(MREPUS, other), where={"init": "critical", "quantity": quantity},
+        Question(
+            f"MRePU (p = {p}) learns the {quantity} better than {SPELLED[other]}, 6 layers", f"mrepu_{p}", other,
+            DECADES, f"*-critical-6-{quantity.replace(' ', '-')}", "paper" if other == "relu" else "ours",
+            "experiments on differentiable functions", SAYS if other == "relu" else "", published=other == "relu",
+            panel="mrepu" if (other, p, quantity) == ("relu", 2, "first derivative") else "",
         )
-        for quantity in METRICS for other in ("relu", "gelu")
+        for quantity in ("first derivative", "second derivative") for p in (2, 3) for other in ("relu", "gelu")
     ),
+    Question("MRePU (p = 2) learns the values better than GELU, 6 layers", "mrepu_2", "gelu", DECADES,
+             "*-critical-6-value"),
 )  # fmt: skip
 
 RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
@@ -77,7 +78,7 @@ def _parts(
             model=Mlp(width, depth, init),  # type: ignore[arg-type]
             activations=formulas,
             rates=rates,
-            recipe=Recipe(epochs=epochs, batch=64, weight_decay=0.0),
+            recipe=Recipe(epochs=epochs, batch=64, weight_decay=0.0, clip=1.0),
             seeds=tuple(range(seeds)),
             tuning_share=0.3,
             watch=Pictures(after=epochs),
@@ -93,8 +94,8 @@ def _smoke(formulas: tuple[Formula, ...]) -> tuple[Experiment, ...]:
 
 
 def _small(formulas: tuple[Formula, ...]) -> tuple[Experiment, ...]:
-    nets = [("critical", 2), ("critical", 6), ("kaiming", 6)]
-    return _parts(formulas, list(FUNCTIONS), nets, width=32, epochs=200)
+    nets = [("critical", 2), ("critical", 6)]
+    return _parts(formulas, list(FUNCTIONS), nets, width=32, epochs=200, seeds=20)
 
 
 def _paper(formulas: tuple[Formula, ...]) -> tuple[Experiment, ...]:
@@ -114,11 +115,11 @@ def read(folder: Results, parts: tuple[Experiment, ...]) -> Findings:
         for quantity, found in by_label(tables, "quantity").items()
     )
     return Findings(
-        summary=f"{len(parts)} experiments of {len(parts[0].activations)} activations, {len(parts[0].seeds)} seeds. "
+        summary=f"{len(parts)} experiments of {len(parts[0].activations)} activations, {len(parts[0].most)} seeds. "
         f"{smallest}",
         tables=tuple(shown),
         curves=(*(c for part in deep for c in _pictures(folder, part)), *_depths(chosen(tables, init="critical"))),
-        claims=claims_of(CLAIMS, tables),
+        claims=judge(QUESTIONS, tables, f"width {parts[0].model.width}, {parts[0].recipe.epochs} epochs"),  # type: ignore[attr-defined]
         facts=means(tables),
     )
 
@@ -183,7 +184,7 @@ REPRODUCTION = Reproduction(
     activations=ACTIVATIONS,
     presets={
         "smoke": Preset(_smoke, "seconds: one function, enough to see that everything runs"),
-        "small": Preset(_small, "5 minutes of one CPU thread"),
+        "small": Preset(_small, "about 8 minutes of one CPU thread, 20 seeds"),
         "paper": Preset(
             _paper,
             "an estimated 5 days on one CPU thread: three functions, depths 2 to 12, both initialisations, 10 seeds; "
@@ -191,4 +192,5 @@ REPRODUCTION = Reproduction(
         ),
     },
     read=read,
+    questions=QUESTIONS,
 )

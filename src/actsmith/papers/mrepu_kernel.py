@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from actsmith.formula.formula import Formula
-from actsmith.papers.claims import shown
+from actsmith.papers.claims import Claim, certain
 from actsmith.papers.experiment import Part, Results
-from actsmith.papers.findings import Claim, Curves, Findings, Series
+from actsmith.papers.findings import Curves, Findings, Series
 from actsmith.papers.kernels import Balance, Depth, PerActivation, Record, Sizes, Starts, survived
 from actsmith.papers.mrepu import ACTIVATIONS, MREPU, PAPER, REPU
 from actsmith.papers.reproduce import Preset, Reproduction
@@ -89,9 +89,9 @@ def _repu(depth: Sequence[Record], balance: Sequence[Record], offsets: Sequence[
         for r in mine for run in r["runs"] if run["factor"] == 1.0
     )  # fmt: skip
     ratios = ", ".join(f"{r['activation']} {r['ratio']:.4g}" for r in depth if r["activation"] in powers)
-    return Claim(
+    return certain(
         "The values of deep RePU networks vanish or explode (doubly exponentially) under every initialisation.",
-        shown([*double, *leaves]),
+        [*double, *leaves],
         f"chi_par/chi_perp at every K: {ratios}. q = p to 1e-6 in {sum(double)} of {len(double)} runs with C_W off "
         f"balance. "
         f"Ensembles that leave the window: {sum(leaves)} of {len(leaves)}, the ones on balance after these layers: "
@@ -109,9 +109,9 @@ def _critical(starts: Sequence[Record]) -> Claim:
         f"a1 = {r['a1']:g}, critical K > 0: {r['points_above_0']}"
         for r in mine
     )
-    return Claim(
+    return certain(
         "MRePU satisfies the criticality conditions, in a universality class of its own.",
-        shown([*near, *finite]),
+        [*near, *finite],
         f"At K = 1e-8: {numbers}. Where no K > 0 is critical both conditions hold in the limit K -> 0 alone, "
         "and a1 > 0 makes that point unstable: the class zero_unstable.",
     )
@@ -126,9 +126,9 @@ def _stable(starts: Sequence[Record]) -> Claim:
         f"{name}: " + ", ".join(f"{layers} from K0 = {k:g}" for k, layers in found.items())
         for name, found in depths.items()
     )
-    return Claim(
+    return certain(
         f"MRePU's values stay stable through depth ({deep} layers).",
-        shown(layers >= deep for found in depths.values() for layers in found.values()),
+        [layers >= deep for found in depths.values() for layers in found.values()],
         f"Layers in the window: {listed}.",
     )
 
@@ -154,9 +154,9 @@ def _agreement(depth: Sequence[Record], sizes: Sizes) -> Claim:
         share = float((np.abs(mean - theory) <= allowed)[1:].mean())
         met.append(share == 1.0)
         parts.append(f"{r['activation']} {100 * share:.0f} %")
-    return Claim(
+    return certain(
         "The kernels of real networks follow the theory of infinite width, where a critical point exists.",
-        shown(met),
+        met,
         f"Layers with the mean within three standard errors plus depth/width: {', '.join(parts)}.",
     )
 

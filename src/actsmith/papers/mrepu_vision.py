@@ -10,18 +10,18 @@ A data set that is not to be had is left out, and the page says why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
-from actsmith.papers.claims import Better, claims_of, shown, versus
+from actsmith.papers.claims import SPELLED, Question, judge
 from actsmith.papers.experiment import Experiment, Results, Run
-from actsmith.papers.findings import Claim, Curves, Findings
-from actsmith.papers.mrepu import ACTIVATIONS, MREPUS, PAPER, survives
-from actsmith.papers.readers import against, by_label, chosen, order_of, outcomes, side_by_side, table
+from actsmith.papers.findings import Curves, Findings
+from actsmith.papers.mrepu import ACTIVATIONS, PAPER
+from actsmith.papers.readers import against, by_label, chosen, order_of, outcomes, table
 from actsmith.papers.reproduce import Preset, Reproduction
 from actsmith.tasks.images import Images
 from actsmith.tasks.perceptron import Mlp
@@ -29,7 +29,7 @@ from actsmith.tasks.task import ModelConfig
 from actsmith.tasks.vision import Cnn, ResNet
 from actsmith.training.problem import Classification, Problem
 from actsmith.training.recipe import Recipe
-from actsmith.trials.tables import Row, Table
+from actsmith.trials.tables import Table
 
 __all__ = ["REPRODUCTION", "IfThere"]
 
@@ -43,16 +43,22 @@ RESIDUAL: dict[str, Callable[[int, int], ResNet]] = {
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 CLASSES = 10
 USELESS = 2 / CLASSES
-"""An accuracy whose interval lies below this is little more than a guess."""
+"""An accuracy below this is little more than a guess: such a net has failed."""
+MNIST = "mnist-5k-mlp6-critical"
 
 
-CLAIMS = tuple(
-    Better(f"MRePU classifies images better than {other}", versus(MREPUS, other)) for other in ("relu", "gelu")
-)
-STARTED = Better(
-    "Deep MRePU networks train better from their critical initialisation than from He's",
-    tuple((f"{name}, critical", f"{name}, kaiming") for name in MREPUS),
-)
+QUESTIONS = (
+    *(
+        Question(f"MRePU (p = 1) classifies images better than {SPELLED[other]}: {name}", "mrepu_1", other, 0.005, name,
+                 "paper", "experiments on images", panel="mrepu" if (other, name) == ("gelu", MNIST) else "")
+        for name in (MNIST, "cifar10-resnet-bare", "cifar10-resnet-normalised") for other in ("relu", "gelu")
+    ),
+    *(
+        Question(f"MRePU (p = {p}) trains where RePU (p = {p}) fails: {name}", f"mrepu_{p}", f"repu_{p}", 0.005, name,
+                 "paper", "the paper's title", useless=USELESS)
+        for p in (2, 3) for name in ("mnist-5k-mlp12-critical", "mnist-5k-mlp12-kaiming", "cifar10-resnet-bare")
+    ),
+)  # fmt: skip
 
 Nets = Sequence[tuple[str, ModelConfig, Mapping[str, Any]]]
 """Name in the experiment's, model, labels."""
@@ -186,18 +192,9 @@ def read(folder: Results, parts: tuple[IfThere, ...]) -> Findings:
         summary=" ".join([*(order_of(t, 3, 3) for t in tables), *(f"Left out {n}: {w}." for n, w in left_out.items())]),
         tables=tuple(tables),
         curves=tuple(_depths(tables)),
-        claims=tuple(_claims(tables)) if tables else (),
+        claims=judge(QUESTIONS, tables),
         facts={"left out": left_out, "best": {t.name: t.rows[0].name for t in tables}},
     )
-
-
-def _claims(tables: Sequence[Table]) -> Iterator[Claim]:
-    for p in (2, 3):
-        yield survives(f"MRePU with p = {p} trains where RePU with p = {p} fails", tables, p, _fails, wherever=True)
-    yield from claims_of(CLAIMS, tables)
-    yield from STARTED.claims(side_by_side(chosen(tables, net="mlp"), "init"))
-    if residual := side_by_side(chosen(tables, net="resnet"), "norm"):
-        yield _normalised(residual)
 
 
 def _table(folder: Results, part: Experiment) -> Table:
@@ -222,25 +219,6 @@ def _net(model: ModelConfig) -> str:
         else f"residual network of {6 * model.blocks + 2} layers"
     )
     return f"{kind} {'with' if model.norm else 'without'} normalisation, {model.init} initialisation"
-
-
-def _fails(row: Row) -> bool:
-    """Whether an activation cannot be trained: a net of it diverged, or its accuracy's interval is that of a guess."""
-    return row.high is None or row.high < USELESS
-
-
-def _normalised(pairs: Sequence[Table]) -> Claim:
-    """Who needs the normalisation of a residual network; each table holds the networks with it and without."""
-    names = sorted({row.name.removesuffix(", bare") for t in pairs for row in t.rows if row.name.endswith(", bare")})
-    fail = {(name, norm): any(_fails(t.row(f"{name}, {norm}")) for t in pairs) for name in names for norm in RESIDUAL}
-    needy = [n for n in names if fail[n, "bare"] and not fail[n, "normalised"]]
-    spoilt = [n for n in names if fail[n, "normalised"] and not fail[n, "bare"]]
-    return Claim(
-        "A residual network of RePU needs normalisation, one of MRePU does not.",
-        shown(f"repu_{p}" in needy and not fail[f"mrepu_{p}", "bare"] for p in (2, 3)),
-        f"Fails without and trains with it: {', '.join(needy) or 'none'}; the reverse: {', '.join(spoilt) or 'none'}. "
-        "With it networks start from He's initialisation, without it from the critical one.",
-    )
 
 
 def _depths(tables: Sequence[Table]) -> list[Curves]:
@@ -276,4 +254,5 @@ REPRODUCTION = Reproduction(
         ),
     },
     read=read,
+    questions=QUESTIONS,
 )

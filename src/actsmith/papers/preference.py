@@ -150,7 +150,7 @@ class Preference:
 
     def left(self, folder: Results) -> int:
         """Trainings that the folder does not hold yet; those of models that are trained first come on top."""
-        return sum(unfinished(folder, self, arm.name) for arm in self.arms)
+        return sum(unfinished(folder, self, arm.name, self.seeds) for arm in self.arms)
 
     def run(self, run: Run) -> None:
         """Train what the folder does not hold yet."""

@@ -7,17 +7,19 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from actsmith.papers.experiment import Results
+from actsmith.papers.claims import SEQUENTIAL
+from actsmith.papers.experiment import Experiment, Results
 from actsmith.papers.findings import Curves, Series
 from actsmith.training.problem import Metric
 from actsmith.trials import tables
+from actsmith.trials.sequential import Sequential
 from actsmith.trials.statistics import Interval, interval
 from actsmith.trials.tables import Table
 from actsmith.trials.trial import Outcome
 
 __all__ = [
-    "Compared", "against", "best_counts", "by_label", "chosen", "interval_of", "line", "losses", "means", "order_of",
-    "outcomes", "side_by_side", "table",
+    "Compared", "against", "best_counts", "budget_of", "by_label", "chosen", "interval_of", "line", "losses", "means",
+    "order_of", "outcomes", "side_by_side", "table",
 ]  # fmt: skip
 
 
@@ -62,11 +64,24 @@ def table(
         title, note: for readers.
         name, reference: for files, of the differences; the experiment's by default.
     """
+    scored = outcomes(folder, part.name)
+    if sequential := isinstance(getattr(part, "seeds", None), Sequential):  # whole blocks alone
+        whole = set.intersection(*({o.trial.seed for o in own} for own in scored.values()))
+        scored = {activation: [o for o in own if o.trial.seed in whole] for activation, own in scored.items()}
+    tried = {activation: {o.trial.rate for o in own} for activation, own in outcomes(folder, part.name, "tune").items()}
     made = tables.table(
-        outcomes(folder, part.name), metric, reference=reference or part.reference, rates=part.rates,
+        scored, metric, reference=reference or part.reference,
+        rates={activation: sorted({*part.rates, *tried.get(activation, ())}) for activation in scored},
         name=name or part.name, title=title, note=note,
     )  # fmt: skip
-    return replace(made, labels={**part.labels, **labels})
+    return replace(made, labels={**part.labels, **({SEQUENTIAL: True} if sequential else {}), **labels})
+
+
+def budget_of(part: Experiment) -> str:
+    """What each net of an experiment is trained for: "vit-cifar10, 1 epoch of batches of 64"."""
+    recipe = part.recipe
+    epochs = f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)} in batches of {recipe.batch}"
+    return f"{part.name}, {epochs}" + f", {recipe.lbfgs} steps of L-BFGS" * (recipe.lbfgs > 0)
 
 
 def chosen(found: Iterable[Table], **where: Any) -> list[Table]:

@@ -18,6 +18,7 @@ from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula
 from actsmith.names import did_you_mean
 from actsmith.papers import old_runs
+from actsmith.papers.claims import Claim, Question
 from actsmith.papers.experiment import Part, Report, Results, Run, Saved
 from actsmith.papers.findings import Findings
 from actsmith.tasks.task import describe
@@ -37,7 +38,8 @@ _HOME = {
     name: name.replace("-", "_")
     for name in (
         "mrepu-kernel", "mrepu-polynomial", "mrepu-function", "mrepu-burgers", "mrepu-vision", "crrelu-vision",
-        "crrelu-eps", "crrelu-layers", "crrelu-law", "crrelu-dpo", "theory-vs-training", "dynamic-eafo",
+        "crrelu-worst", "crrelu-text", "crrelu-eps", "crrelu-dose", "crrelu-layers", "crrelu-law", "crrelu-dpo",
+        "theory-vs-training", "dynamic-eafo",
     )
 }  # fmt: skip
 """Name -> module of this folder, each with a `REPRODUCTION`."""
@@ -71,6 +73,7 @@ class Reproduction:
         activations: compared when the user names none.
         presets: "smoke" (seconds), "small" (minutes on two cores), "paper" (the published size).
         read: from the folder and the parts, all of them or some, to what was found.
+        questions: that its tables are to answer, recorded when a run begins.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Reproduction:
     activations: tuple[FormulaLike, ...]
     presets: Mapping[PresetName, Preset]
     read: Callable[[Results, tuple[Any, ...]], Findings]
+    questions: tuple[Question, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,7 @@ def reproduce(
     with RunFolder(plan.folder, plan.config, resume=True, lock=here.main) as folder, _undisturbed():
         if here.main:
             here.accelerator.wait_for_everyone()
+        asked = folder.once("questions", lambda: describe(plan.reproduction.questions))
         run = Run(folder, here, folder_of_data, report or (lambda *_: None))
         if any(part.left(folder) for part in plan.chosen):
             _same_data(run, plan.parts)
@@ -194,6 +199,7 @@ def reproduce(
             part.run(run)
         # The other processes hold the trainings alone, and show nothing.
         found = plan.reproduction.read(folder, plan.chosen) if here.main else Findings("")
+        found = replace(found, claims=tuple(_registered(claim, asked) for claim in found.claims))
     return Result(**vars(plan), findings=found)
 
 
@@ -236,6 +242,15 @@ def planned(
     for part in chosen:  # of one name may be several
         left[part.name] = left.get(part.name, 0) + part.left(there)
     return replace(plan, left=left)
+
+
+def _registered(claim: Claim, asked: Sequence[Mapping[str, Any]]) -> Claim:
+    """A claim that was not among the questions at the run's beginning, or with another margin, says so."""
+    known = {(q["statement"], q["margin"]) for q in asked}
+    compared = claim.effect is not None and claim.contrast
+    if not compared or (claim.statement, claim.margin) in known:
+        return claim
+    return replace(claim, evidence=f"{claim.evidence}; asked after the run began")
 
 
 def _there(plan: Plan) -> Results:

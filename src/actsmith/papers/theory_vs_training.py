@@ -10,34 +10,31 @@ distance from criticality is not tuned away.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actsmith.formula.catalogue import CATALOGUE, get_activation
 from actsmith.formula.formula import Formula
-from actsmith.papers.claims import above
+from actsmith.papers.claims import Claim, Effect, Origin, worded
 from actsmith.papers.experiment import Experiment, Part, Results
-from actsmith.papers.findings import Claim, Curves, Findings, Series
+from actsmith.papers.findings import Curves, Findings, Series
+from actsmith.papers.five_tasks import SMALL, Size, Start, five_tasks
 from actsmith.papers.foreknowledge import Theory, quantities
 from actsmith.papers.rank_correlation import Correlation, agreement, combined, correlations, split_half
 from actsmith.papers.readers import outcomes, table
 from actsmith.papers.reproduce import Preset, Reproduction
-from actsmith.tasks.flat import FlatImages
-from actsmith.tasks.functions import PolynomialConfig, sparse_polynomial
-from actsmith.tasks.perceptron import Mlp
-from actsmith.tasks.text import NextCharacter
 from actsmith.theory.eafo import correction, improve, worst_activation
-from actsmith.training.recipe import Recipe
 from actsmith.trials.statistics import Interval
 from actsmith.trials.tables import Table
-from actsmith.trials.verdict import Claimed
+from actsmith.trials.verdict import verdict
 
-__all__ = ["REPRODUCTION", "activations", "merits", "verdict"]
+__all__ = ["REPRODUCTION", "activations", "merits"]
 
 SAME_AS_ANOTHER = {
     "identity": "no activation",
@@ -56,10 +53,18 @@ SIGNS = {"smoothed": -1, "smoothed_at_start": -1, "scale_free": -1, "distance": 
 """Quantity -> the sign of its correlation with merit where the theory is right."""
 ENOUGH = 16
 """Activations that leave enough in each half for a combination to be fitted on one and tested on the other."""
+WEAK = 0.2
+"""A rank correlation up to which one may not choose by it."""
+PAPERS: Mapping[str, tuple[Origin, str]] = {
+    "smoothed": ("paper", "arXiv:2405.12954, the thesis that a lower output entropy is better"),
+    "smoothed_at_start": ("paper", "the same"),
+    "scale_free": ("paper", "the same"),
+    "distance": ("paper", "arXiv:2408.02697, criticality"),
+    "distance_kaiming": ("paper", "arXiv:2408.02697, criticality"),
+}
 COMBINED = ("smoothed", "scale_free", "distance", "smoothness")
 
 Floats = NDArray[np.float64]
-Start = Literal["critical", "kaiming"]
 
 
 @cache
@@ -109,12 +114,13 @@ def _read(folder: Results, parts: tuple[Any, ...]) -> Findings:
         found.append(_related("distance_kaiming", known["distance_kaiming"], merits(folder, alike, names), alike))
     several = len(tuned) > 1
     fits = [_fitted(known, merit, new) for new in (False, True) if several and (not new or len(names) >= ENOUGH)]
+    size = f"{len(tuned)} tasks; perceptrons, {len(tuned[0].most)} seeds"
     halves, between = split_half(merit), agreement(merit) if several else float("nan")
     return Findings(
         summary=_summary(names, found[: len(SIGNS)], fits, between, halves),
         tables=tables,
         curves=(_overview(found[: len(SIGNS)], tuned), *(_scatter(q, known[q], merit, tuned) for q in SIGNS)),
-        claims=(*(_claim(r) for r in found), *(_combination_claim(f) for f in fits)),
+        claims=(*(_claim(r, size) for r in found), *(_combination_claim(f, size) for f in fits)),
         facts={
             "rank correlation with merit": {r.quantity: r.to_dict() for r in found},
             "the same among activations with a critical point": {
@@ -172,7 +178,7 @@ def _fitted(known: Mapping[str, Floats], merit: Floats, new: bool) -> _Fit:
 
 def _table(folder: Results, e: Experiment) -> Table:
     rates = ", ".join(f"{r:g}" for r in e.rates)
-    note = f"{len(e.seeds)} seeds, rate tuned for each activation out of {rates}"
+    note = f"{len(e.most)} seeds, rate tuned for each activation out of {rates}"
     return table(folder, e, e.problem.metric, title=f"{e.name}: test split", note=note)
 
 
@@ -186,29 +192,33 @@ WORDS = {
 }
 
 
-def _claim(r: _Relation) -> Claim:
+def _claim(r: _Relation, size: str) -> Claim:
     details = "; ".join(f"{name} {c}" for name, c in r.tasks.items())
     expected = "positive" if r.sign > 0 else "negative"
-    evidence = (
-        f"mean rank correlation with merit {r.mean} over {r.mean.count} activations, {expected} expected: {details}"
-    )
-    return Claim(f"{WORDS[r.quantity]}.", verdict(r.mean, r.sign), evidence)
+    evidence = f"over {r.mean.count} activations, {expected} expected: {details}"
+    origin, where = PAPERS.get(r.quantity, ("ours", ""))
+    return _correlated(WORDS[r.quantity], r.mean, r.sign, evidence, size, origin, where)
 
 
-def verdict(found: Correlation, sign: int) -> Claimed:
+def _correlated(
+    statement: str, found: Correlation, sign: int, evidence: str, size: str, origin: Origin = "ours", where: str = ""
+) -> Claim:
     """Of a correlation of the expected sign, by its interval."""
     low, high = sorted((sign * found.low, sign * found.high))
-    return above([Interval(sign * found.rho, low, high, found.count)])
-
-
-def _combination_claim(fit: _Fit) -> Claim:
-    parts = ", ".join(f"{w:+.2f} {q}" for q, w in zip(COMBINED, fit.weights, strict=True))
+    answer = verdict(Interval(sign * found.rho, low, high, found.count), WEAK)
+    effect = Effect(sign * found.rho, low, high, found.count, (0, 0), answer, math.nan)
     return Claim(
-        f"A combination of the quantities, fitted on half of the tasks, predicts the order on other {fit.where}.",
-        verdict(fit.found, 1),
-        f"mean rank correlation {fit.found} over {fit.found.count} activations; mean weights of the ranks: {parts}; a "
-        "fitted sign need not be that of the theory",
-    )
+        f"{statement}.", worded(answer, origin, published=False), evidence, origin, where, margin=WEAK, effect=effect,
+        unit="rank correlation", size=size, panel="crrelu" if statement == WORDS["smoothed"] else "",
+    )  # fmt: skip
+
+
+def _combination_claim(fit: _Fit, size: str) -> Claim:
+    parts = ", ".join(f"{w:+.2f} {q}" for q, w in zip(COMBINED, fit.weights, strict=True))
+    return _correlated(
+        f"A combination of the quantities, fitted on half of the tasks, predicts the order on other {fit.where}",
+        fit.found, 1, f"mean weights of the ranks: {parts}; a fitted sign need not be that of the theory", size,
+    )  # fmt: skip
 
 
 def _overview(found: Sequence[_Relation], experiments: Sequence[Experiment]) -> Curves:
@@ -266,53 +276,10 @@ def _summary(
 
 # ---------------------------------------------------------------------------------------------------- presets
 
-RATES = (1e-3, 4e-3, 1.6e-2, 6.4e-2)
-POLYNOMIAL = sparse_polynomial("12 random terms", variables=6, degree=3, terms=12)
 
-
-@dataclass(frozen=True)
-class _Size:
-    images: int | None
-    windows: int
-    epochs: Mapping[str, int]
-    pool: int = 4
-    width: int = 64
-    depth: int = 6
-    rates: tuple[float, ...] = RATES
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    tuning_share: float = 0.5
-
-    def flat(self, name: str, pool: int) -> FlatImages:
-        """An image set, a sixth of its training images held out."""
-        kept = {} if self.images is None else {"train": self.images * 5 // 6, "validation": self.images // 6}
-        return FlatImages(name, **kept, test=2000, pool=pool)
-
-
-def _parts(formulas: tuple[Formula, ...], size: _Size) -> tuple[Part, ...]:
-    problems: dict[str, tuple[Any, int]] = {
-        "digits": (FlatImages("digits"), 32),
-        "fashion-mnist": (size.flat("fashion-mnist", 2), 64),
-        "cifar10": (size.flat("cifar10", size.pool), 64),
-        "polynomial": (PolynomialConfig(POLYNOMIAL, size=3000, held_out=2000), 64),
-        "austen": (NextCharacter(train=size.windows), 64),
-    }
-    tasks: list[tuple[str, Start]] = [(name, "critical") for name in size.epochs]
-    tasks.append(("digits", "kaiming"))
-    experiments = [
-        Experiment(
-            name=name if start == "critical" else f"{name}-{start}",
-            problem=problems[name][0],
-            model=Mlp(size.width, size.depth, start),
-            activations=formulas,
-            rates=size.rates,
-            recipe=Recipe(epochs=size.epochs[name], batch=problems[name][1]),
-            seeds=size.seeds,
-            tuning_share=size.tuning_share,
-            labels={"task": name, "start": start},
-        )
-        for name, start in tasks
-    ]
-    return (Theory(formulas, size.depth), *experiments)
+def _parts(formulas: tuple[Formula, ...], size: Size) -> tuple[Part, ...]:
+    starts: tuple[Start, ...] = ("critical", "kaiming")
+    return (Theory(formulas, size.depth), *(e for start in starts for e in five_tasks(formulas, size, start)))
 
 
 def _all(formulas: tuple[Formula, ...]) -> tuple[Formula, ...]:
@@ -320,11 +287,8 @@ def _all(formulas: tuple[Formula, ...]) -> tuple[Formula, ...]:
     return tuple(by_name.values())
 
 
-SMOKE = _Size(600, 600, {"digits": 2, "polynomial": 2}, width=16, depth=3, rates=(3e-3,), seeds=(0, 1))
-SMALL = _Size(
-    4000, 6400, {"digits": 12, "fashion-mnist": 5, "cifar10": 5, "polynomial": 7, "austen": 4}, width=48, depth=5
-)  # fmt: skip
-FULL = _Size(
+SMOKE = Size(600, 600, {"digits": 2, "polynomial": 2}, width=16, depth=3, rates=(3e-3,), seeds=(0, 1))
+FULL = Size(
     None, 500_000, {"digits": 60, "fashion-mnist": 20, "cifar10": 30, "polynomial": 60, "austen": 10}, pool=1,
     width=256, tuning_share=0.2,
 )  # fmt: skip

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from actsmith.files import plain, write_atomically
+from actsmith.papers.claims import Claim
 from actsmith.papers.findings import Findings
 from actsmith.papers.reproduce import Result
+from actsmith.report.claims import claim_rows, plot_claims
 from actsmith.report.curves import plot_curves, plot_table
 from actsmith.report.html import inline_svg, render_page
 from actsmith.trials.tables import Row, Table
@@ -18,8 +21,13 @@ __all__ = ["render_findings"]
 
 FOREST = 6
 """A page of more tables than this shows no picture of each."""
+CLAIMS = "claims.svg"
 MILLI, MEGA = 1e3, 1e6
 
+RULE = (
+    "Positive is as claimed. An answer needs an interval beyond the margin that is named, or inside it, after Holm's "
+    "correction over this page; where seeds were added until all was decided, it is a confidence sequence."
+)
 METHOD = (
     "Every activation, the baselines too, has its learning rate tuned on the validation split (a star marks a rate at "
     "the end of its grid); then other seeds, the same for every activation, are scored on the test split after the "
@@ -46,6 +54,9 @@ def render_findings(result: Result, into: str | Path | None = None) -> list[Path
     if len(found.tables) <= FOREST:
         written += [plot_table(t, folder / f"{_file(t.name)}.svg") for t in found.tables]
     written += [plot_curves(c, folder / f"{_file(c.name)}.svg") for c in found.curves]
+    if _drawable(found.claims):
+        written.append(folder / CLAIMS)
+        plot_claims(found.claims, folder / CLAIMS, result.reproduction.title)
     page = _page(result)
     for name, text in (
         ("README.md", _markdown(page)),
@@ -96,8 +107,8 @@ def _cost(result: Result) -> str:
 def _sections(found: Findings) -> list[_Section]:
     sections = []
     if found.claims:
-        rows = [("claim", "verdict", "evidence"), *((c.statement, c.verdict, c.evidence) for c in found.claims)]
-        sections.append(_Section("Claim by claim", rows=tuple(rows)))
+        drawn = CLAIMS if _drawable(found.claims) else None
+        sections.append(_Section("Claim by claim", RULE, drawn, claim_rows(found.claims)))
     sections += [_Section(c.title, figure=f"{_file(c.name)}.svg") for c in found.curves]
     forest = len(found.tables) <= FOREST
     for table in found.tables:
@@ -106,6 +117,10 @@ def _sections(found: Findings) -> list[_Section]:
     if found.tables:
         sections.append(_Section("How", METHOD))
     return sections
+
+
+def _drawable(claims: Sequence[Claim]) -> bool:
+    return any(c.effect is not None and c.effect.low is not None and c.margin > 0 for c in claims)
 
 
 def _cells(table: Table) -> list[tuple[str, ...]]:

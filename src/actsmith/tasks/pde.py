@@ -123,12 +123,15 @@ class Pinn:
         interior, border: collocation points inside; on each of start, left wall and right wall. As many others are
             held out for each of the other splits.
         seed: of the points, a Latin hypercube.
+        fresh: whether every step draws new points inside, so that a net cannot learn some by heart. L-BFGS, which
+            minimises one function, goes with the fixed ones alone.
     """
 
     equation: Literal["burgers", "heat"] = "burgers"
     interior: int = 1000
     border: int = 50
     seed: int = 0
+    fresh: bool = False
     metric = LOSS
 
     def load(self, data: Path | None) -> PhysicsInformed:
@@ -157,7 +160,7 @@ class PhysicsInformed(Problem):
         self.equation, self.size = equation, config.interior
         self.train, validation, test = (_Points.drawn(equation, config, split) for split in range(3))
         self.splits = {"validation": validation, "test": test}
-        self.named = repr(config)
+        self.named, self.random = repr(config).replace(", fresh=False", ""), config.fresh
 
     @property
     def fingerprint(self) -> str:
@@ -167,6 +170,10 @@ class PhysicsInformed(Problem):
         )
 
     def batch(self, order: Tensor, device: torch.device) -> Tensor:
+        if self.random:
+            return torch.rand(len(order), 2, device=device) * torch.tensor([2.0, 1.0], device=device) - torch.tensor(
+                [1.0, 0.0], device=device
+            )
         return self.train.interior[order].to(device)
 
     def inputs_of(self, batch: Tensor) -> Tensor:

@@ -46,6 +46,8 @@ Mode = Literal["alone", "own", "vmap"]
 """How several nets are trained: one after another, or stacked in one of the two forms of `training.stack`."""
 LBFGS_ITERATIONS = 20
 """Iterations in one step of L-BFGS, between which there is no checkpoint."""
+EXPLODED = 1e3
+"""A last epoch's loss so many times above the lowest is that of a training that diverged."""
 Scores = dict[str, float]
 
 
@@ -59,7 +61,7 @@ class Fit:
 
     Attributes:
         seed, rate: of the net.
-        diverged: whether its loss was not finite at some step.
+        diverged: whether its loss was not finite at some step, or ended `EXPLODED` times above its lowest epoch.
         loss: mean training loss of each epoch, then of each L-BFGS step.
         validation, test: name -> score after the last step; test is None where it was not looked at.
         curve: (epoch, validation scores) during training, where asked.
@@ -168,6 +170,11 @@ def fit(
     return found
 
 
+def _exploded(loss: Tensor) -> bool:
+    """Whether a net diverged, from its mean loss in each epoch."""
+    return not bool(torch.isfinite(loss).all()) or bool(loss[-1] > EXPLODED * loss.abs().min().clamp_min(1e-3))
+
+
 class _Loop:
     def __init__(
         self,
@@ -233,7 +240,7 @@ class _Loop:
             Fit(
                 seed=self.seeds[i],
                 rate=self.nets.rates[i],
-                diverged=not bool(torch.isfinite(loss[i]).all()),
+                diverged=_exploded(loss[i]),
                 loss=loss[i].tolist(),
                 validation=validation[i],
                 test=tested[i],

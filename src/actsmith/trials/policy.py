@@ -1,6 +1,7 @@
 """What comes next: a pure function of what was tried, so that a killed run goes on where it was.
 
     tune    every learning rate of a coarse grid with the tuning seeds, scored on the validation split
+    grow    where the best of them is an end of the grid, one rate beyond it, as often as that is better
     climb   from the best of them, rate and output scale each a step of sqrt 2 up and down, until no step is better
     score   at its best setting, with the scoring seeds (others than those that tuned), the same for every activation
 
@@ -14,7 +15,7 @@ alone, never on where a run was interrupted.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from actsmith.errors import ActsmithError
@@ -29,6 +30,8 @@ Setting = tuple[float, float]
 STEP = math.sqrt(2)
 CLIMB = 6
 """Steps, at most."""
+GROWN = 4
+"""Rates beyond the grid, at most."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class TuneThenScore:
         ranked: whether a single rate is tried with the tuning seeds, too, so that what is scored can be chosen.
         judge: the split of the scores; "validation" where there is no other, which is then never read.
         climbs: whether rate and scale are tuned on from the best of the grid.
+        grows: whether the grid goes on beyond an end that is its best.
         settled: name -> setting that holds whatever else is tried: what was scored stays what it was.
 
     Raises:
@@ -64,6 +68,7 @@ class TuneThenScore:
     ranked: bool = False
     judge: Split = "test"
     climbs: bool = False
+    grows: bool = False
     settled: Mapping[str, Setting] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -76,7 +81,10 @@ class TuneThenScore:
 
     def next(self, formula: Formula, history: Mapping[str, Outcome]) -> tuple[Trial, ...]:
         """The round of the activation that is not finished, whole; nothing where all is done."""
-        for stage in (self.tuning(formula), self.climbing(formula, history), self.scoring(formula, history)):
+        for stage in (
+            self.tuning(formula), self.growing(formula, history), self.climbing(formula, history),
+            self.scoring(formula, history),
+        ):  # fmt: skip
             if any(trial.key not in history for trial in stage):
                 return stage
         return ()
@@ -85,14 +93,39 @@ class TuneThenScore:
         """The trials that choose the rate; none where there is one rate, unless activations are ranked by them."""
         if len(self.rates) == 1 and not self.ranked:
             return ()
-        stage = "look" if formula.name == self.look else "tune"
-        return tuple(
-            Trial(
-                self.task, formula, stage, rate, seed, self.length, self.examples, context=self.context
-            )
-            for rate in self.rates
-            for seed in self.tuning_seeds
-        )  # fmt: skip
+        return tuple(trial for rate in self.rates for trial in self._at(formula, (rate, 1.0)))
+
+    def growing(self, formula: Formula, history: Mapping[str, Outcome]) -> tuple[Trial, ...]:
+        """The trials of the rate that is to be tried next beyond an end of the grid; nothing where the best is
+        inside, or before the grid is tried."""
+        if not self.grows or len(self.rates) < 2 or formula.name in self.settled:
+            return ()
+        if not self._tried(self.rates, formula, history):
+            return ()
+        rates = self.grid(formula, history)
+        beyond = self._beyond(rates, formula, history)
+        finished = beyond in rates or len(rates) == len(self.rates) + GROWN
+        return () if finished else self._at(formula, (beyond, 1.0))
+
+    def grid(self, formula: Formula, history: Mapping[str, Outcome]) -> tuple[float, ...]:
+        """The rates with those that were tried beyond them, ascending where there are such."""
+        rates = self.rates
+        for _ in range(GROWN if self.grows and len(rates) > 1 and self._tried(rates, formula, history) else 0):
+            beyond = self._beyond(rates, formula, history)
+            if beyond in rates or not self._tried((beyond,), formula, history):
+                break
+            rates = tuple(sorted((*rates, beyond)))
+        return rates
+
+    def _tried(self, rates: Sequence[float], formula: Formula, history: Mapping[str, Outcome]) -> bool:
+        return all(trial.key in history for rate in rates for trial in self._at(formula, (rate, 1.0)))
+
+    def _beyond(self, rates: Sequence[float], formula: Formula, history: Mapping[str, Outcome]) -> float:
+        """The next rate beyond the end that is the best; the best itself where it is inside."""
+        best, ordered = max(rates, key=lambda rate: self._merit(formula, (rate, 1.0), history)), sorted(rates)
+        if best == ordered[0]:
+            return float(f"{best * best / ordered[1]:.4g}")
+        return float(f"{best * best / ordered[-2]:.4g}") if best == ordered[-1] else best
 
     def climbing(self, formula: Formula, history: Mapping[str, Outcome]) -> tuple[Trial, ...]:
         """The settings around the best so far, whole; nothing where none of them is better, or before the grid is
@@ -159,7 +192,7 @@ class TuneThenScore:
         def merit(setting: Setting) -> tuple[float, float, float]:
             return self._merit(formula, setting, history)
 
-        coarse = max(((rate, 1.0) for rate in self.rates), key=merit)
+        coarse = max(((rate, 1.0) for rate in self.grid(formula, history)), key=merit)
         place, best = (0, 0), coarse
         for _ in range(CLIMB if self.climbs else 0):
             around = {_lattice(coarse[0], i, j): (i, j) for i, j in _around(*place, rates=len(self.rates) > 1)}

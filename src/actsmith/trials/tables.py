@@ -105,7 +105,7 @@ def table(
     metric: Metric,
     *,
     reference: str,
-    rates: Sequence[float],
+    rates: Sequence[float] | Mapping[str, Sequence[float]],
     name: str,
     title: str,
     note: str = "",
@@ -117,7 +117,7 @@ def table(
         outcomes: activation -> its scored trainings.
         metric: which score; any name that `Problem.score` gave.
         reference: the activation of the differences.
-        rates: the grid, to mark a rate at its end.
+        rates: the grid, to mark a rate at its end; or each activation's own.
         name, title, note: for files, for readers.
         split: "test" or "validation".
     """
@@ -125,7 +125,13 @@ def table(
     seeds = sorted(scores[reference])
     base = metric.transformed([scores[reference].get(s) for s in seeds])
     rows = [
-        _row(metric, [own.get(s) for s in seeds], None if each == reference else base, outcomes[each], rates)
+        _row(
+            metric,
+            [own.get(s) for s in seeds],
+            None if each == reference else base,
+            outcomes[each],
+            rates[each] if isinstance(rates, Mapping) else rates,
+        )
         for each, own in scores.items()
     ]
     tested = [i for i, row in enumerate(rows) if row.p is not None]

@@ -10,17 +10,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 from actsmith.errors import ActsmithError
 from actsmith.trials.statistics import Interval
 
-__all__ = ["LEVEL", "Claimed", "Verdict", "claimed", "verdict"]
+__all__ = ["LEVEL", "Verdict", "verdict"]
 
 Verdict = Literal["better", "worse", "same", "open"]
-Claimed = Literal["reproduced", "partly reproduced", "not reproduced", "not resolved"]
-"""What several verdicts say of the statement that one is better than the others."""
 LEVEL = 0.05
 
 
@@ -51,21 +48,3 @@ def verdict(difference: Interval | None, margin: float = 0.0, p: float | None = 
         if difference.high < -margin:
             return "worse"
     return "same" if -margin < difference.low and difference.high < margin else "open"
-
-
-def claimed(verdicts: Sequence[Verdict]) -> Claimed:
-    """Of the statement that the first is better in all of these cases.
-
-    All hold: reproduced. Some hold, and more than fail: partly. As many fail as hold, or more: not reproduced. None is
-    decided: not resolved.
-
-    Example:
-        >>> claimed(["better", "open", "worse", "worse"])
-        'not reproduced'
-    """
-    won, lost = verdicts.count("better"), verdicts.count("worse")
-    if won == lost == 0:
-        return "not resolved"
-    if won == len(verdicts):
-        return "reproduced"
-    return "partly reproduced" if won > lost else "not reproduced"
