@@ -32,7 +32,7 @@ from actsmith.app import jobs
 from actsmith.app.guard import Guard, TooLargeError
 from actsmith.app.runs import Watched
 from actsmith.app.worker import Worker
-from actsmith.errors import ActsmithError, JobError
+from actsmith.errors import ActsmithError
 from actsmith.files import plain
 
 __all__ = ["SECONDS", "Playground", "make_app"]
@@ -204,23 +204,21 @@ async def _object(request: Request) -> dict[str, Any]:
     try:
         found = json.loads(await request.body() or b"{}")
     except (ValueError, RecursionError):
-        raise ActsmithError("request: not JSON") from None
+        raise HTTPException(400, "not JSON") from None
     if not isinstance(found, dict) or not all(name.isidentifier() for name in found):
-        raise ActsmithError("request: expected a JSON object of arguments")
+        raise HTTPException(400, "expected a JSON object of arguments")
     return found
 
 
 def _refusing(route: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """An error in words is an answer, not a failure of the server."""
+    """A refusal in words is an answer: a formula is half typed most of the time, and no browser need log that."""
 
     async def answered(request: Request) -> Response:
         try:
             return await route(request)
         except TooLargeError:
             return JSONResponse({"error": "too large"}, 413)
-        except JobError as error:
-            return JSONResponse({"error": str(error)}, 503)
         except ActsmithError as error:
-            return JSONResponse({"error": str(error)}, 400)
+            return JSONResponse({"error": str(error)})
 
     return answered
