@@ -11,13 +11,13 @@ from typing import Any
 from actsmith.files import plain, write_atomically
 from actsmith.papers.claims import Claim
 from actsmith.papers.findings import Findings
-from actsmith.papers.reproduce import Result
+from actsmith.papers.reproduce import Reproduction, Result
 from actsmith.report.claims import claim_rows, plot_claims
 from actsmith.report.curves import plot_curves, plot_table
 from actsmith.report.html import inline_svg, render_page
 from actsmith.trials.tables import Row, Table
 
-__all__ = ["render_findings"]
+__all__ = ["Head", "render_findings", "write_findings"]
 
 FOREST = 6
 """A page of more tables than this shows no picture of each."""
@@ -37,6 +37,16 @@ METHOD = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """Of what a page is: the reproduction, its preset, the line that makes it again, the versions that it ran on."""
+
+    reproduction: Reproduction
+    preset: str
+    command: str
+    versions: Any
+
+
 def render_findings(result: Result, into: str | Path | None = None) -> list[Path]:
     """Write README.md, index.html, findings.json and the figures; returns their paths.
 
@@ -47,33 +57,37 @@ def render_findings(result: Result, into: str | Path | None = None) -> list[Path
     Raises:
         ActsmithError: matplotlib or jinja2 is missing.
     """
-    folder = Path(into).expanduser() if into is not None else result.folder
+    versions = json.loads((result.folder / "versions.json").read_text(encoding="utf-8"))
+    head = Head(result.reproduction, result.preset, result.command, versions)
+    return write_findings(head, result.findings, Path(into).expanduser() if into is not None else result.folder)
+
+
+def write_findings(head: Head, found: Findings, folder: Path) -> list[Path]:
+    """The files of `render_findings`."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = result.findings
     written = []
     if len(found.tables) <= FOREST:
         written += [plot_table(t, folder / f"{_file(t.name)}.svg") for t in found.tables]
     written += [plot_curves(c, folder / f"{_file(c.name)}.svg") for c in found.curves]
     if _drawable(found.claims):
         written.append(folder / CLAIMS)
-        plot_claims(found.claims, folder / CLAIMS, result.reproduction.title)
-    page = _page(result)
+        plot_claims(found.claims, folder / CLAIMS, head.reproduction.title)
+    page = _page(head, found)
     for name, text in (
         ("README.md", _markdown(page)),
         ("index.html", _html(page, folder)),
-        ("findings.json", json.dumps(_json(result), indent=1, allow_nan=False) + "\n"),
+        ("findings.json", json.dumps(_json(head, found), indent=1, allow_nan=False) + "\n"),
     ):
         write_atomically(folder / name, text)
         written.append(folder / name)
     return written
 
 
-def _json(result: Result) -> dict[str, Any]:
-    r = result.reproduction
-    head = {"reproduction": r.name, "preset": result.preset, "command": result.command, "source": r.source}
-    versions = json.loads((result.folder / "versions.json").read_text(encoding="utf-8"))
-    values: dict[str, Any] = plain({**head, "versions": versions, **dataclasses.asdict(result.findings)})
-    return values
+def _json(head: Head, found: Findings) -> dict[str, Any]:
+    r = head.reproduction
+    values = {"reproduction": r.name, "preset": head.preset, "command": head.command, "source": r.source}
+    made: dict[str, Any] = plain({**values, "versions": head.versions, **dataclasses.asdict(found)})
+    return made
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,14 +108,11 @@ class _Page:
     sections: tuple[_Section, ...]
 
 
-def _page(result: Result) -> _Page:
-    r, found = result.reproduction, result.findings
-    lead = (f"Source: {r.source}. The paper's claim: {r.claims}", f"Preset {result.preset}: {_cost(result)}")
-    return _Page(r.title, (*lead, found.summary), result.command, tuple(_sections(found)))
-
-
-def _cost(result: Result) -> str:
-    return next(p.cost for name, p in result.reproduction.presets.items() if name == result.preset)
+def _page(head: Head, found: Findings) -> _Page:
+    r = head.reproduction
+    cost = next(p.cost for name, p in r.presets.items() if name == head.preset)
+    lead = (f"Source: {r.source}. The paper's claim: {r.claims}", f"Preset {head.preset}: {cost}", found.summary)
+    return _Page(r.title, lead, head.command, tuple(_sections(found)))
 
 
 def _sections(found: Findings) -> list[_Section]:
