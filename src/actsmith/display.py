@@ -38,6 +38,10 @@ class Shown:
         text: str = _drawing().text(self)
         return text
 
+    def __repr__(self) -> str:
+        """A line: what it is of. All of it is in the attributes."""
+        return f"<{type(self).__name__}: {_drawing().title(self)}>"
+
     def _repr_html_(self) -> str:
         page: str = _drawing().html(self)
         return page

@@ -104,6 +104,13 @@ def test_its_text_is_short_and_no_dump(result) -> None:
     assert len(text) < 3000
 
 
+def test_its_repr_is_a_line(result) -> None:
+    text = repr(result)
+    assert text.count("\n") == 0
+    assert len(text) < 180
+    assert type(result).__name__ in text
+
+
 def test_its_html_is_whole_and_escaped(result) -> None:
     text = result._repr_html_()
     page = Checked(text)

@@ -13,7 +13,7 @@ from actsmith.search.candidates import Dropped
 __all__ = ["SearchResult"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SearchResult(Shown):
     """What a search found.
 

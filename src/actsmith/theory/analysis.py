@@ -24,7 +24,7 @@ __all__ = ["Analysis", "analyze", "rank"]
 _GRID = np.sinh(np.linspace(-10, 10, 2002))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Analysis(Shown):
     """What a formula does to information and to depth.
 

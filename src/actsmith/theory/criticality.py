@@ -44,7 +44,7 @@ LAYERS = 1000
 """How many layers the verdict follows a growing kernel."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Criticality(Shown):
     """What depth does to an activation.
 

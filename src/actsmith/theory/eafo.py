@@ -110,7 +110,7 @@ class BranchCorrection:
     direction: sp.Expr | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Correction(Shown):
     """The EAFO correction of f under a law: d = scale * psi, and what it does to the entropy.
 

@@ -43,7 +43,7 @@ UNSETTLED = 1e-8
 DIVERGES = "-int q log q does not converge"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Entropy(Shown):
     """Entropies of f(X) in nats; None where undefined, with the reason under the field's name in `reasons`.
 

@@ -25,7 +25,7 @@ __all__ = ["Comparison", "compare"]
 TUNING_SEEDS = (1000, 1001, 1002, 1003)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison(Shown):
     """A finished comparison.
 

@@ -14,15 +14,23 @@ from typing import Any
 from actsmith.errors import ActsmithError
 from actsmith.report.show.card import Card
 
-__all__ = ["figure", "html", "text"]
+__all__ = ["figure", "html", "text", "title"]
 
 NARROWEST, WIDEST = 2.0, 40.0
 """Inches."""
+LINE = 100
+"""Characters of a title in a result's repr."""
 
 
 def text(result: Any) -> str:
     """A result for a terminal."""
     return _shown(result)[0](result).text()
+
+
+def title(result: Any) -> str:
+    """What a result is of, in a line."""
+    line: str = _shown(result)[0](result).title.partition("\n")[0]
+    return line if len(line) <= LINE else f"{line[: LINE - 1]}\u2026"
 
 
 def html(result: Any) -> str:
