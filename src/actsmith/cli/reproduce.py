@@ -51,7 +51,9 @@ def run(request: argparse.Namespace) -> None:
     if request.dry_run:
         return _plan(plan, as_json=request.json)
     print(f"{request.name}, preset {request.preset}: {plan.cost}", file=sys.stderr)
+    from actsmith.papers.claims import counted
     from actsmith.progress import Progress
+    from actsmith.report.claims import how_big
     from actsmith.report.findings import render_findings
     from actsmith.training.runtime import Runtime
 
@@ -73,7 +75,8 @@ def run(request: argparse.Namespace) -> None:
         return print_json(json.loads(next(f for f in files if f.name == "findings.json").read_text()))
     print(result.findings.summary)
     for claim in result.findings.claims:
-        print(f"\n{claim.verdict}: {claim.statement}\n  {claim.evidence}")
+        print(f"\n{claim.verdict}: {claim.statement}\n  " + "; ".join(filter(None, (how_big(claim), claim.evidence))))
+    print("\n" + ", ".join(f"{count} {answer}" for answer, count in counted(result.findings.claims).items()) + ".")
     print(f"\nRun folder: {result.folder}  (page: {files[0].parent / 'README.md'})")
     return None
 

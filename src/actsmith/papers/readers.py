@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from actsmith.trials.trial import Outcome
 
 __all__ = [
     "Compared", "against", "best_counts", "budget_of", "by_label", "chosen", "interval_of", "line", "losses", "means",
-    "order_of", "outcomes", "side_by_side", "table",
+    "order_of", "outcomes", "table",
 ]  # fmt: skip
 
 
@@ -96,24 +96,6 @@ def by_label(found: Iterable[Table], label: str) -> dict[Any, list[Table]]:
         if label in each.labels:
             groups.setdefault(each.labels[label], []).append(each)
     return groups
-
-
-def side_by_side(found: Iterable[Table], label: str) -> list[Table]:
-    """Tables that differ in one label alone as one table, whose rows are called "ACTIVATION, VALUE"."""
-    groups: dict[Hashable, list[Table]] = {}
-    for each in found:
-        if label in each.labels:
-            rest = {name: value for name, value in each.labels.items() if name != label}
-            groups.setdefault(tuple(sorted((n, str(v)) for n, v in rest.items())), []).append(each)
-    return [
-        replace(
-            group[0],
-            name=" and ".join(t.name for t in group),
-            rows=tuple(replace(row, name=f"{row.name}, {t.labels[label]}") for t in group for row in t.rows),
-        )
-        for group in groups.values()
-        if len(group) > 1
-    ]
 
 
 def means(found: Iterable[Table]) -> dict[str, dict[str, list[float | None]]]:
