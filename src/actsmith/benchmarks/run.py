@@ -15,7 +15,10 @@ from actsmith.errors import ActsmithError
 
 __all__ = ["PARTS", "line", "machine", "run"]
 
-PARTS = ("activation", "training", "pinn", "engine", "adaptive", "theory", "criticality", "surgery", "workers", "gpu")
+PARTS = (
+    "activation", "training", "pinn", "engine", "adaptive", "theory", "criticality", "surgery", "workers", "playground",
+    "gpu",
+)  # fmt: skip
 
 
 def run(parts: Sequence[str], quick: bool, out: Path, say: Say) -> Iterator[Row]:

@@ -23,7 +23,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         "parts",
         nargs="*",
         metavar="PART",
-        help="activation, training, engine, adaptive, theory, criticality, surgery, workers (all)",
+        help="activation, training, engine, adaptive, theory, criticality, surgery, workers, playground, gpu (all)",
     )
     parser.add_argument("--quick", action="store_true", help="fewer repeats and smaller sizes")
     parser.add_argument("--out", type=Path, default=Path("benchmarks.csv"), metavar="CSV", help="where the rows go")

@@ -228,6 +228,7 @@ class OutputLaw:
         return float(sum(a.mass for a in self.atoms))
 
 
+@lru_cache(maxsize=8)  # its entropy and its picture follow each other
 def output_law(f: Formula, law: Law, step: float = 0.1, extra: tuple[float, ...] = ()) -> OutputLaw:
     """Z = f(X), X ~ law, on a rule of the given step, split also at the points `extra`.
 
