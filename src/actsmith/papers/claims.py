@@ -147,8 +147,8 @@ def judge(questions: Iterable[Question], tables: Iterable[Table], size: str = ""
 
 
 def over_a_page(claims: Sequence[Claim]) -> tuple[Claim, ...]:
-    """The claims after Holm's correction over all that rest on an effect; what does not survive it is open."""
-    drawn = [i for i, claim in enumerate(claims) if claim.effect is not None]
+    """The claims after Holm's correction over all that rest on an effect with a p; what does not survive it is open."""
+    drawn = [i for i, claim in enumerate(claims) if claim.effect is not None and isfinite(claim.effect.p)]
     corrected = dict(zip(drawn, holm([claims[i].effect.p for i in drawn]), strict=True))  # type: ignore[union-attr]
     done = list(claims)
     for i, p in corrected.items():

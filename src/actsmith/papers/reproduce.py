@@ -18,7 +18,7 @@ from actsmith.formula.catalogue import FormulaLike, resolve
 from actsmith.formula.formula import Formula
 from actsmith.names import did_you_mean
 from actsmith.papers import old_runs
-from actsmith.papers.claims import Claim, Question
+from actsmith.papers.claims import Claim, Question, over_a_page
 from actsmith.papers.experiment import Part, Report, Results, Run, Saved
 from actsmith.papers.findings import Findings
 from actsmith.tasks.task import describe
@@ -199,7 +199,7 @@ def reproduce(
             part.run(run)
         # The other processes hold the trainings alone, and show nothing.
         found = plan.reproduction.read(folder, plan.chosen) if here.main else Findings("")
-        found = replace(found, claims=tuple(_registered(claim, asked) for claim in found.claims))
+        found = replace(found, claims=over_a_page([_registered(claim, asked) for claim in found.claims]))
     return Result(**vars(plan), findings=found)
 
 
