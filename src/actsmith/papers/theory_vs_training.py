@@ -197,11 +197,11 @@ def _claim(r: _Relation, size: str) -> Claim:
     expected = "positive" if r.sign > 0 else "negative"
     evidence = f"over {r.mean.count} activations, {expected} expected: {details}"
     origin, where = PAPERS.get(r.quantity, ("ours", ""))
-    return _correlated(WORDS[r.quantity], r.mean, r.sign, evidence, size, origin, where)
+    return _correlated(WORDS[r.quantity], r.mean, r.sign, evidence, size, origin=origin, where=where)
 
 
 def _correlated(
-    statement: str, found: Correlation, sign: int, evidence: str, size: str, origin: Origin = "ours", where: str = ""
+    statement: str, found: Correlation, sign: int, evidence: str, size: str, *, origin: Origin = "ours", where: str = ""
 ) -> Claim:
     """Of a correlation of the expected sign, by its interval."""
     low, high = sorted((sign * found.low, sign * found.high))
