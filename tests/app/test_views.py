@@ -7,7 +7,7 @@ import pytest
 
 import actsmith as acts
 from actsmith.app import atlas, depths, exits
-from actsmith.app.views import function_view
+from actsmith.app.views import function_view, verdict_view
 from actsmith.errors import ActsmithError
 from actsmith.theory.kernel import kernel_flow, susceptibilities
 
@@ -19,7 +19,8 @@ def test_the_first_tab_shows_what_analyze_finds() -> None:
     found = acts.analyze(acts.Formula("x*sigmoid(b*x)", {"b": 1.7}), "normal(0.5,2)")
     assert shown["entropy"] == found.entropy.to_dict()
     assert shown["criticality"] == found.criticality.to_dict()
-    assert shown["facts"]["verdict"]["sentence"] == found.judgement.sentence
+    said = verdict_view("x*sigmoid(b*x)", {"b": 1.7}, "normal(0.5,2)")
+    assert said["verdict"]["sentence"] == found.judgement.sentence
     x = np.array(shown["shape"]["x"])
     np.testing.assert_allclose(shown["shape"]["curves"][0], found.formula(x), rtol=1e-4, atol=1e-4)
     gelu = shown["shape"]["ghosts"]["gelu"]
@@ -48,6 +49,8 @@ def test_what_cannot_be_computed_says_why_and_the_rest_is_there() -> None:
     constant = function_view("3")
     assert "carries no information" in constant["entropy"]["reason"]
     assert constant["shape"]["curves"][0][0] == 3.0
+    with pytest.raises(ActsmithError, match="no information"):
+        verdict_view("3")
     step = function_view("step(x)")
     assert "no C_W" in step["depth"]["reason"]
     kinked = function_view("relu")["shape"]

@@ -77,7 +77,7 @@ def test_an_unknown_verb_shows_near_matches(capsys) -> None:
     assert main(["anlyze", "gelu"]) == 2
     assert "did you mean analyze?" in capsys.readouterr().err
     assert main(["zzz"]) == 2
-    assert "expected analyze, bench, " in capsys.readouterr().err
+    assert "expected analyze, app, bench, " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["analyze"], ["analyze", "relu", "--unknown"], ["--unknown"]])

@@ -24,6 +24,7 @@ def drawing() -> Mapping[str, Callable[..., Any]]:
 
     return {
         "function": _silent(views.function_view),
+        "verdict": _silent(views.verdict_view),
         "depth": _silent(depths.theory_view),
         "place": _silent(atlas.place_view),
         "map": _silent(atlas.map_view),

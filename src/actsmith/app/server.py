@@ -2,7 +2,7 @@
 
 GET  /  /static/...      the page
 GET  /api/start          what the command line named: folders, the probed model
-POST /api/JOB            function, place, map, depth, simulate, exits: JSON in, JSON out; law: a .npy
+POST /api/JOB            function, verdict, place, map, depth, simulate, exits: JSON in, JSON out; law: a .npy
 POST /api/train, /api/stop;  GET /api/progress: server-sent events
 GET  /api/runs           the folders as they are now
 """
@@ -38,7 +38,10 @@ from actsmith.files import plain
 __all__ = ["SECONDS", "Playground", "make_app"]
 
 STATIC = Path(__file__).parent / "static"
-SECONDS = {"function": 6.0, "place": 6.0, "depth": 10.0, "map": 60.0, "law": 10.0, "simulate": 30.0, "exits": 20.0}
+SECONDS = {
+    "function": 6.0, "verdict": 6.0, "place": 6.0, "depth": 10.0, "map": 60.0, "law": 10.0, "simulate": 30.0,
+    "exits": 20.0,
+}  # fmt: skip
 """After which a computation is ended, its wait for the one before included."""
 LONGEST_TRAINING = 600.0
 BEAT = 10.0

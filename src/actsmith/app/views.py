@@ -29,7 +29,7 @@ from actsmith.theory.kernel import kernel_flow, moments
 from actsmith.theory.law import Law
 from actsmith.theory.output import output_law
 
-__all__ = ["GHOSTS", "attempt", "formula_view", "function_view", "short"]
+__all__ = ["GHOSTS", "attempt", "formula_view", "function_view", "short", "verdict_view"]
 
 Array = NDArray[np.float64]
 
@@ -48,7 +48,7 @@ FARTHEST = 12.0
 
 
 def function_view(formula: Any, values: Any = None, law: Any = "normal", tau: float = 0.1) -> dict[str, Any]:
-    """Everything of the first tab.
+    """Everything of the first tab that follows a drag.
 
     Args:
         formula, values: as `inputs.formula_of` takes them.
@@ -67,8 +67,17 @@ def function_view(formula: Any, values: Any = None, law: Any = "normal", tau: fl
         "entropy": attempt(lambda: entropy(f, x_law, tau).to_dict()),
         "criticality": attempt(lambda: criticality(f).to_dict()),
         "depth": attempt(_depth, f),
-        "facts": attempt(_facts, f, x_law),
     }
+
+
+def verdict_view(formula: Any, values: Any = None, law: Any = "normal") -> dict[str, Any]:
+    """What `analyze` makes of it all, in words; of what a drag ends at, not of every value on the way.
+
+    Raises:
+        ActsmithError: no such formula or law, or the formula is constant.
+    """
+    found = analyze(formula_of(formula, values), law_of(law))
+    return {"shape": shape(found), "note": found.note, "verdict": found.judgement.to_dict()}
 
 
 def attempt(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
@@ -187,11 +196,6 @@ def _thinned(z: Array, q: Array) -> dict[str, Any]:
     step = max(len(z) // MOST_OF_STRETCH, 1)
     kept = np.unique(np.append(np.arange(0, len(z), step), len(z) - 1)) if len(z) else np.arange(0)
     return {"z": short(z[kept]), "q": short(q[kept])}
-
-
-def _facts(f: Formula, law: Law) -> dict[str, Any]:
-    found = analyze(f, law)
-    return {"shape": shape(found), "note": found.note, "verdict": found.judgement.to_dict()}
 
 
 # -------------------------------------------------------------------------------------------------------- the depth

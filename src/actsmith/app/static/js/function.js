@@ -10,7 +10,6 @@ const GHOSTS = { relu: "c1", gelu: "c2", silu: "c3" };
 const NAMES = ["f(x)", "f′(x)", "f″(x)"];
 const cards = {};
 let settled = 0;
-let last = null;
 
 export function startFunction() {
   for (const [name, title] of [
@@ -22,13 +21,14 @@ export function startFunction() {
   }
 }
 
-const ask = newest("function", (found) => { last = found; show(found); }, showFormulaError);
+const ask = newest("function", show, showFormulaError);
+
+const askVerdict = newest("verdict", ({ shape, verdict, note }) => {
+  byId("verdict").textContent = `${shape[0].toUpperCase()}${shape.slice(1)}. ${verdict.sentence}${note ? ` ${note}` : ""}`;
+}, (message) => { byId("verdict").textContent = message; });
 
 /** Draw for the state as it is. */
 export const drawFunction = () => ask({ ...subject(), law: lawOf() });
-
-/** What was drawn last. */
-export const shown = () => last;
 
 function show(found) {
   showFormula(found.formula);
@@ -37,9 +37,9 @@ function show(found) {
   depth(found.depth);
   entropies(found.entropy);
   criticality(found.criticality);
-  verdict(found);
+  document.title = `${found.formula.name} · Actsmith`;
   clearTimeout(settled);
-  settled = setTimeout(() => say(found), 700);
+  settled = setTimeout(() => { say(found); askVerdict({ ...subject(), law: lawOf() }); }, 400);
 }
 
 /** For those who do not see the pictures, once the drag has ended. */
@@ -134,11 +134,3 @@ function criticality(c) {
       p.kind === "scale_invariant" ? "any" : text(p.K, 5), text(p.C_W, 5), text(p.C_b, 5), p.kind.replace("_", " ")]))
     : null);
 }
-
-function verdict({ facts, formula }) {
-  const said = facts.reason ? facts.reason : `${facts.shape[0].toUpperCase()}${facts.shape.slice(1)}. ${facts.verdict.sentence}${facts.note ? ` ${facts.note}` : ""}`;
-  const place = byId("verdict");
-  if (place.textContent !== said) place.textContent = said;
-  document.title = `${formula.name} · Actsmith`;
-}
-

@@ -1,6 +1,6 @@
 // Pictures as SVG: lines, bands, points and bars on two axes. Colours come from the page's style, light or dark.
 
-import { byId, el, fill, svg, text } from "./dom.js";
+import { el, fill, svg, text } from "./dom.js";
 import { ends, scale } from "./scale.js";
 
 const MARGIN = { top: 12, right: 14, bottom: 40, left: 54 };
@@ -165,6 +165,3 @@ export function download(place, title) {
   el("a", { href: address, download: `${title.replace(/[^A-Za-z0-9]+/g, "-").toLowerCase()}.svg` }).click();
   setTimeout(() => URL.revokeObjectURL(address), 1000);
 }
-
-/** Every picture in view, for those that want to save them all. */
-export const pictures = () => [...byId("panels").querySelectorAll(".card")].filter((found) => found.querySelector("svg.plot"));
