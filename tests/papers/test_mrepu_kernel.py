@@ -95,8 +95,8 @@ def test_smoke(tmp_path, monkeypatch):
     found = result.findings
     assert [c.name for c in found.curves] == ["kernel", "gradient", "tolerance", "balance", "starts", "safe-depth"]
     assert found.facts["growth q"]["repu_3"]["0.5"] == pytest.approx(3.0)
-    criticality = found.claims[1]
-    assert criticality.verdict == "partly reproduced"  # a theorem: the limit K -> 0 alone
+    limit, finite = found.claims[1:3]
+    assert (limit.verdict, finite.verdict) == ("reproduced", "does not hold")  # a theorem: the limit K -> 0 alone
     assert ("balance", 3, 3, "done") in lines
 
     def never(*_: object) -> None:
@@ -129,9 +129,8 @@ def _depth(name):
     ("growths", "survives", "verdict"),
     [
         ((True, None, True), (False, False, False), "reproduced"),
-        ((True, None, True), (False, True, False), "partly reproduced"),
-        ((False, None, False), (False, True, True), "not reproduced"),
-        ((False, None, False), (True, True, True), "not reproduced"),
+        ((True, None, True), (False, True, False), "contradicted"),
+        ((False, None, False), (False, False, False), "contradicted"),
     ],
 )
 def test_the_verdict_on_repu(growths, survives, verdict):
@@ -144,18 +143,22 @@ def test_the_verdict_on_repu(growths, survives, verdict):
 
 
 @pytest.mark.parametrize(
-    ("depths", "verdict"),
-    [((500, 500, 500), "reproduced"), ((5, 500, 500), "partly reproduced"), ((5, 5, 50), "not reproduced")],
-)
-def test_the_verdict_on_mrepus_stability(depths, verdict):
+    ("depths", "small", "every"),
+    [((500, 500, 500), "reproduced", "holds"), ((5, 500, 500), "reproduced", "does not hold"),
+     ((5, 5, 50), "contradicted", "does not hold")],
+)  # fmt: skip
+def test_the_verdict_on_mrepus_stability(depths, small, every):
     runs = [{"K0": k, "safe_depth": d} for k, d in zip((1.0, 1e-2, 1e-4), depths, strict=True)]
-    assert mrepu_kernel._stable([{"activation": f.name, "runs": runs} for f in MREPU]).verdict == verdict
+    found = mrepu_kernel._stable([{"activation": f.name, "runs": runs} for f in MREPU])
+    assert [c.verdict for c in found] == [small, every]
 
 
 @pytest.mark.parametrize(
-    ("chi", "points", "verdict"),
-    [(1 + 1e-7, 1, "reproduced"), (1 + 1e-7, 0, "partly reproduced"), (1.1, 0, "not reproduced")],
-)
-def test_the_verdict_on_criticality(chi, points, verdict):
+    ("chi", "points", "limit", "finite"),
+    [(1 + 1e-7, 1, "reproduced", "holds"), (1 + 1e-7, 0, "reproduced", "does not hold"),
+     (1.1, 0, "contradicted", "does not hold")],
+)  # fmt: skip
+def test_the_verdict_on_criticality(chi, points, limit, finite):
     record = {"chi_par": chi, "chi_perp": chi, "a1": 3.0, "points_above_0": points}
-    assert mrepu_kernel._critical([{"activation": f.name, **record} for f in MREPU]).verdict == verdict
+    found = mrepu_kernel._critical([{"activation": f.name, **record} for f in MREPU])
+    assert [c.verdict for c in found] == [limit, finite]
