@@ -74,9 +74,11 @@ def _lines(found: Predicts) -> list[str]:
             half = ", ".join(f"{_interval(p.better)}" for p in own)
             lines.append(f"{title}: {said}; among the better half {half}.")
     lost = sorted((p for p in found.predictors if p.auc and p.kind in ("theory", "start")), key=_distance)
-    if lost:
-        said = ", ".join(f"{p.name} {_chance(p.auc)}" for p in lost[:3])
-        lines.append(f"Whether a training diverges at some rate or seed (AUC, 0.5 is chance): {said}.")
+    said = ", ".join(f"{p.name} {_chance(p.auc)}" for p in lost[:3]) or "too few on every task to say what predicts it"
+    lines.append(
+        f"{found.lost} of {found.functions * found.tasks} pairs of function and task diverged at some rate or seed; "
+        f"AUC, 0.5 is chance: {said}."
+    )
     other = found.best("task")
     if other is not None:
         lines.append(f"The mean place on the other tasks: {_rho(other)}; better half {_interval(other.better)}.")
@@ -108,6 +110,8 @@ def _said(thesis: Thesis) -> str:
 def _table(found: Predicts) -> str:
     rows = [["predictor", "what", "all functions", "better half", "AUC: diverges"]]
     rows += [[p.name, p.what, _rho(p), _interval(p.better), _chance(p.auc)] for p in _shown(found)]
+    if not any(row[-1] for row in rows[1:]):
+        rows = [row[:-1] for row in rows]
     return _markdown(rows)
 
 

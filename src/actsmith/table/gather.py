@@ -67,7 +67,7 @@ def gathered(folder: str | Path) -> Gathered:
     config = read_json(path / "config.json")
     specs = specs_of(list(config["tasks"]))
     for spec in specs:
-        if json.loads(json.dumps(describe(spec.task))) != config["tasks"][spec.name]["task"]:
+        if not _holds(config["tasks"][spec.name]["task"], json.loads(json.dumps(describe(spec.task)))):
             raise ActsmithError(f"table: {str(path)!r}: its task {spec.name!r} is another than this version's; rebuild")
     content = (path / "results.jsonl").read_text(encoding="utf-8")
     records = [json.loads(line) for line in content[: content.rfind("\n") + 1].splitlines()]
@@ -78,6 +78,13 @@ def gathered(folder: str | Path) -> Gathered:
     if not members:
         raise ActsmithError(f"table: {str(path)!r}: no function was measured on all {len(specs)} tasks yet")
     return Gathered(path, members, specs, contexts, history)
+
+
+def _holds(kept: Any, now: Any) -> bool:
+    """Whether a task is as it was; settings that came since stand at their defaults, and are left aside."""
+    if isinstance(kept, dict) and isinstance(now, dict):
+        return all(name in now and _holds(value, now[name]) for name, value in kept.items())
+    return bool(kept == now)
 
 
 def table_of(found: Gathered) -> MeasuredTable:

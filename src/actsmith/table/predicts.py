@@ -86,6 +86,7 @@ class Predicts:
         thesis: rank correlations of the entropy, within groups.
         pairs: corrections of one function, law and size that differ in their sign: does the lower entropy win?
         functions, tasks, halves: how many functions, tasks; how many functions are in the better half.
+        lost: pairs of function and task with a training that diverged.
     """
 
     predictors: tuple[Predictor, ...]
@@ -94,6 +95,7 @@ class Predicts:
     functions: int
     tasks: int
     halves: int
+    lost: int
 
     def best(self, kind: str) -> Predictor | None:
         """The strongest of a kind over all functions."""
@@ -124,7 +126,7 @@ def predicts(table: MeasuredTable, seed: int = 0, draws: int = DRAWS) -> Predict
     thesis = [_thesis(what, mask, entropy, outcome, picks) for what, mask in _groups(table)]
     return Predicts(
         tuple(found), tuple(t for t in thesis if t is not None), _pairs(table, rng, draws), len(table),
-        len(table.tasks), int(half.sum()),
+        len(table.tasks), int(half.sum()), int((table.diverged > 0).sum()),
     )  # fmt: skip
 
 
@@ -254,7 +256,7 @@ def _won(low: Array, high: Array) -> float:
 def summary(found: Predicts) -> Mapping[str, Any]:
     """Plain JSON values."""
     return {
-        **{name: getattr(found, name) for name in ("functions", "tasks", "halves")},
+        **{name: getattr(found, name) for name in ("functions", "tasks", "halves", "lost")},
         "predictors": [vars(p) for p in found.predictors],
         "thesis": [vars(t) for t in found.thesis],
         "pairs": None if found.pairs is None else vars(found.pairs),
