@@ -123,7 +123,7 @@ def _shown(found: Predicts) -> list[Predictor]:
 
 def _draw(found: Predicts, path: Path) -> None:
     shown = _shown(found)
-    with drawing(path, 1, 2, (8.5, 0.6 + 0.27 * len(shown)), sharey=True) as (_, axes):
+    with drawing(path, 1, 2, (8.5, 0.6 + 0.27 * len(shown)), sharex=True, sharey=True) as (_, axes):
         for axis, title, values in (
             (axes[0, 0], f"all {found.functions} functions", [_all(p) for p in shown]),
             (axes[0, 1], f"the better {found.halves}", [p.better for p in shown]),
