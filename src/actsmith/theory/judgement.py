@@ -71,7 +71,7 @@ class Judgement:
         relatives: nearest in shape under the law, the nearest first.
         unrelated: why there are none.
         place: among what was measured; None where this copy has no measurements, or f has no relatives.
-        tasks: how many tasks that place is of.
+        tasks: how many tasks were measured; 0 where this copy has no measurements.
         settle: the command that would settle it.
     """
 
@@ -96,6 +96,8 @@ class Judgement:
     def standing(self) -> str:
         """Its place, or why there is none."""
         p = self.place
+        if p is None and self.tasks:
+            return "how well it trains is not measured: no relative of it was, either"
         if p is None:
             return "how well it trains is not measured: this copy of Actsmith holds no table of measurements"
         where = f"of {p.of} functions on {self.tasks} tasks"
@@ -132,13 +134,13 @@ def judge(f: Formula, law: Law, found: Criticality) -> Judgement:
         'sigmoid'
     """
     table = measured()
-    place, tasks = None, 0
+    place, tasks = None, 0 if table is None else len(table.tasks)
     relatives: tuple[Near, ...] = ()
     unrelated = ""
     try:
         relatives = _relatives(f, law)
         if table is not None:
-            place, tasks = table.place(f, law), len(table.tasks)
+            place = table.place(f, law)
     except ActsmithError as error:
         unrelated = str(error).removeprefix(f"{f.name}: ").removeprefix("relatives: ")
     return Judgement(_depth(found), relatives, unrelated, place, tasks, _settled_by(f))
