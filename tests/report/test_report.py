@@ -192,3 +192,12 @@ def test_the_page_has_the_conclusion_and_the_scores_first_and_all_that_the_markd
     for word in ("50% of the training examples", "no signal: relu-0.1[pooled]", "+0.006 to +0.014", "diverged"):
         assert word in words
     assert not re.search(r"<script|<link|<img| src=", page)
+
+
+@pytest.mark.slow
+def test_the_page_fits_a_phone(folder, on_a_phone):
+    render(folder)
+    seen = on_a_phone(folder / "index.html")
+    assert seen["width"] <= 390
+    assert seen["picture"] < 844
+    assert seen["said"] == []
