@@ -96,6 +96,16 @@ def test_the_depth_lab_agrees_with_theory_and_with_networks() -> None:
     np.testing.assert_allclose(own["kernel"], kernel_flow("gelu", 1.0, 3, 0.5, 0.1), rtol=SIX)
 
 
+def test_a_kernel_that_explodes_is_followed_as_far_as_it_is_known() -> None:
+    lost = depths.theory_view("mrepu", depth=20, K0=1.0)
+    known = lost["known"]
+    assert 1 < known < 20
+    assert lost["kernel"][known] is None or lost["kernel"][known] > 1e8
+    assert None not in lost["correlation"]["values"][:known] + lost["chi_perp"][:known]
+    assert set(lost["correlation"]["values"][known:]) == {None}
+    assert len(lost["chi_par"]) == len(lost["gradient"]) == 21
+
+
 @pytest.mark.parametrize(
     "setting",
     [{"depth": 101}, {"depth": 0}, {"depth": 2.5}, {"width": 10_000}, {"start": "best"}, {"start": "own", "C_W": -1},

@@ -24,6 +24,8 @@ Array = NDArray[np.float64]
 STARTS = ("critical", "kaiming", "lecun", "own")
 """Kaiming is C_W = 2, LeCun C_W = 1, both without biases."""
 DEEPEST, WIDEST, MOST_NETS = 100, 256, 64
+SEEN = (1e-12, 1e8)
+"""Kernels between which a signal is followed."""
 LARGEST = 1e6
 """Of C_W, C_b and K0."""
 
@@ -47,17 +49,18 @@ def theory_view(
     depth, width = _size("depth", depth, DEEPEST), _size("width", width, WIDEST)
     C_W, C_b, K0, rho0 = _setting(f, start, given)
     flow = kernel_flow(f, K0, depth, C_W, C_b)
-    finite = np.isfinite(flow) & (flow > 0)
-    at = moments(f, np.where(finite, flow, 1.0))
-    perp = np.where(finite, C_W * at.perp, np.nan)
+    lost = ~((flow > SEEN[0]) & (flow < SEEN[1]))
+    known = max(int(np.argmax(lost)), 1) if lost.any() else depth + 1  # layers before the kernel dies or explodes
+    at = moments(f, flow[:known])
+    par, perp = C_W * at.dg, C_W * at.perp
     return {
-        "C_W": short(C_W), "C_b": short(C_b), "K0": short(K0), "rho0": short(rho0), "depth": depth,
+        "C_W": short(C_W), "C_b": short(C_b), "K0": short(K0), "rho0": short(rho0), "depth": depth, "known": known,
         "kernel": short(flow),
-        "band": attempt(_band, f, flow, depth, (C_W, C_b, width)),
-        "chi_par": short(np.where(finite, C_W * at.dg, np.nan)),
-        "chi_perp": short(perp),
-        "gradient": short(_gradient(perp)),
-        "correlation": attempt(_correlation, f, (K0, rho0), depth, C_W, C_b),
+        "band": attempt(_band, f, flow[:known], depth, (C_W, C_b, width)),
+        "chi_par": _filled(par, depth),
+        "chi_perp": _filled(perp, depth),
+        "gradient": _filled(_gradient(perp), depth) if known > depth else [None] * (depth + 1),
+        "correlation": attempt(_correlation, f, (K0, rho0), (known, depth), C_W, C_b),
     }  # fmt: skip
 
 
@@ -116,8 +119,8 @@ def _setting(f: Formula, start: Any, given: dict[str, Any]) -> tuple[float, floa
 def _band(f: Formula, flow: Array, depth: int, setting: tuple[float, float, int]) -> dict[str, Any]:
     """K -+ sqrt(V/width)."""
     C_W, C_b, width = setting
-    spread = np.sqrt(np.maximum(vertex_flow(f, float(flow[0]), depth, C_W, C_b), 0.0) / width)
-    return {"low": short(np.maximum(flow - spread, 0.0)), "high": short(flow + spread)}
+    spread = np.sqrt(np.maximum(vertex_flow(f, float(flow[0]), len(flow) - 1, C_W, C_b), 0.0) / width)
+    return {"low": _filled(np.maximum(flow - spread, 0.0), depth), "high": _filled(flow + spread, depth)}
 
 
 def _gradient(perp: Array) -> Array:
@@ -125,5 +128,12 @@ def _gradient(perp: Array) -> Array:
     return np.append(np.cumprod(perp[:-1][::-1])[::-1], 1.0)
 
 
-def _correlation(f: Formula, inputs: tuple[float, float], depth: int, C_W: float, C_b: float) -> dict[str, Any]:
-    return {"values": short(correlation_flow(f, *inputs, depth, C_W=C_W, C_b=C_b)[1])}
+def _correlation(f: Formula, inputs: tuple[float, float], layers: tuple[int, int], C_W: float, C_b: float) -> Any:
+    known, depth = layers
+    found = correlation_flow(f, *inputs, max(known - 1, 0), C_W=C_W, C_b=C_b)[1]
+    return {"values": _filled(found, depth)}
+
+
+def _filled(values: Array, depth: int) -> Any:
+    """One value a layer, None where nothing is known."""
+    return [*short(values), *[None] * (depth + 1 - len(values))]

@@ -3,6 +3,7 @@
 GET  /  /static/...      the page
 GET  /api/start          what the command line named: folders, the probed model
 POST /api/JOB            function, verdict, place, map, depth, simulate, exits: JSON in, JSON out; law: a .npy
+POST /api/warm           a process loads torch before it is asked
 POST /api/train, /api/stop;  GET /api/progress: server-sent events
 GET  /api/runs           the folders as they are now
 """
@@ -176,6 +177,12 @@ def make_app(playground: Playground, port: int) -> ASGIApp:
 
     async def stop(_: Request) -> Response:
         await run_in_threadpool(playground.trainer.stop)
+        playground.trainer.start()
+        return JSONResponse({})
+
+    async def warm(request: Request) -> Response:
+        worker = playground.trainer if (await _object(request)).get("train") else playground.learning
+        await run_in_threadpool(worker.start)
         return JSONResponse({})
 
     async def progress(_: Request) -> Response:
@@ -195,6 +202,7 @@ def make_app(playground: Playground, port: int) -> ASGIApp:
         Route("/api/runs", runs),
         Route("/api/progress", progress),
         Route("/api/train", _refusing(train), methods=["POST"]),
+        Route("/api/warm", _refusing(warm), methods=["POST"]),
         Route("/api/stop", stop, methods=["POST"]),
         Route("/api/{job}", _refusing(job), methods=["POST"]),
         Mount("/static", StaticFiles(directory=STATIC)),

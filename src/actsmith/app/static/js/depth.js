@@ -55,10 +55,12 @@ export function drawDepth() {
 function draw() {
   if (!theory) return;
   const fits = found && found.of === JSON.stringify({ ...subject(), ...state.depth });
+  const lost = theory.known <= theory.depth;
   const layers = theory.kernel.map((_, i) => i);
   const dots = (name) => (fits ? found[name].map((y, x) => ({ x, y, error: found[`${name}_error`][x], colour: "c1" })) : []);
   byId("depth-hint").textContent = `C_W = ${text(theory.C_W)}, C_b = ${text(theory.C_b)}, K0 = ${text(theory.K0)}. ` +
     `Line: infinite width; band: one deviation over networks of width ${state.depth.width}, to first order. ` +
+    (lost ? `The kernel ${theory.kernel[theory.known] > 1 || theory.kernel[theory.known] === null ? "explodes" : "dies"} after ${theory.known - 1} layers. ` : "") +
     (fits ? `Dots: mean of ${found.nets} random networks of that width, with standard error.` : "Random networks follow when you let go.");
   const x = { label: "layer", ends: [0, Math.max(layers.length - 1, 1)] };
   const lineOf = (y, label) => [{ x: layers, y, colour: "c0", width: 2.5, label }];
@@ -69,7 +71,7 @@ function draw() {
     bands: theory.band.reason ? [] : [{ x: layers, low: theory.band.low, high: theory.band.high, colour: "c0" }],
     summary: `From ${text(theory.K0)} to ${text(theory.kernel[layers.length - 1])} after ${layers.length - 1} layers.`,
   });
-  cards.gradient.draw({
+  cards.gradient.draw(lost ? { reason: "No gradient comes back through layers in which the kernel has died or exploded." } : {
     x, y: { label: "squared gradient", kind: "log", ends: logarithmic([...theory.gradient, ...dots("gradient").map((p) => p.y)]) },
     lines: lineOf(theory.gradient, "theory"), points: named(dots("gradient")),
     summary: `The gradient at the first layer is ${text(theory.gradient[0])} of that at the last.`,

@@ -120,7 +120,7 @@ function entropies(e) {
   if (e.reason) { fill(place, el("p", { class: "reason" }, e.reason)); return; }
   fill(place, table("In nats", ["entropy", "value"], [
     ...Object.entries(ENTROPIES).map(([name, what]) => [named(what, e.reasons[name]), text(e[name], 6)]),
-    ["share on flat pieces", text(e.atom_mass)], ["mean of f(X)", text(e.mean)], ["deviation of f(X)", text(e.std)],
+    ["share on flat pieces", text(e.atom_mass)], ["mean of f(X)", text(Math.abs(e.mean) < 1e-12 * e.std && e.mean !== null ? 0 : e.mean)], ["deviation of f(X)", text(e.std)],
   ]), el("p", { class: "hint" }, "Entropy alone orders nothing: what depth does vetoes, and training decides."));
 }
 

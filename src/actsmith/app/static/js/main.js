@@ -1,6 +1,6 @@
 // The page: tabs, and what follows when the formula changes.
 
-import { get } from "./api.js";
+import { get, post } from "./api.js";
 import { showState, startBar } from "./bar.js";
 import { drawDepth, startDepth } from "./depth.js";
 import { byId, el, fill } from "./dom.js";
@@ -11,9 +11,12 @@ import { drawRuns, startRuns } from "./runs.js";
 import { change, follow, readLink, state } from "./state.js";
 import { startTrain } from "./train.js";
 
+/** Let a process load torch before it is asked. */
+const warm = (train) => post("warm", { train }).catch(() => {});
+
 const TABS = {
-  function: ["Function", null], map: ["Map", drawMap], depth: ["Depth lab", drawDepth], train: ["Training", null],
-  runs: ["Runs and model", drawRuns], exits: ["Take along", drawExits],
+  function: ["Function", null], map: ["Map", drawMap], depth: ["Depth lab", () => { warm(false); drawDepth(); }], train: ["Training", () => warm(true)],
+  runs: ["Runs and model", drawRuns], exits: ["Take along", () => { warm(false); drawExits(); }],
 };
 const FOLLOWING = ["map", "depth", "exits"];
 

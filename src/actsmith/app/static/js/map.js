@@ -73,7 +73,7 @@ function axis(name, points) {
   const values = points.map((p) => p[name]);
   const sizes = values.map(Math.abs).filter((v) => v > 1e-9).sort((a, b) => a - b);
   const middle = sizes[Math.floor(sizes.length / 2)] ?? 1;
-  const bent = sizes.length && sizes[sizes.length - 1] > 30 * middle;
+  const bent = sizes.length && sizes[sizes.length - 1] > 8 * middle;
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const near = middle || 1;
   const label = all.quantities[name];

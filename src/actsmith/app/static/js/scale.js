@@ -37,7 +37,9 @@ function powers(low, high, most) {
   const found = [];
   for (let k = first; k <= last; k += step) found.push(10 ** k);
   if (found.length >= 2) return found;
-  return [...new Set([low, Math.sqrt(low * high), high].map((v) => Number(v.toPrecision(2))))].filter((v) => v >= low && v <= high);
+  const fine = [1, 2, 3, 5, 7].flatMap((m) => [first - 1, first, last].map((k) => m * 10 ** k));
+  const inside = [...new Set(fine)].filter((v) => v >= low && v <= high).sort((a, b) => a - b);
+  return inside.length >= 2 ? inside : [low, high].map((v) => Number(v.toPrecision(2))).filter((v) => v >= low && v <= high);
 }
 
 /** The ends of what is drawn, with a margin; of a logarithmic axis the positive values alone. */

@@ -42,6 +42,9 @@ export function startTrain() {
 async function train() {
   byId("train-error").textContent = "";
   running(true);
+  curve.draw({ reason: "Training begins: the first time torch is loaded, which takes some seconds." });
+  fill(byId("train-pictures"));
+  byId("train-progress").value = 0;
   try {
     await post("train", { ...subject(), ...state.train });
     listen();
