@@ -43,7 +43,7 @@ SECONDS = {
     "function": 6.0, "verdict": 6.0, "place": 6.0, "depth": 10.0, "map": 60.0, "law": 10.0, "simulate": 30.0,
     "exits": 20.0,
 }  # fmt: skip
-"""After which a computation is ended, its wait for the one before included."""
+"""After which a computation is ended."""
 LONGEST_TRAINING = 600.0
 BEAT = 10.0
 """Seconds between two signs of life of a stream in which nothing happens."""

@@ -1,5 +1,6 @@
 """A process that computes for the server, one job at a time, and is replaced when it hangs.
 
+parent  <── ("ready", None) ──  child
 parent  ── (job, arguments) ──>  child
 parent  <── ("event", value)* then ("done", value) or ("refused", text) ──  child
 """
@@ -22,6 +23,8 @@ Job = Callable[..., Any]
 """(emit, **arguments) -> plain values; `emit(value)` sends one ahead."""
 Table = Callable[[], Mapping[str, Job]]
 """Imports what its jobs need, and returns them by name; a function of a module, so that it can be sent."""
+STARTING = 120.0
+"""Seconds that a process may take to import what its jobs need."""
 
 
 class Worker:
@@ -36,6 +39,7 @@ class Worker:
         self.table, self.what = table, what
         self._turn, self._guard = threading.Lock(), threading.Lock()
         self._process: Any = None
+        self._has_table = False
         self._pipe: Connection | None = None
 
     def start(self) -> None:
@@ -46,6 +50,7 @@ class Worker:
                 self._pipe, far = context.Pipe()
                 self._process = context.Process(target=_serve, args=(far, self.table), daemon=True)
                 self._process.start()
+                self._has_table = False
                 far.close()
 
     def stop(self) -> None:
@@ -59,23 +64,24 @@ class Worker:
     def call(
         self, job: str, arguments: Mapping[str, Any], seconds: float, emit: Callable[[Any], None] | None = None
     ) -> Any:
-        """What the job returns; waits for a job before it.
+        """What the job returns; waits for a job before it, as long again at most, and for the process to be there.
 
         Args:
             job: a name of the table.
             arguments: plain values.
-            seconds: after which the process is ended, the wait for the job before included.
+            seconds: after which the process is ended.
             emit: gets what the job sends ahead.
 
         Raises:
             ActsmithError: the job refused its arguments.
             JobError: it took too long, was stopped, or failed.
         """
-        until = time.monotonic() + seconds
-        if not self._turn.acquire(timeout=seconds):
+        if not self._turn.acquire(timeout=seconds if self._has_table else seconds + STARTING):
             raise JobError(f"{self.what}: busy for {seconds:g} s; try again")
         try:
-            return self._exchange(job, arguments, until, emit or (lambda _: None))
+            pipe = self._ready()
+            pipe.send((job, dict(arguments)))
+            return _answer(pipe, time.monotonic() + seconds, emit or (lambda _: None))
         except TimeoutError:
             self.stop()
             self.start()
@@ -88,27 +94,37 @@ class Worker:
         finally:
             self._turn.release()
 
-    def _exchange(self, job: str, arguments: Mapping[str, Any], until: float, emit: Callable[[Any], None]) -> Any:
+    def _ready(self) -> Connection:
+        """The pipe of a process that has its table: what it imports is no part of a job's time."""
         self.start()
         pipe = self._pipe
         assert pipe is not None
-        pipe.send((job, dict(arguments)))
-        while True:
-            if not pipe.poll(max(until - time.monotonic(), 0.0)):
+        if not self._has_table:
+            if not pipe.poll(STARTING):
                 raise TimeoutError
-            kind, value = pipe.recv()
-            if kind == "event":
-                emit(value)
-            elif kind == "done":
-                return value
-            else:
-                raise (ActsmithError if kind == "refused" else JobError)(value)
+            pipe.recv()
+            self._has_table = True
+        return pipe
+
+
+def _answer(pipe: Connection, until: float, emit: Callable[[Any], None]) -> Any:
+    while True:
+        if not pipe.poll(max(until - time.monotonic(), 0.0)):
+            raise TimeoutError
+        kind, value = pipe.recv()
+        if kind == "event":
+            emit(value)
+        elif kind == "done":
+            return value
+        else:
+            raise (ActsmithError if kind == "refused" else JobError)(value)
 
 
 def _serve(pipe: Connection, table: Table) -> None:
     """The child: until the parent has gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this one
     jobs = table()
+    pipe.send(("ready", None))
     while True:
         try:
             job, arguments = pipe.recv()
