@@ -2,7 +2,6 @@
 
 import gzip
 import importlib.util
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -73,47 +72,40 @@ def test_smoke_trains_and_compares(tmp_path):
     assert len(found.tables) == 5
     shallow = next(t for t in found.tables if t.name == "digits-mlp2-critical")
     assert shallow.row("tanh").mean > 0.5
-    assert len(found.claims) == 6
+    assert found.claims == ()  # no question is of so small a run
     assert [c.name for c in found.curves] == ["digits-depth"]
 
 
 def made_up(accuracy):
-    """Verdicts where the smoke preset left accuracies made by accuracy(experiment, activation)."""
-    parts = REPRODUCTION.presets["smoke"].parts(tuple(REPRODUCTION.activations))
-    parts = tuple(replace(p, seeds=(0, 1, 2, 3, 4)) for p in parts)
+    """Table -> answers, where the small preset left accuracies made by accuracy(experiment, activation)."""
+    parts = REPRODUCTION.presets["small"].parts(tuple(REPRODUCTION.activations))
     outcomes = []
     for part in parts:
         for f in part.activations:
             value = accuracy(part.name, f.name)
-            wobble = [0.001 * ((seed * len(f.name)) % 3) for seed in part.seeds]
             outcomes += [
-                outcome(part.name, f, seed, {"accuracy": None if value is None else value + w}, diverged=value is None)
-                for seed, w in zip(part.seeds, wobble, strict=True)
-            ]
+                outcome(
+                    part.name, f, seed, {"accuracy": None if value is None else value + 0.0001 * (seed % 2)},
+                    diverged=value is None,
+                )
+                for seed in part.seeds
+            ]  # fmt: skip
     claims = REPRODUCTION.read(folder(outcomes), parts).claims
-    keys = ("p = 2", "p = 3", "than relu", "than gelu", "critical initialisation", "needs normalisation")
-    return {key: next(c.verdict for c in claims if key in c.statement) for key in keys}
+    fails = [c for c in claims if "fails" in c.statement]
+    return {c.verdict for c in fails}, {c.verdict for c in claims if c not in fails}
 
 
-def test_verdicts_follow_the_numbers():
+def test_answers_follow_the_numbers():
     def as_said(experiment, name):
-        if name.startswith("repu"):
-            return 0.5 if "normalised" in experiment else None
-        return (0.7 if "kaiming" in experiment else 0.9) if name.startswith("mrepu") else 0.6
-
-    assert set(made_up(as_said).values()) == {"reproduced"}
+        return 0.11 if name.startswith("repu") else 0.9 if name.startswith("mrepu") else 0.6
 
     def turned(experiment, name):
-        if name.startswith("mrepu"):
-            return 0.8 if "kaiming" in experiment else None
-        return 0.9
-
-    assert set(made_up(turned).values()) == {"not reproduced"}
+        return 0.5 if name.startswith("mrepu") else 0.9
 
     def alike(experiment, name):
-        return 0.15 if name == "repu_3" else 0.9 + 0.0001 * (len(experiment) % 2)
+        return 0.9
 
-    found = made_up(alike)
-    assert found["p = 3"] == "reproduced"  # 15 % of ten classes is a guess
-    assert found["p = 2"] == "not resolved"  # neither fails
-    assert found["needs normalisation"] == "not reproduced"
+    assert made_up(as_said)[1] == {"reproduced"}
+    assert made_up(as_said)[0] <= {"reproduced", "open"}  # of few seeds a sign test says nothing
+    assert made_up(turned) == ({"does not hold"}, {"does not hold"})
+    assert made_up(alike)[1] == {"no difference that matters"}
