@@ -21,7 +21,7 @@ def record(experiment, activation, stage, *, rate, seeds, errors):
         "activation": activation, "stage": stage, "rate": rate, "seeds": seeds, "diverged": [False] * len(seeds),
         "loss": [[1.0, e] for e in errors], "validation": scores, "test": scores if stage == "score" else None,
         "curve": [], "step_seconds": 0.002, "peak_bytes": 1000,
-        "parameters": {"activations.0.eps": [0.25, 0.5][: len(seeds)]} if activation == "crrelu" else {}, "watched": [],
+        "parameters": {"activations.0.eps": [0.25, 0.5][: len(seeds)]} if activation == "gelu" else {}, "watched": [],
     }  # fmt: skip
 
 
@@ -86,11 +86,11 @@ def test_another_run_or_another_activation_is_refused(old):
 
 def test_a_record_of_a_stack_becomes_one_outcome_a_seed(old):
     found = old_runs.read(old, NAME, "smoke", parts())
-    relu, crrelu = (found.all().of("square-critical-2", name, "score") for name in ("relu", "crrelu"))
+    relu, gelu = (found.all().of("square-critical-2", name, "score") for name in ("relu", "gelu"))
     assert [o.trial.seed for o in relu] == [0, 1]
     assert [o.details["loss"] for o in relu] == [[1.0, 0.1], [1.0, 0.2]]
-    assert [o.details["parameters"] for o in crrelu] == [{"activations.0.eps": [0.25]}, {"activations.0.eps": [0.5]}]
-    assert crrelu[0].trial.formula == resolve("crrelu")
+    assert [o.details["parameters"] for o in gelu] == [{"activations.0.eps": [0.25]}, {"activations.0.eps": [0.5]}]
+    assert gelu[0].trial.formula == resolve("gelu")
     assert all(o.test is None for o in found.all().of(stage="tune"))
 
 

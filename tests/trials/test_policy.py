@@ -93,3 +93,53 @@ def test_a_scale_is_part_of_the_key_and_none_is_what_it_was():
     assert Trial.from_dict(Trial("t", GELU, "tune", 1e-2, 0, scale=2.0).to_dict()).scale == 2.0
     assert Trial("t", GELU, "tune", 1e-2, 0, scale=2.0).activation(1.5) == pytest.approx(2 * GELU(1.5))
     assert scaled(GELU, 1.0) is GELU
+
+
+# -------------------------------------------------------------------------------------------- beyond the grid
+
+
+def growing(**changes):
+    return policy(climbs=False, grows=True, **changes)
+
+
+def tried(history):
+    return sorted({o.trial.rate for o in history.of(stage="tune")})
+
+
+@pytest.mark.parametrize(
+    ("best", "expected"),
+    [
+        (1e-2, [1e-3, 1e-2, 1e-1]),  # inside: nothing beyond
+        (1e-1, [1e-3, 1e-2, 1e-1, 1.0]),  # an end: one beyond, which is worse
+        (1.0, [1e-3, 1e-2, 1e-1, 1.0, 10.0]),
+        (1e-4, [1e-5, 1e-4, 1e-3, 1e-2, 1e-1]),
+        (1e9, [1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1e3]),  # four at most
+    ],
+)
+def test_a_grid_grows_beyond_an_end_that_is_its_best(best, expected):
+    history = settled(growing(), lambda r, _: abs(math.log(r / best)))
+    assert tried(history) == pytest.approx(expected)
+    assert growing().grid(GELU, history) == pytest.approx(tuple(expected))
+    assert growing().rate(GELU, history) == min(expected, key=lambda r: abs(math.log(r / best)))
+    assert {o.trial.seed for o in history.of(stage="tune") if o.trial.rate == expected[-1]} == {1000, 1001}
+
+
+def test_a_grown_grid_goes_on_from_any_moment_as_it_was():
+    def loss(rate, _):
+        return abs(math.log(rate / 0.9))
+
+    whole = settled(growing(), loss)
+    outcomes = list(whole.values())
+    for count in range(len(outcomes)):
+        history = History(outcomes[:count])
+        while trials := growing().next(GELU, history):
+            for t in trials:
+                history.add(whole[t.key])  # a trial of another run is a KeyError
+        assert set(history) == set(whole)
+
+
+def test_a_single_rate_and_one_that_is_settled_do_not_grow():
+    assert tried(settled(growing(rates=(1e-2,), ranked=True), lambda r, _: 1 / r)) == [1e-2]
+    history = settled(growing(settled={"gelu": (1e-1, 1.0)}), lambda r, _: 1 / r)
+    assert growing(settled={"gelu": (1e-1, 1.0)}).growing(GELU, history) == ()
+    assert policy(climbs=False).growing(GELU, history) == ()

@@ -94,3 +94,11 @@ def test_a_training_that_failed_says_nothing_for_the_others():
     found = made(relu=lost, gelu=outcomes("gelu", GELU))
     assert (found.row("relu").failed, found.row("relu").diverged, found.row("relu").interval) == (1, 1, None)
     assert [d.verdict for d in contest([(found, "gelu", "relu"), (found, "relu", "gelu")])] == ["open", "open"]
+
+
+def test_each_activation_may_have_rates_of_its_own():
+    found = table(
+        {"relu": outcomes("relu", RELU, rate=1e-1), "gelu": outcomes("gelu", GELU, rate=1e-1)}, SCORE, reference="relu",
+        rates={"relu": (1e-2, 1e-1), "gelu": (1e-2, 1e-1, 1.0)}, name="e", title="t",
+    )  # fmt: skip
+    assert [found.row(name).at_edge for name in ("relu", "gelu")] == [True, False]
