@@ -61,7 +61,11 @@ def test_lower_is_better_for_errors(tmp_path: Path) -> None:
         line(name, "tune", 0, 0.1, value).replace("accuracy", "rmse") for name, value in (("relu", 0.9), ("elu", 0.1))
     ]
     (tmp_path / "results.jsonl").write_text("".join(scored))
-    assert [row["name"] for row in Watched(tmp_path).view()["tables"][0]["rows"]] == ["elu", "relu"]
+    (table,) = Watched(tmp_path).view()["tables"]
+    assert table["metric"] == "rmse"
+    assert [row["name"] for row in table["rows"]] == ["elu", "relu"]
+    (tmp_path / "request.json").write_text('{"better": "higher"}')
+    assert [row["name"] for row in Watched(tmp_path).view()["tables"][0]["rows"]] == ["relu", "elu"]
 
 
 def test_no_folder_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The page shows the theory's own numbers."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -134,3 +135,22 @@ def test_the_exits_run() -> None:
     torch = pytest.importorskip("torch")
     x = torch.linspace(-3, 3, 7)
     torch.testing.assert_close(names["activation"](x), module["MyActivation"]()(x))  # type: ignore[operator]
+
+
+def test_places_of_the_measured_table_are_on_the_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Table:
+        tasks = (SimpleNamespace(name="digits"),)
+
+        def __len__(self) -> int:
+            return 7
+
+        def place(self, formula: object) -> object:
+            return SimpleNamespace(place=3.5, estimated=formula != acts.get_activation("gelu"))
+
+    monkeypatch.setattr(atlas, "CATALOGUE", {name: acts.CATALOGUE[name] for name in ("gelu", "relu")})
+    monkeypatch.setattr(atlas, "measured", Table)
+    atlas._place.cache_clear()
+    shown = atlas.map_view()
+    atlas._place.cache_clear()
+    assert shown["measured"] == {"of": 7, "tasks": ["digits"]}
+    assert [(p["place"], p["estimated"]) for p in shown["points"]] == [(3.5, False), (3.5, True)]

@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,6 @@ class Watched:
             "seconds_since": None if changed is None else round(time.time() - changed, 1),
             "state": self._state(board, changed),
             "conclusion": board.get("conclusion"),
-            "metric": board.get("metric") or self._metric(),
             "tables": [_finished(board)] if board.get("rows") else self._tables(),
             "latest": [_brief(t) for t in self._trainings[: -LATEST - 1 : -1]],
         }
@@ -130,15 +129,12 @@ class Watched:
         last = self._trainings[-1] if self._trainings else None
         return f"running: {last.stage} {last.name}" if last else "running"
 
-    def _metric(self) -> str:
-        """The first score of a line; a search's board names its own."""
-        return next((name for t in self._trainings for name in t.scores), "score")
-
     def _tables(self) -> list[dict[str, Any]]:
+        better = self._json("request.json").get("better")
         tasks: dict[str, list[_Training]] = defaultdict(list)
         for training in self._trainings:
             tasks[training.task].append(training)
-        return [{"title": task, "rows": _rows(own)} for task, own in tasks.items()]
+        return [_table(task, own, better) for task, own in tasks.items()]
 
 
 def _training(line: bytes) -> _Training | None:
@@ -159,26 +155,40 @@ def _brief(t: _Training) -> dict[str, Any]:
     return {"name": t.name, "stage": t.stage, "task": t.task, "rate": short(t.setting[2]), "score": short(score)}
 
 
-def _rows(trainings: Iterable[_Training]) -> list[dict[str, Any]]:
-    """The activations, best first, each at the best setting of the latest stage that it reached."""
+def _table(title: str, trainings: Sequence[_Training], better: Any) -> dict[str, Any]:
+    """The activations of a task, best first, each at the best setting of the latest stage that it reached.
+
+    Args:
+        title: of the task.
+        trainings: of the task.
+        better: "higher" or "lower", as a search says; else the name of the score says it.
+    """
+    metric = next((name for t in trainings for name in t.scores), "score")
+    lower = better == "lower" or (better != "higher" and any(word in metric for word in LOWER))
     names: dict[str, dict[Any, list[_Training]]] = defaultdict(lambda: defaultdict(list))
-    metric = ""
     for t in trainings:
-        metric = metric or next(iter(t.scores), "")
         names[t.name][(STAGES.get(t.stage, 0), *t.setting[:2]), t.setting].append(t)
-    better = min if any(word in metric for word in LOWER) else max
-    rows = []
-    for name, settings in names.items():
+    best = []
+    for settings in names.values():
         reached = max(stage for stage, _ in settings)
-        candidates = [(_mean(own, metric), own) for (stage, _), own in settings.items() if stage == reached]
-        known = [(mean, own) for mean, own in candidates if mean is not None]
-        own = (better(known, key=lambda pair: pair[0]) if known else candidates[0])[1]
-        rows.append({"name": name, "formula": own[0].formula, "values": dict(own[0].values), "stage": own[0].stage,
-                     "seeds": len(own), "rate": short(own[0].setting[2]), **_interval(own, metric)})  # fmt: skip
-    sign = 1 if better is min else -1
-    rows.sort(key=lambda r: (-STAGES.get(r["stage"], 0), r["mean"] is None,
-                             sign * (r["mean"] or 0.0)))  # fmt: skip
-    return rows[:MOST_ROWS]
+        candidates = [own for (stage, _), own in settings.items() if stage == reached]
+        best.append(min(candidates, key=lambda own: _worth(own, metric, lower)))
+    best.sort(key=lambda own: (-STAGES.get(own[0].stage, 0), _worth(own, metric, lower)))
+    return {"title": title, "metric": metric, "rows": [_row(own, metric) for own in best[:MOST_ROWS]]}
+
+
+def _worth(own: Sequence[_Training], metric: str, lower: bool) -> float:
+    """The mean, signed so that less is better; infinity where a training has no score."""
+    values = _values(own, metric)
+    if values is None:
+        return math.inf
+    return (1 if lower else -1) * sum(values) / len(values)
+
+
+def _row(own: Sequence[_Training], metric: str) -> dict[str, Any]:
+    first = own[0]
+    named = {"name": first.name, "formula": first.formula, "values": dict(first.values), "stage": first.stage}
+    return {**named, "seeds": len(own), "rate": short(first.setting[2]), **_interval(own, metric)}
 
 
 def _values(own: Iterable[_Training], metric: str) -> list[float] | None:
@@ -186,11 +196,6 @@ def _values(own: Iterable[_Training], metric: str) -> list[float] | None:
     found = [t.scores.get(metric) for t in own]
     numbers = [v for v in found if v is not None and math.isfinite(v)]
     return numbers if len(numbers) == len(found) and numbers else None
-
-
-def _mean(own: Iterable[_Training], metric: str) -> float | None:
-    values = _values(own, metric)
-    return sum(values) / len(values) if values else None
 
 
 def _interval(own: Iterable[_Training], metric: str) -> dict[str, Any]:
@@ -217,4 +222,5 @@ def _finished(board: Mapping[str, Any]) -> dict[str, Any]:
             "rate": short(row.get("learning_rate")), "mean": short(score),
             "low": short(row.get("low")), "high": short(row.get("high")), "verdict": row.get("verdict"),
         })  # fmt: skip
-    return {"title": f"{board.get('task')}, from {board.get('start')}", "rows": rows}
+    title = f"{board.get('task')}, from {board.get('start')}"
+    return {"title": title, "metric": board.get("metric", "score"), "rows": rows}

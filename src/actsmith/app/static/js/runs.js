@@ -38,11 +38,12 @@ function one(run) {
   return el("section", { class: "run" }, el("h2", {}, `${run.name}: ${run.kind}`),
     el("p", {}, `${run.state[0].toUpperCase()}${run.state.slice(1)}. ${run.trainings} trainings${run.other ? `, ${run.other} other records` : ""}.`),
     run.conclusion ? el("p", { class: "verdict" }, run.conclusion) : null,
-    run.tables.map((found) => board(found, run.metric)),
+    run.tables.map(board),
     run.latest.length ? el("p", { class: "hint" }, `Finished last: ${run.latest.map((t) => `${t.name} (${t.stage}, ${text(t.score, 3)})`).join("; ")}.`) : null);
 }
 
-function board(found, metric) {
+function board(found) {
+  const { metric } = found;
   const ends = found.rows.flatMap((row) => [row.low, row.high, row.mean]).filter((v) => v !== null);
   const middle = [...ends].sort((a, b) => a - b);
   const [low, high] = [middle[Math.floor(0.05 * middle.length)] ?? 0, middle.at(-1 - Math.floor(0.05 * middle.length)) ?? 1];
