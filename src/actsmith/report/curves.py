@@ -1,4 +1,4 @@
-"""The pictures of a reproduction: tables as intervals, curves as lines."""
+"""The pictures of a reproduction: curves as lines."""
 
 from __future__ import annotations
 
@@ -7,41 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from actsmith.papers.findings import Curves, Series
-from actsmith.report.figure import BLACK, CYCLE, DASHES, GREY, drawing, logarithmic
-from actsmith.trials.tables import Table
+from actsmith.report.figure import CYCLE, DASHES, GREY, drawing, logarithmic
 
-__all__ = ["plot_curves", "plot_table"]
+__all__ = ["plot_curves"]
 
 PANELS = 3
 """Panels in a row."""
 FEW = 12
 """Lines of so few points show them: one between two gaps would be lost."""
-
-
-def plot_table(table: Table, path: Path) -> Path:
-    """The score of every activation with its 95 % interval, and its paired difference to the reference, best on top."""
-    rows = [row for row in table.rows if row.mean is not None]
-    places = list(range(len(rows)))
-    metric = table.metric
-    with drawing(path, 1, 2, (10.5, 1.6 + 0.28 * max(len(rows), 1)), sharey=True) as (figure, axes):
-        left, right = axes[0]
-        for place, row in zip(places, rows, strict=True):
-            colour, marker = (BLACK, "s") if row.name == table.reference else (CYCLE[1], "o")
-            left.plot([row.low, row.high], [place, place], color=colour, linewidth=1.6)
-            left.plot([row.mean], [place], color=colour, marker=marker, markersize=6)
-            if row.difference is not None:
-                ends = [row.difference_low, row.difference_high]
-                right.plot(ends, [place, place], color=colour, linewidth=1.6)
-                right.plot([row.difference], [place], color=colour, marker=marker, markersize=6)
-        right.axvline(0.0, color=BLACK, linewidth=1)
-        if metric.log:
-            logarithmic(left, "x")
-        left.set_yticks(places, [row.name for row in rows])
-        left.invert_yaxis()
-        left.set_xlabel(f"{metric.name.replace('_', ' ')}, {metric.better} is better")
-        right.set_xlabel(f"minus {table.reference}, paired" + (", decades" if metric.log else ""))
-        figure.suptitle(table.title, fontweight="bold")
-    return path
 
 
 def plot_curves(curves: Curves, path: Path) -> Path:

@@ -13,7 +13,8 @@ from actsmith.papers.claims import Claim
 from actsmith.papers.findings import Findings
 from actsmith.papers.reproduce import Reproduction, Result
 from actsmith.report.claims import claim_rows, plot_claims
-from actsmith.report.curves import plot_curves, plot_table
+from actsmith.report.curves import plot_curves
+from actsmith.report.forest import plot_table
 from actsmith.report.html import inline_svg, render_page
 from actsmith.trials.tables import Row, Table
 

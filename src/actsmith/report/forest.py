@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from actsmith.report.figure import BLACK, CYCLE
+from actsmith.report.figure import BLACK, CYCLE, drawing, logarithmic
+from actsmith.trials.tables import Row, Table
 
-__all__ = ["Line", "draw_forest"]
+__all__ = ["Line", "draw_forest", "line_of", "plot_table"]
 
 REACH = 6.0
 """Interquartile ranges from the median that a common scale shows."""
@@ -53,6 +55,30 @@ def draw_forest(left: Any, right: Any, lines: Sequence[Line], log: bool = False)
     right.tick_params(axis="y", length=0)
     for axis in (left, right):
         axis.grid(visible=False, axis="y")
+
+
+def plot_table(table: Table, path: Path) -> Path:
+    """The table of a reproduction: scores, and paired differences to the reference, best on top."""
+    lines = [line_of(row, row.name == table.reference) for row in table.rows]
+    metric = table.metric
+    with drawing(path, 1, 2, (10.5, 1.6 + 0.28 * len(lines)), sharey=True) as (figure, axes):
+        left, right = axes[0]
+        if metric.log:
+            logarithmic(left, "x")
+        draw_forest(left, right, lines, metric.log)
+        right.locator_params(axis="x", nbins=5)
+        left.set_xlabel(f"{metric.name.replace('_', ' ')}, {metric.better} is better")
+        right.set_xlabel(f"minus {table.reference}, paired" + (", decades" if metric.log else ""))
+        figure.suptitle(table.title, fontweight="bold")
+    return path
+
+
+def line_of(row: Row, reference: bool) -> Line:
+    """The line of a table's row."""
+    ends = None if row.low is None or row.high is None else (row.low, row.high)
+    apart = row.difference_low, row.difference_high
+    differs = None if apart[0] is None or apart[1] is None else (apart[0], apart[1])
+    return Line(row.name, row.mean, ends, row.difference, differs, reference)
 
 
 def _scale(lines: Sequence[Line], log: bool) -> Ends:

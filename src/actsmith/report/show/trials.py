@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from actsmith.report.figure import column, logarithmic
-from actsmith.report.forest import Line, draw_forest
+from actsmith.report.forest import draw_forest, line_of
 from actsmith.report.show.card import Card, within
 from actsmith.report.show.formula import short
 from actsmith.trials.compare import Comparison
@@ -38,17 +39,13 @@ def _row(r: Row) -> tuple[str, ...]:
     return *cells, *difference, "" if r.p is None else f"{r.p:.2g}"
 
 
-def _line(r: Row, reference: str) -> Line:
-    interval = None if r.low is None or r.high is None else (r.low, r.high)
-    beside = None if r.difference_low is None or r.difference_high is None else (r.difference_low, r.difference_high)
-    return Line(short(r.name, NAME), r.mean, interval, r.difference, beside, r.name == reference)
-
-
 def _picture(c: Comparison, width: float) -> Any:
     table, metric = c.table, c.table.metric
     with column(1, 2, forest_size(width, len(table.rows)), sharey=True) as (figure, axes):
         left, right = axes[0]
-        draw_forest(left, right, [_line(r, table.reference) for r in table.rows], metric.log)
+        drawn = (line_of(row, row.name == table.reference) for row in table.rows)
+        lines = [replace(line, name=short(line.name, NAME)) for line in drawn]
+        draw_forest(left, right, lines, metric.log)
         if metric.log:
             logarithmic(left, "x")
         left.set_xlabel(f"{metric.name.replace('_', ' ')},\n{metric.better} is better")
