@@ -11,6 +11,7 @@ import torch
 from actsmith.errors import ActsmithError
 from actsmith.formula.catalogue import get_activation
 from actsmith.papers import reproduce as module
+from actsmith.papers.claims import SEQUENTIAL, Question, decided, judge
 from actsmith.papers.experiment import Experiment, Run, Saved
 from actsmith.papers.findings import Findings
 from actsmith.papers.readers import table
@@ -20,6 +21,7 @@ from actsmith.training.problem import Regression
 from actsmith.training.recipe import Recipe
 from actsmith.training.runtime import Runtime
 from actsmith.trials.folder import RunFolder
+from actsmith.trials.sequential import Sequential
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ def test_a_second_run_trains_nothing_and_the_rate_is_the_best_one(tmp_path, runt
     assert ASKED.left(Saved()) == 2 * (2 + 2)
     folder = trained(tmp_path, runtime)
     lines = (tmp_path / "results.jsonl").read_text()
-    assert len(lines.splitlines()) == 2 * (2 + 2)
+    grown = 2 * 2  # both go on beyond the grid's end, until one rate is no better
+    assert len(lines.splitlines()) == 2 * (2 + 2) + grown
     assert ASKED.left(folder) == 0
     trained(tmp_path, runtime)
     assert (tmp_path / "results.jsonl").read_text() == lines
@@ -78,7 +81,8 @@ def test_a_second_run_trains_nothing_and_the_rate_is_the_best_one(tmp_path, runt
 def test_what_is_left_counts_single_trainings(tmp_path, runtime):
     trained(tmp_path, runtime)
     lines = (tmp_path / "results.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "results.jsonl").write_text("".join(lines[:3]))  # gelu, and one score of relu, are gone
+    (tmp_path / "results.jsonl").write_text("".join(lines[:5]))  # gelu, and one score of relu, are gone
+    assert [json.loads(line)["stage"] for line in lines[:6]] == ["tune"] * 4 + ["score"] * 2
     with opened(tmp_path) as folder:
         assert ASKED.left(folder) == 1 + 4
 
@@ -189,3 +193,78 @@ def test_a_resumed_run_looks_at_the_data_of_what_is_finished_too(fake, tmp_path,
     reproduce("fake", "smoke", run, data=tmp_path / "a", only=["line"], runtime=runtime)
     with pytest.raises(ActsmithError, match="not those that"):
         reproduce("fake", "smoke", run, data=tmp_path / "b", runtime=runtime)
+
+
+# ---------------------------------------------------------------------------------- seeds until all is decided
+
+DECIDED = Question("relu is better on a line of its own kind", "relu", "gelu", 0.0, "line")
+SAME = Question("they are the same to within a hundred decades", "relu", "gelu", 100.0, "line")
+GROWS = replace(
+    ASKED, rates=(1e-2,), recipe=Recipe(epochs=1, batch=32), seeds=Sequential(most=12, least=3, step=3),
+    tuning_seeds=(99,), questions=(SAME,),
+)  # fmt: skip
+
+
+def score(folder, name="relu"):
+    return [o.trial.seed for o in folder.all().of("line", name, stage="score")]
+
+
+def test_seeds_are_added_until_the_questions_are_decided(tmp_path, runtime):
+    folder = trained(tmp_path / "run", runtime, asked=GROWS)
+    seeds = score(folder)
+    assert len(seeds) in (6, 9, 12)  # three are never enough: no bound is known yet
+    assert score(folder, "gelu") == seeds
+    found = table(folder, GROWS, Regression.metric, title="t")
+    assert found.labels == {"depth": 2, SEQUENTIAL: True}
+    (claim,) = judge([SAME], [found])
+    assert claim.verdict == "no difference that matters"
+    three = replace(found, rows=tuple(replace(r, values=r.values[: len(seeds) - 3]) for r in found.rows))
+    assert not decided([SAME], [three])  # it was the first look at which all was decided
+    assert GROWS.left(folder) == 0
+    assert GROWS.most == tuple(range(12))
+
+
+def test_what_is_never_decided_ends_at_the_most_and_no_question_at_the_least(tmp_path, runtime):
+    hard = replace(SAME, margin=0.0)
+    never = replace(GROWS, seeds=Sequential(most=4, least=2, step=2), questions=(hard,))
+    assert len(score(trained(tmp_path / "never", runtime, asked=never))) == 4
+    other = replace(never, questions=(replace(SAME, tables="other"),))
+    assert len(score(trained(tmp_path / "none", runtime, asked=other))) == 2
+
+
+def test_a_killed_sequence_goes_on_as_it_was_and_shows_whole_blocks(tmp_path, runtime):
+    run = tmp_path / "run"
+    trained(run, runtime, asked=GROWS)
+    lines = (run / "results.jsonl").read_text().splitlines(keepends=True)
+    for count in (1, 7, len(lines) - 1):
+        (run / "results.jsonl").write_text("".join(lines[:count]))
+        with opened(run, GROWS) as folder:
+            assert GROWS.left(folder) > 0
+            if count == 7:  # relu has a seed that gelu has not
+                assert {len(row.values) for row in table(folder, GROWS, Regression.metric, title="t").rows} == {3}
+        trained(run, runtime, asked=GROWS)
+        assert _timeless((run / "results.jsonl").read_text().splitlines()) == _timeless(lines)
+
+
+# ------------------------------------------------------------------------------------------- what was asked when
+
+
+def asking(questions):
+    def read(folder, asked):
+        found = [table(folder, part, Regression.metric, title=part.name) for part in asked]
+        return Findings("s", tuple(found), claims=judge(questions, found))
+
+    return Reproduction(
+        "fake", "A title", "nowhere", "all", ("relu", "gelu"), {"smoke": Preset(parts, "a second")}, read,
+        tuple(questions),
+    )  # fmt: skip
+
+
+def test_questions_are_recorded_when_a_run_begins_and_a_later_one_says_so(tmp_path, runtime, monkeypatch):
+    later = [DECIDED, replace(SAME, margin=50.0), replace(SAME, statement="new")]
+    for questions, expected in (([DECIDED, SAME], [False, False]), (later, [False, True, True])):
+        monkeypatch.setattr(module, "reproduction", lambda name, q=questions: asking(q))
+        claims = reproduce("fake", "smoke", tmp_path, runtime=runtime).findings.claims
+        assert ["asked after the run began" in c.evidence for c in claims] == expected
+    recorded = json.loads((tmp_path / "measured.json").read_text())["questions"]
+    assert [(q["statement"], q["margin"]) for q in recorded] == [(q.statement, q.margin) for q in (DECIDED, SAME)]

@@ -13,7 +13,7 @@ from actsmith.nn.start import KAIMING, Start, start_of
 from actsmith.papers.foreknowledge import Theory, distance, quantities
 from actsmith.papers.rank_correlation import Correlation, agreement, combined, correlations, spearman, split_half
 from actsmith.papers.reproduce import reproduce
-from actsmith.papers.theory_vs_training import REPRODUCTION, activations, verdict
+from actsmith.papers.theory_vs_training import REPRODUCTION, _correlated, activations
 
 RNG = np.random.Generator(np.random.PCG64(7))
 
@@ -125,7 +125,7 @@ def test_the_study_is_of_many_different_activations():
     assert {"relu", "crrelu", "relu-0.3eafo", "gelu_kept_critical", "worst_normal"} <= set(names)
     parts = REPRODUCTION.presets["small"].parts((get("relu"),))
     assert [p.name for p in parts[1:6]] == ["digits", "fashion-mnist", "cifar10", "polynomial", "austen"]
-    assert all(len(p.seeds) >= 5 and len(p.activations) >= 60 for p in parts[1:])
+    assert all(len(p.most) >= 5 and len(p.activations) >= 60 for p in parts[1:])
 
 
 # ---------------------------------------------------------------------------------------------------- end to end
@@ -134,21 +134,22 @@ def test_the_study_is_of_many_different_activations():
 @pytest.mark.parametrize(
     ("rho", "low", "high", "expected"),
     [
-        (0.5, 0.3, 0.7, "reproduced"),
-        (0.2, 0.1, 0.3, "reproduced"),
-        (0.1, -0.1, 0.25, "not resolved"),
-        (-0.4, -0.6, -0.2, "not reproduced"),
-        (0.2, -0.1, 0.5, "not resolved"),
+        (0.5, 0.3, 0.7, "holds"),
+        (0.4, 0.1, 0.6, "open"),  # up to 0.2 one may not choose by it
+        (0.0, -0.1, 0.1, "no difference that matters"),
+        (-0.4, -0.6, -0.25, "does not hold"),
     ],
 )
-def test_the_verdict_is_the_intervals(rho, low, high, expected):
-    assert verdict(Correlation(rho, low, high, 40), 1) == expected
-    assert verdict(Correlation(-rho, -high, -low, 40), -1) == expected
+def test_the_answer_is_the_intervals(rho, low, high, expected):
+    assert _correlated("S", Correlation(rho, low, high, 40), 1, "", "").verdict == expected
+    turned = _correlated("S", Correlation(-rho, -high, -low, 40), -1, "", "", origin="paper")
+    assert turned.verdict == {"holds": "reproduced"}.get(expected, expected)
+    assert (turned.effect.mean, turned.effect.low, turned.effect.high) == (rho, low, high)
 
 
 def test_smoke_relates_what_it_trained_to_the_theory(tmp_path):
     found = reproduce("theory-vs-training", "smoke", tmp_path, device="cpu").findings
-    assert [t.name for t in found.tables] == ["digits", "polynomial", "digits-kaiming"]
+    assert [t.name for t in found.tables] == ["digits", "polynomial", "digits-kaiming", "polynomial-kaiming"]
     assert len(found.claims) == 7  # too few activations to leave half of them out
     assert set(found.facts["rank correlation with merit"]["smoothed"]) == {"digits", "polynomial", "mean"}
     assert found.curves[0].panels["smoothness"][0].low is not None

@@ -11,8 +11,9 @@ import pytest
 from actsmith.cli import main
 from actsmith.errors import ActsmithError
 from actsmith.papers import reproduce as module
+from actsmith.papers.claims import Claim, Question, judge
 from actsmith.papers.experiment import Experiment
-from actsmith.papers.findings import Claim, Curves, Findings, Series
+from actsmith.papers.findings import Curves, Findings, Series
 from actsmith.papers.readers import table
 from actsmith.papers.reproduce import Preset, Reproduction, reproduce, reproduction, reproduction_names
 from actsmith.report.findings import render_findings
@@ -64,7 +65,8 @@ def read(folder, asked):
     x, y = (0.0, 1.0, 2.0), (1.0, None, 3.0)
     curves = Curves("curve", "A curve", {"one": (Series("a", x, y, y, y), Series("b", x, y))}, "x", "y", log_y=True)
     claim = Claim("relu fits |x|", "reproduced", f"count is {folder.results['count']['value']}")
-    return Findings("Two activations.", (found,), (curves,), (claim,), {"answer": float("nan")})
+    drawn = judge([Question("gelu is better, drawn", "gelu", "relu", 0.1)], [found])
+    return Findings("Two activations.", (found,), (curves,), (claim, *drawn), {"answer": float("nan")})
 
 
 FAKE = Reproduction(
@@ -84,8 +86,8 @@ def fake(monkeypatch):
 def test_all_that_was_found_is_on_the_page(fake, tmp_path):
     result = reproduce("fake", "smoke", tmp_path / "run", activations=["silu"], runtime=Runtime.create("cpu"))
     files = {f.name: f for f in render_findings(result)}
-    assert set(files) == {"README.md", "index.html", "findings.json", "abs.svg", "curve.svg"}
-    for name in ("abs.svg", "curve.svg"):
+    assert set(files) == {"README.md", "index.html", "findings.json", "abs.svg", "claims.svg", "curve.svg"}
+    for name in ("abs.svg", "claims.svg", "curve.svg"):
         assert ElementTree.parse(files[name]).getroot().tag.endswith("svg")
     page, html = files["README.md"].read_text(), files["index.html"].read_text()
     for text in (
@@ -95,13 +97,15 @@ def test_all_that_was_found_is_on_the_page(fake, tmp_path):
         "reproduced",
         "Two activations.",
         "count is 1",
+        "gelu is better, drawn",
+        "decades of relative rmse",
         "nowhere",
         "--activation silu",
     ):
         assert text in page
         assert text in html
     assert "A &lt;fake&gt; paper" in html
-    assert html.count("<svg") == 2
+    assert html.count("<svg") == 3
     saved = json.loads(files["findings.json"].read_text())
     assert saved["facts"] == {"answer": None}
     assert {row["name"] for row in saved["tables"][0]["rows"]} == {"relu", "gelu", "silu"}
