@@ -15,6 +15,7 @@ from actsmith.tasks import pde
 from actsmith.tasks.pde import EQUATIONS, NU, Pinn, burgers_solution, heat_solution
 from actsmith.tasks.perceptron import Mlp
 from actsmith.training.fit import fit
+from actsmith.training.problem import digest_of
 from actsmith.training.recipe import Recipe
 from actsmith.training.runtime import Runtime
 
@@ -182,3 +183,43 @@ def test_the_fingerprint_is_of_equation_and_points():
     prints = [Pinn(*args).load(None).fingerprint for args in (("heat", 20, 5), ("heat", 20, 5), ("burgers", 20, 5))]
     assert prints[0] == prints[1] != prints[2]
     assert Pinn("heat", 20, 5, seed=1).load(None).fingerprint != prints[0]
+
+
+def test_a_problem_of_fixed_points_has_the_fingerprint_that_it_had():
+    """As of the releases before points could be fresh."""
+    problem = Pinn("heat", 20, 5).load(None)
+    drawn = (problem.train, *problem.splits.values())
+    tensors = [t for p in drawn for t in (p.interior, p.edge, p.given)]
+    assert problem.fingerprint == digest_of("Pinn(equation='heat', interior=20, border=5, seed=0)", *tensors)
+    assert Pinn("heat", 20, 5, fresh=True).load(None).fingerprint != problem.fingerprint
+
+
+def test_fresh_points_are_new_at_every_step_and_the_same_for_a_seed():
+    problem = Pinn("heat", interior=40, border=5, fresh=True).load(None)
+    seen = []
+
+    def trained(seeds, mode="alone"):
+        seen.clear()
+        batch = problem.batch
+        problem.batch = lambda order, device: seen.append(batch(order, device)) or seen[-1]
+        models = [Mlp(8, 2).build(resolve("tanh"), 0, problem) for _ in seeds]
+        try:
+            found = fit(problem, models, seeds=seeds, rates=[1e-2] * len(seeds), recipe=Recipe(2, 20, 0.0),
+                        runtime=Runtime.create("cpu"), mode=mode)  # fmt: skip
+        finally:
+            del problem.batch
+        return [f.loss for f in found], [points.clone() for points in seen]
+
+    (loss,), points = trained([3])
+    assert len({tuple(p.flatten().tolist()) for p in points}) == len(points) == 4
+    x, t = torch.cat(points).unbind(-1)
+    assert -1 <= x.min() < -0.8
+    assert 0.8 < x.max() <= 1
+    assert 0 <= t.min() < 0.1
+    assert 0.9 < t.max() <= 1
+    (again,), same = trained([3])
+    assert again == loss
+    assert all(map(torch.equal, points, same))
+    assert not torch.equal(points[0], trained([4])[1][0])
+    together, _ = trained([4, 3], "own")
+    assert together[1] == pytest.approx(loss, rel=1e-4)  # stacked, a net has the points that it has alone

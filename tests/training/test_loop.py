@@ -15,6 +15,7 @@ from training_problems import Penalised, blobs, nets, perceptron, product
 
 from actsmith.errors import ActsmithError
 from actsmith.nn.hook import Hook
+from actsmith.training import fit as fit_module
 from actsmith.training import runtime as runtime_module
 from actsmith.training.fit import fit
 from actsmith.training.nets import SCALE, Alone, _Scaled
@@ -115,6 +116,26 @@ def test_a_net_that_diverges_leaves_the_others_alone(runtime, mode):
     alone = trained(runtime, [perceptron(problem, 2, "mrepu")], problem, seeds=[2])
     assert found[2].loss == pytest.approx(alone[0].loss, rel=1e-3)
     assert found[2].test["relative_rmse"] > 0
+
+
+def test_a_loss_that_explodes_has_diverged_though_it_is_finite(runtime):
+    for loss, expected in (
+        ([1.0, 0.5, 0.1], False), ([1.0, 0.01, 9.0], False), ([1.0, 0.01, 11.0], True), ([0.0, 1e-9, 0.9], False),
+        ([1.0, 1e9, 0.5], False), ([1.0, float("nan"), 0.5], True),
+    ):  # fmt: skip
+        assert fit_module._exploded(torch.tensor(loss)) is expected
+    problem = product()
+    model = perceptron(problem, 0, "relu")
+
+    class Blow(Hook):
+        def after_epoch(self, epoch):
+            for p in model.parameters() if epoch == 2 else ():
+                p.data.mul_(100)
+
+    (found,) = trained(runtime, [model], problem, recipe=Recipe(4, 16), hook=lambda _: Blow())
+    assert np.isfinite(found.loss).all()
+    assert found.loss[-1] > 1e3 * min(found.loss)
+    assert found.diverged
 
 
 def test_where_all_diverge_it_ends_early(runtime):
