@@ -1,6 +1,7 @@
 """Every reproduction at its smallest, to its page; a second run trains nothing and finds the same."""
 
 import json
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from actsmith.papers import experiment
 from actsmith.papers.reproduce import planned, reproduce, reproduction, reproduction_names
 from actsmith.report.findings import render_findings
 
-TRAINED = [name for name in reproduction_names() if name not in ("mrepu-kernel", "crrelu-dpo")]
+TRAINED = [name for name in reproduction_names() if name not in ("mrepu-kernel", "crrelu-dpo", "crrelu-text")]
 """Those that need no data in their smallest preset and train with the engine."""
 
 
@@ -30,7 +31,8 @@ def test_smoke(name, tmp_path, monkeypatch):
             assert all(v is None or v in known for v in row.values)
             assert len(row.values) == 2
     assert first.findings.summary
-    assert first.findings.claims
+    # Of two of them no question is of so small a run.
+    assert first.findings.claims or name in ("mrepu-polynomial", "mrepu-vision")
     json.dumps(first.findings.facts, allow_nan=False)
     pages = {f.name: f.read_text() for f in render_findings(first) if f.suffix != ".svg"}
     assert all(claim.statement in pages["README.md"] for claim in first.findings.claims)
@@ -53,3 +55,18 @@ def test_every_module_of_a_reproduction_is_listed():
     folder = Path(experiment.__file__).parent
     written = {p.stem for p in folder.glob("*.py") if "\nREPRODUCTION = " in p.read_text()}
     assert written == {name.replace("-", "_") for name in reproduction_names()}
+
+
+@pytest.mark.parametrize("name", [n for n in reproduction_names() if reproduction(n).questions])
+def test_every_question_is_of_a_table_of_the_small_preset(name):
+    """A question whose table or activations are not there would be left out without a word."""
+    found = reproduction(name)
+    parts = found.presets["small"].parts(tuple(resolve(f) for f in found.activations))
+    for q in found.questions:
+        tables = (q.tables, q.tables.rpartition("-")[0])  # of one experiment there may be NAME-loss and the like
+        mine = [p for p in parts if any(fnmatchcase(p.name, pattern) for pattern in tables)]
+        assert mine, q.tables
+        known = {n for p in mine for n in (a.name for a in getattr(p, "arms", p.activations))}
+        known |= {s.name for p in mine for s in getattr(p, "suggestions", ())}
+        for side in (q.first, q.second):
+            assert {side} <= known if isinstance(side, str) else {*side} <= known
