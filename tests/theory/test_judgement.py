@@ -43,6 +43,22 @@ def test_relatives_are_those_up_to_scales_and_shifts():
     assert "300" in wild.kin or wild.relatives == ()
 
 
+def test_which_inputs_drift_away_is_as_the_point_says():
+    small, large = acts.analyze("gelu"), acts.analyze("x*sigmoid(1.5*x)")
+    assert "a smaller one drifts away" in small.criticality.points[0].stability
+    assert "inputs that are too small" in small.judgement.depth
+    assert "a larger one drifts away" in large.criticality.points[0].stability
+    assert "inputs that are too large" in large.judgement.depth
+
+
+def test_a_known_function_and_a_line_are_called_so():
+    assert acts.analyze("x/(1 + exp(-x))").judgement.kin.startswith("it is silu, to 0.1%; then aptx 0,")
+    assert acts.analyze("silu").judgement.equal is None
+    line = acts.analyze("2*x + 1").judgement
+    assert "straight line" in line.sentence
+    assert line.relatives == ()
+
+
 @pytest.mark.parametrize(
     "f",
     [

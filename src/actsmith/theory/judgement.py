@@ -20,7 +20,7 @@ from actsmith.formula.formula import Formula
 from actsmith.theory.criticality import Criticality
 from actsmith.theory.law import Law
 from actsmith.theory.measured import NODES, Place, measured
-from actsmith.theory.nearest import distances, same
+from actsmith.theory.nearest import SAME, distances, same
 
 __all__ = ["Judgement", "Near", "judge"]
 
@@ -41,11 +41,12 @@ DEPTH: Mapping[str, str] = {
     "scale_invariant": "signals and gradients survive any depth of a plain network, from inputs of any size",
     "zero_stable": "signals and gradients survive any depth of a plain network, fading slowly, like a power of it",
     "half_stable": (
-        "signals and gradients survive any depth of a plain network that starts right; from inputs that are too small "
+        "signals and gradients survive any depth of a plain network that starts right; from inputs that are too {lost} "
         "they drift away slowly"
     ),
     "none": "signals or gradients are lost in a deep plain network, whatever its start: stay shallow, or normalise",
 }
+LINE = "it is a straight line: a network of it alone is linear, whatever its depth, and learns nothing but lines"
 OPEN = "a plain network is critical with it at one point, of a class that theory does not resolve"
 
 
@@ -68,6 +69,7 @@ class Judgement:
 
     Attributes:
         depth: what theory says of a plain deep network, in a sentence.
+        equal: the name in the catalogue whose values it has without having that name; None where there is none.
         relatives: nearest in shape under the law, the nearest first.
         unrelated: why there are none.
         place: among what was measured; None where this copy has no measurements, or f has no relatives.
@@ -76,6 +78,7 @@ class Judgement:
     """
 
     depth: str
+    equal: str | None
     relatives: tuple[Near, ...]
     unrelated: str
     place: Place | None
@@ -110,15 +113,17 @@ class Judgement:
 
     @property
     def kin(self) -> str:
-        """The relatives in a line, nearest first; 0 is the same up to scales and shifts, 1 shares nothing."""
-        near = ", ".join(f"{near.name} {near.distance:.2f}" for near in self.relatives if near.distance < FAR)
-        return near or self.unrelated or "nothing in the catalogue is like it"
+        """What it is another text of, then the relatives in a line, nearest first."""
+        equal = f"it is {self.equal}, to {SAME:.1%}; then " if self.equal else ""
+        near = ", ".join(f"{near.name} {_digits(near.distance)}" for near in self.relatives if near.distance < FAR)
+        return equal + near or self.unrelated or "nothing in the catalogue is like it"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
             "sentence": self.sentence,
             "depth": self.depth,
+            "equal": self.equal,
             "relatives": [{"name": near.name, "distance": near.distance} for near in self.relatives],
             "measured": None if self.place is None else self.place.to_dict(),
             "settle": self.settle,
@@ -135,15 +140,20 @@ def judge(f: Formula, law: Law, found: Criticality) -> Judgement:
     """
     table = measured()
     place, tasks = None, 0 if table is None else len(table.tasks)
+    with np.errstate(all="ignore"):
+        values = np.asarray(f(NODES), np.float64)
+    if _line(values):
+        return Judgement(LINE, None, (), "a line has none", None, tasks, _settled_by(f))
+    equal: str | None = None
     relatives: tuple[Near, ...] = ()
     unrelated = ""
     try:
-        relatives = _relatives(f, law)
+        equal, relatives = _relatives(f, law)
         if table is not None:
             place = table.place(f, law)
     except ActsmithError as error:
         unrelated = str(error).removeprefix(f"{f.name}: ").removeprefix("relatives: ")
-    return Judgement(_depth(found), relatives, unrelated, place, tasks, _settled_by(f))
+    return Judgement(_depth(found), equal, relatives, unrelated, place, tasks, _settled_by(f))
 
 
 def _depth(found: Criticality) -> str:
@@ -156,11 +166,21 @@ def _depth(found: Criticality) -> str:
         )
     if found.universality == "none" and found.points:
         return OPEN
-    return DEPTH[found.universality]
+    lost = "small" if found.points and found.points[0].a < 0 else "large"
+    return DEPTH[found.universality].format(lost=lost)
 
 
-def _relatives(f: Formula, law: Law) -> tuple[Near, ...]:
-    """Of the catalogue, whose names say something.
+def _digits(distance: float) -> str:
+    return "0" if distance < SAME else f"{distance:.1g}" if distance < 0.01 else f"{distance:.2f}"
+
+
+def _line(values: NDArray[np.float64]) -> bool:
+    """Whether the values at NODES lie on a straight line."""
+    return bool(np.isfinite(values).all() and np.allclose(np.polyval(np.polyfit(NODES, values, 1), NODES), values))
+
+
+def _relatives(f: Formula, law: Law) -> tuple[str | None, tuple[Near, ...]]:
+    """Of the catalogue, whose names say something: the one that f is without having its name, and others near it.
 
     Raises:
         ActsmithError: f is constant, or not finite, where the law lies.
@@ -168,7 +188,8 @@ def _relatives(f: Formula, law: Law) -> tuple[Near, ...]:
     names, values = _catalogue()
     own = same(f, NODES, values)
     near = distances(f, law, NODES, values, NEAR + (own is not None))
-    return tuple(Near(names[i], d) for i, d in near.items() if i != own)[:NEAR]
+    equal = None if own is None or f.name in CATALOGUE else names[own]
+    return equal, tuple(Near(names[i], d) for i, d in near.items() if i != own)[:NEAR]
 
 
 @lru_cache(maxsize=1)
@@ -180,8 +201,8 @@ def _catalogue() -> tuple[Sequence[str], NDArray[np.float64]]:
     for name, entry in CATALOGUE.items():
         with np.errstate(all="ignore"):
             values = np.asarray(entry.formula()(NODES), np.float64)
-        line = np.polyval(np.polyfit(NODES, values, 1), NODES) if np.isfinite(values).all() else values
-        if not np.allclose(line, values, equal_nan=True) and not any(np.allclose(values, row) for row in rows):
+        usable = np.isfinite(values).all() and not _line(values)
+        if usable and not any(np.allclose(values, row) for row in rows):
             names.append(name)
             rows.append(values)
     return names, np.stack(rows)

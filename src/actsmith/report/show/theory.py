@@ -62,7 +62,7 @@ def _analysis(a: Analysis) -> Card:
 
 
 def _judgement(j: Judgement) -> Card:
-    facts = [("nearest in shape, 0 to 1", j.kin), ("to settle it", j.settle)]
+    facts = [("nearest in shape, 0 the same", j.kin), ("to settle it", j.settle)]
     return Card(f"Verdict: {j.sentence}", None, facts)
 
 
