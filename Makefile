@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: help demo test test-slow sweep lint types format bench results gpu dist docs clean
+.PHONY: help demo test test-slow sweep lint types format bench results gpu gpu-vit dist docs clean
 
 help:  ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -50,6 +50,9 @@ format: $(VENV)/dev  ## Format the code
 
 bench: $(VENV)/dev  ## Ratios against named peers in one run
 	$(BIN)/actsmith bench
+
+gpu-vit: $(VENV)/dev  ## CRReLU in a vision transformer on a CUDA device, ten minutes, DATA=DIR of CIFAR-10; DRY=1 on the CPU
+	$(BIN)/python scripts/gpu_vit.py $(if $(DRY),--dry) $(if $(DATA),--data $(DATA))
 
 gpu: $(VENV)/dev  ## Tests and benchmarks on a CUDA device, ten minutes, JSON lines in gpu.jsonl; DRY=1 on the CPU
 	$(BIN)/python scripts/gpu_check.py $(if $(DRY),--dry)

@@ -141,14 +141,14 @@ def _moments(pixels: Tensor) -> tuple[Tensor, Tensor]:
 
 def _cropped(pixels: Tensor, mirror: bool) -> Tensor:
     """Each image of (n, channels, side, side) moved by a random whole number of pixels, and mirrored half the time."""
-    count, _, side, _ = pixels.shape
+    (count, _, side, _), device = pixels.shape, pixels.device
     padding = max(round(PADDING * side), 1)
     padded = functional.pad(pixels, [padding] * 4)
-    top, left = torch.randint(2 * padding + 1, (2, count))
-    along = torch.arange(side)
+    top, left = torch.randint(2 * padding + 1, (2, count), device=device)
+    along = torch.arange(side, device=device)
     rows, columns = top[:, None] + along, left[:, None] + along
     if mirror:
-        flipped = torch.rand(count) < 0.5
+        flipped = torch.rand(count, device=device) < 0.5
         columns = torch.where(flipped[:, None], columns.flip(1), columns)
-    found = padded[torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+    found = padded[torch.arange(count, device=device)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
     return found.permute(0, 3, 1, 2)
