@@ -5,7 +5,7 @@
 A ViT of 6 blocks and width 192 with patches of 4 on CIFAR-10 at 32 pixels, images and crops on the device. It
 measures images per second first and takes as many epochs (10 at most) as leave `BLOCKS` blocks; rates are those that
 were tuned on the CPU (docs/results/crrelu-vision). A JSON line after each training; it ends when every question is
-decided or the time is over, with the answers. --dry does the same with scikit-learn's digits and a small network on the CPU.
+decided or the time is over, with the answers. --dry does the same with digits and a small network on the CPU.
 """
 
 from __future__ import annotations

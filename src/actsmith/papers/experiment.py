@@ -244,12 +244,13 @@ class Experiment:
         runner: FitRunner | None = None
         while Experiment.left(self, run.folder):  # whatever a subclass leaves out
             seeds = self.due(run.folder)
-            left = [f for f in self.activations if unfinished(run.folder, self, f.name, seeds)]
+            new = seeds if isinstance(self.seeds, tuple) else self.seeds.added(seeds)
+            left = [f for f in self.activations if unfinished(run.folder, self, f.name, new)]
             runner = runner or self.runner(run)
             context = digest([runner.context, describe(self.watch)])
             for number, formula in enumerate(left, count - len(left)):
                 run.report(self.name, number, count, f"{formula.name}, {len(seeds)} seeds")
-                settle(run, runner, self.policy(context, seeds), formula)
+                settle(run, runner, self.policy(context, new), formula)
         run.report(self.name, count, count, "done")
 
     def runner(self, run: Run) -> FitRunner:

@@ -32,6 +32,8 @@ __all__ = [
 ]  # fmt: skip
 
 FORMAT = 2
+DECIDES = ("first", "second", "margin", "tables", "useless")
+"""Of a question, what its answer depends on."""
 PresetName = Literal["smoke", "small", "paper"]
 
 _HOME = {
@@ -191,7 +193,7 @@ def reproduce(
     with RunFolder(plan.folder, plan.config, resume=True, lock=here.main) as folder, _undisturbed():
         if here.main:
             here.accelerator.wait_for_everyone()
-        asked = folder.once("questions", lambda: describe(plan.reproduction.questions))
+        asked = folder.once("questions", lambda: [] if folder.all() else describe(plan.reproduction.questions))
         run = Run(folder, here, folder_of_data, report or (lambda *_: None))
         if any(part.left(folder) for part in plan.chosen):
             _same_data(run, plan.parts)
@@ -199,7 +201,8 @@ def reproduce(
             part.run(run)
         # The other processes hold the trainings alone, and show nothing.
         found = plan.reproduction.read(folder, plan.chosen) if here.main else Findings("")
-        found = replace(found, claims=over_a_page([_registered(claim, asked) for claim in found.claims]))
+        late = _late(plan.reproduction.questions, asked)
+        found = replace(found, claims=over_a_page([_marked(claim, late) for claim in found.claims]))
     return Result(**vars(plan), findings=found)
 
 
@@ -244,11 +247,17 @@ def planned(
     return replace(plan, left=left)
 
 
-def _registered(claim: Claim, asked: Sequence[Mapping[str, Any]]) -> Claim:
-    """A claim that was not among the questions at the run's beginning, or with another margin, says so."""
-    known = {(q["statement"], q["margin"]) for q in asked}
-    compared = claim.effect is not None and claim.contrast
-    if not compared or (claim.statement, claim.margin) in known:
+def _late(questions: Sequence[Question], asked: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Statements that were not among the questions at the run's beginning, or were decided by something else then."""
+    known = [{name: q.get(name) for name in DECIDES} for q in asked]
+    return {
+        q.statement for q in questions
+        if {name: value for name, value in describe(q).items() if name in DECIDES} not in known
+    }  # fmt: skip
+
+
+def _marked(claim: Claim, late: set[str]) -> Claim:
+    if claim.effect is None or claim.statement not in late:
         return claim
     return replace(claim, evidence=f"{claim.evidence}; asked after the run began")
 

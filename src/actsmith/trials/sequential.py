@@ -112,6 +112,15 @@ class Sequential:
         ends = [*range(self.least, self.most, self.step), self.most]
         return [tuple(range(self.first, self.first + end)) for end in ends]
 
+    def added(self, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        """Of the seeds of one look, those that the look before did not have.
+
+        >>> Sequential(most=12, least=5, step=3).added(tuple(range(8)))
+        (5, 6, 7)
+        """
+        before = [look for look in self.blocks() if len(look) < len(seeds)]
+        return seeds[len(before[-1]) :] if before else seeds
+
     def until(self, decided: Callable[[tuple[int, ...]], bool]) -> tuple[int, ...]:
         """The seeds up to the first look at which all is decided, or all of them.
 
