@@ -51,7 +51,7 @@ QUESTIONS = (
     ),
     *(
         Question(f"At {DEPTH} layers RePU (p = {p}) cannot be trained and MRePU (p = {p}) can: {equation}",
-                 f"mrepu_{p}", f"repu_{p}", DECADES, f"{equation}-critical", "paper", "the paper's title",
+                 f"mrepu_{p}", f"repu_{p}", DECADES, f"{equation}-critical", "paper", "its title",
                  published=True, useless=USELESS)
         for p in (2, 3) for equation in ("burgers", "heat")
     ),

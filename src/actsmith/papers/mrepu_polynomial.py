@@ -61,7 +61,7 @@ QUESTIONS = (
     *(
         Question(
             f"At {DEEP} layers RePU (p = {p}) cannot be trained and MRePU (p = {p}) can, {words}", f"mrepu_{p}",
-            f"repu_{p}", DECADES, f"triple-{init}-{DEEP}", "paper", "the paper's title", published=True,
+            f"repu_{p}", DECADES, f"triple-{init}-{DEEP}", "paper", "its title", published=True,
             useless=USELESS, panel="mrepu" if (p, init) == (2, "critical") else "",
         )
         for p in (2, 3) for init, words in (("critical", "critical start"), ("kaiming", "He's start"))

@@ -50,12 +50,12 @@ MNIST = "mnist-5k-mlp6-critical"
 QUESTIONS = (
     *(
         Question(f"MRePU (p = 1) classifies images better than {SPELLED[other]}: {name}", "mrepu_1", other, 0.005, name,
-                 "paper", "experiments on images", panel="mrepu" if (other, name) == ("gelu", MNIST) else "")
+                 "paper", "experiments on images")
         for name in (MNIST, "cifar10-resnet-bare", "cifar10-resnet-normalised") for other in ("relu", "gelu")
     ),
     *(
         Question(f"MRePU (p = {p}) trains where RePU (p = {p}) fails: {name}", f"mrepu_{p}", f"repu_{p}", 0.005, name,
-                 "paper", "the paper's title", useless=USELESS)
+                 "paper", "its title", useless=USELESS)
         for p in (2, 3) for name in ("mnist-5k-mlp12-critical", "mnist-5k-mlp12-kaiming", "cifar10-resnet-bare")
     ),
 )  # fmt: skip

@@ -56,11 +56,11 @@ ENOUGH = 16
 WEAK = 0.2
 """A rank correlation up to which one may not choose by it."""
 PAPERS: Mapping[str, tuple[Origin, str]] = {
-    "smoothed": ("paper", "arXiv:2405.12954, the thesis that a lower output entropy is better"),
-    "smoothed_at_start": ("paper", "the same"),
-    "scale_free": ("paper", "the same"),
-    "distance": ("paper", "arXiv:2408.02697, criticality"),
-    "distance_kaiming": ("paper", "arXiv:2408.02697, criticality"),
+    "smoothed": ("paper", "its thesis that a lower output entropy is better"),
+    "smoothed_at_start": ("paper", "its thesis, another entropy"),
+    "scale_free": ("paper", "its thesis, another entropy"),
+    "distance": ("paper", "criticality"),
+    "distance_kaiming": ("paper", "criticality"),
 }
 COMBINED = ("smoothed", "scale_free", "distance", "smoothness")
 

@@ -46,7 +46,7 @@ def render_results(folder: str | Path) -> list[Path]:
     """
     home = Path(folder)
     claims = read_claims(home)
-    front = [claim for _, claim in claims if claim.panel]
+    front = [claim for panel in PANELS for _, claim in claims if claim.panel == panel]
     written = []
     sections = []
     for panel, title in PANELS.items():
