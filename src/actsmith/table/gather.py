@@ -117,7 +117,7 @@ def table_of(found: Gathered) -> MeasuredTable:
         start=start,
         theory={name: np.array([row[name] for row in said]) for name in MEANINGS},
         values=values,
-        about=_about(found),
+        about=_about(found, arrays["outcome"]),
         **arrays,
     )  # fmt: skip
 
@@ -177,11 +177,16 @@ def _mean(values: Sequence[float | None]) -> float:
     return float(np.exp(np.mean([math.log(max(value or 0.0, 1e-30)) for value in values])))
 
 
-def _about(found: Gathered) -> dict[str, Any]:
-    """How it was measured."""
+def _about(found: Gathered, outcome_of: Array) -> dict[str, Any]:
+    """How it was measured; `closely` counts the functions that have all seeds on every task that they train on."""
     names = {member.formula.name for member in found.members}
     own = [outcome for outcome in found.history.values() if outcome.name in names]
-    closely = {outcome.name for outcome in own if outcome.trial.seed == SEEDS - 1}
+    done = {(outcome.name, outcome.trial.task) for outcome in own if outcome.trial.seed == SEEDS - 1}
+    trained = np.isfinite(outcome_of)
+    closely = sum(
+        all((member.formula.name, spec.name) in done or not trained[i, j] for j, spec in enumerate(found.specs))
+        for i, member in enumerate(found.members)
+    )
     measured = time.gmtime((found.folder / "results.jsonl").stat().st_mtime)
     return {
         "functions": len(found.members),
@@ -189,7 +194,7 @@ def _about(found: Gathered) -> dict[str, Any]:
         "trainings": len(own),
         "seeds": FIRST,
         "seeds_closely": SEEDS,
-        "closely": len(closely),
+        "closely": closely,
         "best": BEST,
         "data": {spec.name: found.contexts[spec.name] for spec in found.specs},
         "epochs": {spec.name: spec.task.recipe.epochs for spec in found.specs},
