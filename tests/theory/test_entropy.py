@@ -241,7 +241,12 @@ def test_a_scale_whose_square_is_beyond_float64(scale):
 
 
 @pytest.mark.parametrize(
-    ("text", "bounded", "monotone"), [("exp(x)", (True, False), True), ("1e200*x", (False, False), True)]
+    ("text", "bounded", "monotone"),
+    [
+        ("exp(x)", (True, False), True),
+        ("1e200*x", (False, False), True),
+        ("x*sigmoid(x) + x**4*exp(-x**2/2)", (True, False), False),
+    ],
 )
 def test_analysis_of_what_overflows_is_without_a_warning(text, bounded, monotone):
     found = acts.analyze(text)

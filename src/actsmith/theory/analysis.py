@@ -8,6 +8,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from actsmith.display import Shown
 from actsmith.errors import ActsmithError
@@ -118,11 +119,11 @@ def _shape(f: Formula) -> tuple[tuple[bool, bool], bool]:
     near = np.unique(np.concatenate([_GRID, beside]))
     with np.errstate(all="ignore"):
         values, slopes = f.jet(near, 1)
-        tails = [np.nan_to_num(f(side * far), nan=0.0, posinf=np.inf, neginf=-np.inf) for side in (-1, 1)]
+        tails = [_last(np.asarray(f(side * far), np.float64)) for side in (-1, 1)]
     low, high = np.nanmin(values), np.nanmax(values)
     size = 1 + max(abs(low), abs(high)) if np.isfinite([low, high]).all() else np.inf
-    grows = [tail[-1] > 3 * size for tail in tails]  # log(1e120) is 30 times log(1e4)
-    falls = [tail[-1] < -3 * size for tail in tails]
+    grows = [tail > 3 * size for tail in tails]  # log(1e120) is 30 times log(1e4)
+    falls = [tail < -3 * size for tail in tails]
     poles = np.abs(values) > 1e6 * (1 + np.abs(near)) ** 2
     bounded = (not (any(falls) or np.any(values[poles] < 0)), not (any(grows) or np.any(values[poles] > 0)))
     with np.errstate(all="ignore"):  # what overflows keeps its sign; inf - inf is not compared
@@ -131,6 +132,12 @@ def _shape(f: Formula) -> tuple[tuple[bool, bool], bool]:
     signs = np.sign(slopes[certain])
     steps = np.sign(rises[np.abs(rises) > 1e-12 * size])
     return bounded, bool(np.all(signs >= 0) or np.all(signs <= 0)) and bool(np.all(steps >= 0) or np.all(steps <= 0))
+
+
+def _last(values: NDArray[np.float64]) -> float:
+    """The last of the values that is a number: x^4 exp(-x^2) is none at 1e120, where x^4 overflows; 0 without any."""
+    known = values[~np.isnan(values)]
+    return float(known[-1]) if known.size else 0.0
 
 
 def rank(formulas: Sequence[FormulaLike], law: Law | str = "normal", tau: float = DEFAULT_TAU) -> list[Analysis]:
