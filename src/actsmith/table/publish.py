@@ -28,7 +28,9 @@ from actsmith.theory.measured import MeasuredTable
 __all__ = ["SMALL", "Published", "publish", "small_form"]
 
 SMALL = "activations.npz"
-_MATRICES = ("outcome", "seeds", "rate", "by_rate", "rates", "early", "diverged", "step_seconds", "values")
+_MATRICES = ("outcome", "seeds", "by_rate", "early", "diverged", "step_seconds", "values")
+_EXACT = ("rate", "rates", "shares")
+"""Small, and compared with numbers that are written in decimals."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def publish(folder: str | Path, out: str | Path) -> Published:
 
 
 def small_form(table: MeasuredTable) -> tuple[bytes, MeasuredTable]:
-    """The content of activations.npz, and the table with the checksum that it holds: numbers in float32."""
+    """The content of activations.npz, and the table with the checksum that it holds: measurements in float32."""
     arrays: dict[str, Any] = {
         name: np.array(getattr(table, name)) for name in ("names", "formulas", "families", "origins")
     }
@@ -103,7 +105,7 @@ def small_form(table: MeasuredTable) -> tuple[bytes, MeasuredTable]:
         for group in ("start", "theory"):
             own: Mapping[str, Any] = getattr(table, group)
             arrays |= {f"{group}:{name}": np.asarray(values, np.float32) for name, values in own.items()}
-    arrays["shares"] = np.asarray(table.shares, np.float64)
+    arrays |= {name: np.asarray(getattr(table, name), np.float64) for name in _EXACT}
     about = {**table.about, "actsmith": __version__, "checksum": _checksum(arrays)}
     arrays["about"] = np.array(to_json(about))
     file = io.BytesIO()
