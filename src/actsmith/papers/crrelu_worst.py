@@ -143,7 +143,7 @@ REPRODUCTION = Reproduction(
         "smoke": Preset(_smoke, "10 seconds on one thread; digits, three activations, 2 seeds"),
         "small": Preset(
             _small,
-            "about 40 minutes on one thread; 20 seeds; needs --data with austen and cifar10; Fashion-MNIST from "
+            "15 minutes on one thread, measured; 20 seeds; needs --data with austen and cifar10; Fashion-MNIST from "
             "Debian's package, from --data or torchvision",
         ),
         "paper": Preset(
