@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from actsmith.app.ledgers import Storage
 from actsmith.app.runs import Watched
 from actsmith.errors import ActsmithError
 from actsmith.formula.catalogue import get_activation
+from actsmith.trials.ledger import Ledger
 from actsmith.trials.statistics import share_interval
 from actsmith.trials.trial import Outcome, Trial
 
@@ -71,3 +73,43 @@ def test_lower_is_better_for_errors(tmp_path: Path) -> None:
 def test_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ActsmithError, match="no folder"):
         Watched(tmp_path / "none")
+
+
+def test_a_storage_shows_its_searches(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.log"
+    ledger = Ledger(file, "first")
+    ledger.begin(
+        {"run": "a", "name": "digits", "metric": {"name": "error of its own", "better": "lower"}}, resume=False
+    )
+    lead = ledger.lead()
+    names, scores = ("relu", "gelu", "elu"), (0.2, 0.1, None)
+    trials = [Trial("digits", get_activation(name), "tune", 0.01, seed) for name in names for seed in (0, 1)]
+    for i in (0, 2, 4):
+        ledger.publish(trials[i : i + 2], None)
+    before = file.read_bytes()
+    storage = Storage(str(file))
+    (empty,) = storage.views()
+    assert empty["state"] == "running: 0 in training, 3 waiting"
+    assert file.read_bytes() == before
+    for score in scores[:2]:
+        job = ledger.claim("somewhere 7")
+        assert job is not None
+        found = {"other": 5.0, "error of its own": score}
+        ledger.finish(job, [Outcome(t, found) for t in job.trials])
+    ledger.claim("somewhere 7")
+    (view,) = storage.views()
+    assert view["state"] == "running: 1 in training, 0 waiting: tune elu (2 networks, somewhere 7)"
+    (shown,) = view["tables"]
+    assert (view["name"], view["kind"], view["trainings"]) == ("first", f"search on digits, in {file}", 4)
+    assert [(row["name"], row["mean"], row["seeds"]) for row in shown["rows"]] == [("gelu", 0.1, 2), ("relu", 0.2, 2)]
+    ledger.lead_end(lead)
+    assert storage.views()[0]["state"].startswith("nobody leads it now")
+    ledger.set_attribute("closed", True)
+    Ledger(file, "second").begin({"run": "b", "name": "blobs"}, resume=False)
+    second, first = storage.views()
+    assert (second["name"], second["tables"]) == ("second", [])
+    assert first["state"].startswith("ended")
+    assert first["trainings"] == 4  # read once
+    file.write_text("no journal\n" + file.read_text())
+    with pytest.raises(ActsmithError, match="a line that is no JSON"):
+        Storage(str(file))

@@ -14,7 +14,11 @@ from actsmith.cli import main
     [
         (["--port", "0"], "--port: got 0; expected 1 to 65535"),
         (["--example", "a.npy"], "--example: there is no model to give it to; expected --model, too"),
-        (["--runs", "nowhere"], "--runs: no folder 'nowhere'; give the folder of a search or a reproduction"),
+        (
+            ["--runs", "nowhere"],
+            "--runs: no folder 'nowhere'; give the folder of a search or a reproduction, or a storage",
+        ),
+        (["--runs", "sqlite:///a.db"], "storage: sqlite: got a storage that is not used here: SQLite loses writers"),
         (["--model", "no_such_module:net"], "model no_such_module:net: no module 'no_such_module'"),
     ],
 )

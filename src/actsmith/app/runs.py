@@ -19,7 +19,7 @@ from actsmith.errors import ActsmithError
 from actsmith.files import read_json
 from actsmith.trials.statistics import interval, share_interval
 
-__all__ = ["Watched"]
+__all__ = ["LATEST", "LIVE", "Trained", "Watched", "brief", "table", "trained"]
 
 MOST_ROWS = 30
 LATEST = 8
@@ -31,15 +31,22 @@ LOWER = ("loss", "error", "rmse", "l2", "perplexity", "derivative")
 
 
 @dataclass(frozen=True)
-class _Training:
-    """One line."""
+class Trained:
+    """A training that was finished.
+
+    Attributes:
+        task, name, formula, values: what was trained: the activation by its name, its text and its parameters.
+        stage: why.
+        setting: share of the examples, of the epochs; rate, scale.
+        scores: on the test split where that was read.
+    """
 
     task: str
     name: str
     formula: str
     values: Mapping[str, float]
     stage: str
-    setting: tuple[float, float, float, float]  # share of the examples, of the epochs; rate, scale
+    setting: tuple[float, float, float, float]
     scores: Mapping[str, float | None]
 
 
@@ -53,12 +60,23 @@ class Watched:
 
     path: Path
     _offset: int = 0
-    _trainings: list[_Training] = field(default_factory=list)
+    _trainings: list[Trained] = field(default_factory=list)
     _other: int = 0
 
     def __post_init__(self) -> None:
         if not self.path.is_dir():
-            raise ActsmithError(f"--runs: no folder {str(self.path)!r}; give the folder of a search or a reproduction")
+            raise ActsmithError(
+                f"--runs: no folder {str(self.path)!r}; give the folder of a search or a reproduction, or a storage"
+            )
+
+    @property
+    def name(self) -> str:
+        """As the page shows it."""
+        return self.path.name
+
+    def views(self) -> list[dict[str, Any]]:
+        """What is shown, a section each: one."""
+        return [self.view()]
 
     def view(self) -> dict[str, Any]:
         """The state now, plain values."""
@@ -66,7 +84,7 @@ class Watched:
         board = self._json("leaderboard.json")
         changed = self._changed()
         return {
-            "name": self.path.name,
+            "name": self.name,
             "kind": self._kind(),
             "trainings": len(self._trainings),
             "other": self._other,
@@ -74,7 +92,7 @@ class Watched:
             "state": self._state(board, changed),
             "conclusion": board.get("conclusion"),
             "tables": [_finished(board)] if board.get("rows") else self._tables(),
-            "latest": [_brief(t) for t in self._trainings[: -LATEST - 1 : -1]],
+            "latest": [brief(t) for t in self._trainings[: -LATEST - 1 : -1]],
         }
 
     def _read(self) -> None:
@@ -91,7 +109,7 @@ class Watched:
         whole = new[: new.rfind(b"\n") + 1]
         self._offset += len(whole)
         for line in whole.splitlines():
-            training = _training(line)
+            training = _line(line)
             if training is None:
                 self._other += 1
             else:
@@ -131,41 +149,49 @@ class Watched:
 
     def _tables(self) -> list[dict[str, Any]]:
         better = self._json("request.json").get("better")
-        tasks: dict[str, list[_Training]] = defaultdict(list)
+        tasks: dict[str, list[Trained]] = defaultdict(list)
         for training in self._trainings:
             tasks[training.task].append(training)
-        return [_table(task, own, better) for task, own in tasks.items()]
+        return [table(task, own, better) for task, own in tasks.items()]
 
 
-def _training(line: bytes) -> _Training | None:
-    """A training's line; None for other work."""
+def _line(line: bytes) -> Trained | None:
     try:
-        record = json.loads(line)
+        return trained(json.loads(line))
+    except ValueError:
+        return None
+
+
+def trained(record: Any) -> Trained | None:
+    """The training of an outcome's plain values; None for other work."""
+    try:
         formula = record["formula"]
         scores = record.get("test") or record["validation"]
         values = {name: p["value"] for name, p in formula["params"].items()}
         setting = tuple(float(record.get(n, 1.0)) for n in ("examples", "length", "rate", "scale"))
-        return _Training(record["task"], formula["name"], formula["formula"], values, record["stage"], setting, scores)  # type: ignore[arg-type]
+        return Trained(record["task"], formula["name"], formula["formula"], values, record["stage"], setting, scores)  # type: ignore[arg-type]
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _brief(t: _Training) -> dict[str, Any]:
+def brief(t: Trained) -> dict[str, Any]:
+    """A training in a line."""
     score = next(iter(t.scores.values()), None)
     return {"name": t.name, "stage": t.stage, "task": t.task, "rate": short(t.setting[2]), "score": short(score)}
 
 
-def _table(title: str, trainings: Sequence[_Training], better: Any) -> dict[str, Any]:
+def table(title: str, trainings: Sequence[Trained], better: Any, metric: str | None = None) -> dict[str, Any]:
     """The activations of a task, best first, each at the best setting of the latest stage that it reached.
 
     Args:
         title: of the task.
         trainings: of the task.
         better: "higher" or "lower", as a search says; else the name of the score says it.
+        metric: the score; the first of a training by default.
     """
-    metric = next((name for t in trainings for name in t.scores), "score")
+    metric = metric or next((name for t in trainings for name in t.scores), "score")
     lower = better == "lower" or (better != "higher" and any(word in metric for word in LOWER))
-    names: dict[str, dict[Any, list[_Training]]] = defaultdict(lambda: defaultdict(list))
+    names: dict[str, dict[Any, list[Trained]]] = defaultdict(lambda: defaultdict(list))
     for t in trainings:
         names[t.name][(STAGES.get(t.stage, 0), *t.setting[:2]), t.setting].append(t)
     best = []
@@ -177,7 +203,7 @@ def _table(title: str, trainings: Sequence[_Training], better: Any) -> dict[str,
     return {"title": title, "metric": metric, "rows": [_row(own, metric) for own in best[:MOST_ROWS]]}
 
 
-def _worth(own: Sequence[_Training], metric: str, lower: bool) -> float:
+def _worth(own: Sequence[Trained], metric: str, lower: bool) -> float:
     """The mean, signed so that less is better; infinity where a training has no score."""
     values = _values(own, metric)
     if values is None:
@@ -185,20 +211,20 @@ def _worth(own: Sequence[_Training], metric: str, lower: bool) -> float:
     return (1 if lower else -1) * sum(values) / len(values)
 
 
-def _row(own: Sequence[_Training], metric: str) -> dict[str, Any]:
+def _row(own: Sequence[Trained], metric: str) -> dict[str, Any]:
     first = own[0]
     named = {"name": first.name, "formula": first.formula, "values": dict(first.values), "stage": first.stage}
     return {**named, "seeds": len(own), "rate": short(first.setting[2]), **_interval(own, metric)}
 
 
-def _values(own: Iterable[_Training], metric: str) -> list[float] | None:
+def _values(own: Iterable[Trained], metric: str) -> list[float] | None:
     """None where a training has no finite score."""
     found = [t.scores.get(metric) for t in own]
     numbers = [v for v in found if v is not None and math.isfinite(v)]
     return numbers if len(numbers) == len(found) and numbers else None
 
 
-def _interval(own: Iterable[_Training], metric: str) -> dict[str, Any]:
+def _interval(own: Iterable[Trained], metric: str) -> dict[str, Any]:
     values = _values(own, metric)
     if values is None:
         return {"mean": None, "low": None, "high": None}

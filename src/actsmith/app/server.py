@@ -1,11 +1,11 @@
 """The routes of the playground: each hands plain values to a worker process and its answer back.
 
 GET  /  /static/...      the page
-GET  /api/start          what the command line named: folders, the probed model
+GET  /api/start          what the command line named: runs, the probed model
 POST /api/JOB            function, verdict, place, map, depth, simulate, exits: JSON in, JSON out; law: a .npy
 POST /api/warm           a process loads torch before it is asked
 POST /api/train, /api/stop;  GET /api/progress: server-sent events
-GET  /api/runs           the folders as they are now
+GET  /api/runs           the runs as they are now
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -31,12 +31,11 @@ from starlette.types import ASGIApp
 import actsmith
 from actsmith.app import jobs
 from actsmith.app.guard import Guard, TooLargeError
-from actsmith.app.runs import Watched
 from actsmith.app.worker import Worker
 from actsmith.errors import ActsmithError
 from actsmith.files import plain
 
-__all__ = ["SECONDS", "Playground", "make_app"]
+__all__ = ["SECONDS", "Live", "Playground", "make_app"]
 
 STATIC = Path(__file__).parent / "static"
 SECONDS = {
@@ -47,6 +46,17 @@ SECONDS = {
 LONGEST_TRAINING = 600.0
 BEAT = 10.0
 """Seconds between two signs of life of a stream in which nothing happens."""
+
+
+class Live(Protocol):
+    """What `--runs` named: a folder or a storage."""
+
+    @property
+    def name(self) -> str:
+        """As the page shows it."""
+
+    def views(self) -> list[dict[str, Any]]:
+        """A section for each run, as it is now."""
 
 
 @dataclass
@@ -62,13 +72,16 @@ class Playground:
     """What the routes share.
 
     Args:
-        runs: folders to show.
+        runs: folders and storages to show.
         model: of `model.probed`; None where the command line named none.
         seconds: in place of `SECONDS`.
     """
 
     def __init__(
-        self, runs: Sequence[Watched] = (), model: Mapping[str, Any] | None = None, seconds: Mapping[str, float] = {}
+        self,
+        runs: Sequence[Live] = (),
+        model: Mapping[str, Any] | None = None,
+        seconds: Mapping[str, float] = {},
     ) -> None:
         self.runs, self.model, self.seconds = list(runs), model, {**SECONDS, **seconds}
         self.drawing = Worker(jobs.drawing, "computation")
@@ -77,7 +90,7 @@ class Playground:
         self.trainer = Worker(jobs.learning, "training")
         self.training = Training()
         self.map: Any = None
-        self.lock = asyncio.Lock()
+        self.lock, self.looking = asyncio.Lock(), asyncio.Lock()
         self.tasks: set[asyncio.Task[None]] = set()
 
     def close(self) -> None:
@@ -152,11 +165,12 @@ def make_app(playground: Playground, port: int) -> ASGIApp:
         return FileResponse(STATIC / "index.html")
 
     async def start(_: Request) -> Response:
-        names = [run.path.name for run in playground.runs]
+        names = [run.name for run in playground.runs]
         return JSONResponse({"version": actsmith.__version__, "runs": names, "model": plain(playground.model)})
 
     async def runs(_: Request) -> Response:
-        views = [await run_in_threadpool(run.view) for run in playground.runs]
+        async with playground.looking:
+            views = [view for run in playground.runs for view in await run_in_threadpool(run.views)]
         return JSONResponse(plain({"runs": views}))
 
     async def job(request: Request) -> Response:

@@ -5,20 +5,26 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from actsmith.app.server import Live
 
 NAME = "app"
 HELP = "The playground: draws what theory says while you drag, trains live, shows runs, on a page of this machine."
 EXAMPLES = (
     "app",
     "app --runs runs/digits-relu-001",
+    "app --runs postgresql+psycopg://me@db.lab/searches",
     "app --model my_module:my_model --example inputs.npy --port 8090",
 )
+RUNS = "to show live: run folders, a journal's file, or a database as `actsmith search --storage` takes it"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """The arguments."""
     parser.add_argument("--port", type=int, default=8090, help="of this machine (default: 8090)")
-    parser.add_argument("--runs", type=Path, nargs="+", default=[], metavar="DIR", help="run folders to show live")
+    parser.add_argument("--runs", nargs="+", default=[], metavar="DIR|URL", help=RUNS)
     parser.add_argument("--model", metavar="MODEL", help="probe it: module:object, timm:NAME, a transformers folder")
     parser.add_argument("--example", type=Path, metavar="FILE", help=".npy of the model's inputs (default: random)")
     parser.add_argument("--no-browser", action="store_true", help="open none, print the address alone")
@@ -35,11 +41,10 @@ def run(request: argparse.Namespace) -> None:
     uvicorn = require("uvicorn", "app", "app")
     require("starlette", "app", "app")
     from actsmith.app.model import probed
-    from actsmith.app.runs import Watched
     from actsmith.app.server import Playground, make_app
 
     _require_free(request.port)
-    runs = [Watched(path) for path in request.runs]
+    runs = [_live(place) for place in request.runs]
     model = probed(request.model, request.example) if request.model else None
     address = f"http://127.0.0.1:{request.port}"
     print(f"The playground: {address} (Ctrl-C ends it)", file=sys.stderr, flush=True)
@@ -55,6 +60,17 @@ def run(request: argparse.Namespace) -> None:
         app, host="127.0.0.1", port=request.port, log_level="warning", access_log=False, server_header=False,
         timeout_graceful_shutdown=1,
     )  # fmt: skip
+
+
+def _live(place: str) -> Live:
+    """What `--runs` named; only a storage needs torch."""
+    if "://" in place or Path(place).is_file():
+        from actsmith.app.ledgers import Storage
+
+        return Storage(place)
+    from actsmith.app.runs import Watched
+
+    return Watched(Path(place))
 
 
 def _require_free(port: int) -> None:

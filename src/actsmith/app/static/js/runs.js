@@ -12,16 +12,19 @@ export function startRuns(start, open) {
   show = open;
   if (!start.runs.length) {
     fill(byId("runs"), el("p", { class: "reason" }, "No run is shown: start with ",
-      el("code", {}, "actsmith app --runs DIR"), ", the folder of a search or of a reproduction."));
+      el("code", {}, "actsmith app --runs DIR"), ", the folder of a search or of a reproduction, or a search's storage."));
   }
   model(start.model);
   if (start.runs.length) setInterval(() => { if (state.tab === "runs" && !document.hidden) drawRuns(); }, EVERY);
 }
 
 let drawn = "";
+let busy = false;
 
 /** Ask for the folders as they are now; what did not change stays, with whatever has the focus. */
 export async function drawRuns() {
+  if (busy) return;
+  busy = true;
   try {
     const { runs } = await get("runs");
     const now = JSON.stringify(runs.map((run) => ({ ...run, seconds_since: null })));
@@ -31,6 +34,8 @@ export async function drawRuns() {
   } catch (error) {
     drawn = "";
     fill(byId("runs"), el("p", { class: "error" }, error.message));
+  } finally {
+    busy = false;
   }
 }
 
