@@ -91,7 +91,9 @@ class Table:
 
 
 def test_a_place_is_said_as_what_it_is(monkeypatch):
-    assert "not measured: this copy" in dataclasses.replace(acts.analyze("gelu").judgement, place=None).sentence
+    assert (
+        "not measured: this copy" in dataclasses.replace(acts.analyze("gelu").judgement, place=None, tasks=0).sentence
+    )
     place = Place(7.0, 310, False, "gelu", 7.0, 7.0, {}, ())
     monkeypatch.setattr(judgement, "measured", lambda: Table(place))
     assert "place 7 of 310 functions on 3 tasks" in acts.analyze("gelu").judgement.sentence
