@@ -57,6 +57,16 @@ def test_a_view_is_answered(client: TestClient) -> None:
     assert found["milliseconds"] > 0
 
 
+def test_a_figure_is_a_pdf_under_the_same_guard(client: TestClient) -> None:
+    answer = ask(client, "figure", formula="x*sigmoid(b*x)", values={"b": 1.5})
+    assert answer.headers["content-type"] == "application/pdf"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.content.startswith(b"%PDF-")
+    assert "no information" in ask(client, "figure", formula="3").json()["error"]
+    refused = client.post("/api/figure", json={"formula": "relu"}, headers={"X-Actsmith": "0"})
+    assert refused.status_code == 403
+
+
 @pytest.mark.parametrize("host", ["evil.example", f"evil.example:{PORT}", "127.0.0.1", f"127.0.0.1:{PORT + 1}", ""])
 def test_other_hosts_are_refused(client: TestClient, host: str) -> None:
     for method in (client.get, client.post):

@@ -9,6 +9,7 @@ import pytest
 import actsmith as acts
 from actsmith.app import atlas, depths, exits
 from actsmith.app.views import function_view, verdict_view
+from actsmith.display import COLUMN
 from actsmith.errors import ActsmithError
 from actsmith.theory.kernel import kernel_flow, susceptibilities
 
@@ -135,6 +136,17 @@ def test_the_exits_run() -> None:
     torch = pytest.importorskip("torch")
     x = torch.linspace(-3, 3, 7)
     torch.testing.assert_close(names["activation"](x), module["MyActivation"]()(x))  # type: ignore[operator]
+
+
+def test_the_figure_is_a_pdf_of_a_column_with_letters_that_journals_take() -> None:
+    found = exits.figure_view("x*sigmoid(b*x)", {"b": 1.5}, "normal(0,2)")
+    assert found.startswith(b"%PDF-")
+    assert b"/Subtype /Type0" in found  # TrueType
+    assert b"/Subtype /Type3" not in found
+    assert f"/MediaBox [ 0 0 {72 * COLUMN:.4g} ".encode() in found
+    assert found == exits.figure_view("x*sigmoid(b*x)", {"b": 1.5}, "normal(0,2)")
+    with pytest.raises(ActsmithError, match="no information"):
+        exits.figure_view("3")
 
 
 def test_places_of_the_measured_table_are_on_the_map(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
 from typing import Any
 
 import actsmith
-from actsmith.app.inputs import formula_of
+from actsmith.app.inputs import formula_of, law_of
 from actsmith.errors import ActsmithError
 from actsmith.formula.bibtex import bibtex
 from actsmith.formula.formula import Formula
+from actsmith.theory.analysis import analyze
 
-__all__ = ["exits_view"]
+__all__ = ["exits_view", "figure_view"]
 
 MADE_FOR = 6
 """Hidden layers that the start of the exported file is for."""
@@ -40,6 +42,23 @@ def exits_view(formula: Any, values: Any = None, law: Any = "normal") -> dict[st
         "bibtex": bibtex(f, actsmith.__version__),
         "file": _file(f),
     }
+
+
+def figure_view(formula: Any, values: Any = None, law: Any = "normal") -> bytes:
+    """The picture of the analysis for a paper's column, a PDF: the same bytes for the same arguments.
+
+    Args:
+        formula, values: as `inputs.formula_of` takes them.
+        law: as `inputs.law_of` takes it.
+
+    Raises:
+        ActsmithError: no such formula or law, or the formula is constant.
+    """
+    file = io.BytesIO()
+    analyze(formula_of(formula, values), law_of(law)).plot().savefig(
+        file, format="pdf", metadata={"CreationDate": None}
+    )
+    return file.getvalue()
 
 
 def _command(f: Formula, params: dict[str, float], law: str) -> str:

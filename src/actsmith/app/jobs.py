@@ -39,6 +39,7 @@ def learning() -> Mapping[str, Callable[..., Any]]:
     return {
         "simulate": _silent(depths.simulation_view),
         "exits": _silent(exits.exits_view),
+        "figure": _silent(exits.figure_view),
         "train": training.train,
     }
 

@@ -2,7 +2,8 @@
 
 GET  /  /static/...      the page
 GET  /api/start          what the command line named: runs, the probed model
-POST /api/JOB            function, verdict, place, map, depth, simulate, exits: JSON in, JSON out; law: a .npy
+POST /api/JOB            function, verdict, place, map, depth, simulate, exits: JSON in, JSON out;
+                         law: a .npy in; figure: a PDF out
 POST /api/warm           a process loads torch before it is asked
 POST /api/train, /api/stop;  GET /api/progress: server-sent events
 GET  /api/runs           the runs as they are now
@@ -40,7 +41,7 @@ __all__ = ["SECONDS", "Live", "Playground", "make_app"]
 STATIC = Path(__file__).parent / "static"
 SECONDS = {
     "function": 6.0, "verdict": 6.0, "place": 6.0, "depth": 10.0, "map": 60.0, "law": 10.0, "simulate": 30.0,
-    "exits": 20.0,
+    "exits": 20.0, "figure": 20.0,
 }  # fmt: skip
 """After which a computation is ended."""
 LONGEST_TRAINING = 600.0
@@ -102,7 +103,7 @@ class Playground:
         """A job of a worker; the map is computed once."""
         if job == "map":
             return await self.whole_map()
-        worker = self.learning if job in ("simulate", "exits") else self.drawing
+        worker = self.learning if job in ("simulate", "exits", "figure") else self.drawing
         return await run_in_threadpool(worker.call, job, arguments, self.seconds[job])
 
     async def whole_map(self) -> Any:
@@ -183,6 +184,8 @@ def make_app(playground: Playground, port: int) -> ASGIApp:
             arguments = await _object(request)
         began = time.perf_counter()
         found = await playground.compute(name, arguments)
+        if isinstance(found, bytes):
+            return Response(found, media_type="application/pdf")
         milliseconds = round(1000 * (time.perf_counter() - began), 1)
         return JSONResponse({**plain(found), "milliseconds": milliseconds})
 

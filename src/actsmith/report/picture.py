@@ -28,6 +28,11 @@ class Picture(Figure):
         with mpl.rc_context(self._style):
             return super().get_tightbbox(*arguments, **options)
 
+    def savefig(self, *arguments: Any, **options: Any) -> None:
+        """As of any Figure; how letters are embedded in a PDF is decided after they were drawn."""
+        with mpl.rc_context(self._style):
+            super().savefig(*arguments, **options)
+
     def _repr_svg_(self) -> str:
         buffer = StringIO()
         self.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

@@ -4,15 +4,23 @@ const HEADER = { "X-Actsmith": "1" };
 
 /** The answer to a job; an Error with the server's words where it refuses. */
 export async function post(job, body) {
+  return read(await send(job, body));
+}
+
+/** The file that a job makes, likewise. */
+export async function file(job, body) {
+  const answer = await send(job, body);
+  return answer.headers.get("Content-Type") === "application/json" ? read(answer) : answer.blob();
+}
+
+async function send(job, body) {
   const binary = body instanceof ArrayBuffer;
   const headers = binary ? HEADER : { ...HEADER, "Content-Type": "application/json" };
-  let answer;
   try {
-    answer = await fetch(`/api/${job}`, { method: "POST", headers, body: binary ? body : JSON.stringify(body) });
+    return await fetch(`/api/${job}`, { method: "POST", headers, body: binary ? body : JSON.stringify(body) });
   } catch {
     throw new Error("The server does not answer: start it again with `actsmith app`.");
   }
-  return read(answer);
 }
 
 export async function get(name) {

@@ -1,6 +1,6 @@
 // Tab 6: what one takes along.
 
-import { newest } from "./api.js";
+import { file, newest } from "./api.js";
 import { byId, el, fill } from "./dom.js";
 import { lawOf, link, state, subject } from "./state.js";
 
@@ -14,6 +14,7 @@ const ask = newest("exits", show, (message) => fill(byId("exits"), el("p", { cla
 /** Draw for the state as it is. */
 export function drawExits() {
   const law = lawOf();
+  if (!byId("exits").children.length) fill(byId("exits"), el("p", { class: "reason" }, "Being written: some seconds …"));
   ask({ ...subject(), law: typeof law === "string" ? law : { samples: true } });
 }
 
@@ -21,10 +22,27 @@ function show(found) {
   fill(byId("exits"),
     part("A link that holds everything on this page", link(), state.law.kind === "samples" ? "The law of the samples is in it, too." : ""),
     Object.entries(TITLES).map(([name, title]) => part(title, found[name], "", name === "file" ? "activation.py" : null)),
+    figure(),
     el("p", { class: "hint" }, "Every picture has a button that saves it as SVG, in the colours that it has on the screen."));
 }
 
-function part(title, text, hint, file = null) {
+/** The analysis as the package draws it, made when it is asked for. */
+function figure() {
+  const said = el("span", { role: "status", class: "hint" });
+  const made = async () => {
+    said.textContent = "Being drawn: some seconds …";
+    try {
+      save(await file("figure", { ...subject(), law: lawOf() }), "analysis.pdf");
+      said.textContent = "Saved.";
+    } catch (error) {
+      said.textContent = error.message;
+    }
+  };
+  return el("section", { class: "exit" }, el("div", { class: "card-head" }, el("h2", {}, "As a figure for a paper's column"),
+    el("span", {}, said, el("button", { type: "button", class: "quiet", onclick: made }, "Save analysis.pdf"))));
+}
+
+function part(title, text, hint, name = null) {
   const said = el("span", { role: "status", class: "hint" });
   const copy = async () => {
     try {
@@ -36,12 +54,12 @@ function part(title, text, hint, file = null) {
   };
   return el("section", { class: "exit" }, el("div", { class: "card-head" }, el("h2", {}, title),
     el("span", {}, said, el("button", { type: "button", class: "quiet", onclick: copy }, "Copy", el("span", { class: "unseen" }, ` ${title}`)),
-      file ? el("button", { type: "button", class: "quiet", onclick: () => save(text, file) }, `Save ${file}`) : null)),
+      name ? el("button", { type: "button", class: "quiet", onclick: () => save(new Blob([text], { type: "text/plain" }), name) }, `Save ${name}`) : null)),
   el("pre", { tabindex: 0, "aria-label": title }, text), hint ? el("p", { class: "hint" }, hint) : null);
 }
 
-function save(text, name) {
-  const address = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
+function save(blob, name) {
+  const address = URL.createObjectURL(blob);
   el("a", { href: address, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(address), 1000);
 }
