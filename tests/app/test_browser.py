@@ -26,6 +26,8 @@ from torch import nn
 torch.manual_seed(0)
 net = nn.Sequential(nn.Linear(4, 16), nn.GELU(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 2))
 """
+WIDE = " + ".join(f"{k}*x*exp(-x**2/{k + 1})" for k in range(1, 7))
+RENDERED = ("#rendered", "#rendered > math")
 CURVE = "#function-cards .card svg.plot path.c0.stroke"
 WIDER = """() => [...document.body.querySelectorAll("*")]
   .filter((e) => e.checkVisibility() && !e.closest(".scroll *, svg, .unseen, .skip"))
@@ -146,7 +148,20 @@ def function(page: Any, tmp_path: Path) -> None:
     page.fill("#formula", "gelu")
     until(page, "() => document.querySelector('#formula-error').textContent === ''")
     until(page, "() => document.querySelector('#status').textContent.startsWith('gelu: drawn in')")
+    page.select_option("#law-kind", "text")
+    page.fill("#law-text", "banana")
+    page.press("#law-text", "Enter")
+    until(page, "() => document.querySelector('#law-error').textContent.includes('banana')")
+    assert page.text_content("#formula-error") == ""
     page.select_option("#law-kind", "normal")
+    until(page, "() => document.querySelector('#law-error').textContent === ''")
+    page.fill("#formula", WIDE)
+    until(page, "() => document.querySelector('#status').textContent.includes('…: drawn in')")
+    left = [page.evaluate(f"document.querySelector('{at}').getBoundingClientRect().left") for at in RENDERED]
+    assert left[0] <= left[1]  # its beginning can be scrolled to
+    fits(page)
+    page.fill("#formula", "gelu")
+    until(page, "() => document.querySelector('#status').textContent.startsWith('gelu: drawn in')")
     with page.expect_download() as saved:
         page.click("#function-cards .card >> nth=0 >> button:has-text('SVG')")
     picture = Path(saved.value.path()).read_text()
@@ -210,6 +225,9 @@ def runs(page: Any) -> None:
 def exits(page: Any, address: str) -> None:
     page.click("#tab-exits")
     page.wait_for_selector("pre:has-text('actsmith analyze')")
+    with page.expect_download() as saved:
+        page.click("button:text-is('Save analysis.pdf')")
+    assert Path(saved.value.path()).read_bytes().startswith(b"%PDF-")
     link = page.text_content("#exits pre >> nth=0")
     assert link.startswith(address)
     fits(page)

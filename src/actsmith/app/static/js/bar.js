@@ -42,8 +42,8 @@ export function load(formula, values = {}) {
 
 /** What the server understood: the formula as mathematics, and a slider for each parameter. */
 export function showFormula(formula) {
-  byId("formula-error").textContent = "";
-  byId("formula").removeAttribute("aria-invalid");
+  showError("formula", "");
+  showError("law", "");
   const page = new DOMParser().parseFromString(formula.mathml, "text/html");
   fill(byId("rendered"), page.querySelector("math") ?? formula.text);
   const names = `${state.formula}|${formula.parameters.map((p) => p.name).join()}`;
@@ -59,9 +59,12 @@ export function showFormula(formula) {
   }).root));
 }
 
-export function showFormulaError(message) {
-  byId("formula-error").textContent = message;
-  byId("formula").setAttribute("aria-invalid", "true");
+/** What the server refused, beside what it is about: "formula" or "law"; "" takes it back. */
+export function showError(about, message) {
+  byId(`${about}-error`).textContent = message;
+  const box = about === "law" ? document.getElementById("law-text") : byId("formula");
+  if (message) box?.setAttribute("aria-invalid", "true");
+  else box?.removeAttribute("aria-invalid");
 }
 
 function chosen(kind) {

@@ -43,6 +43,9 @@ export function text(value, digits = 4) {
   return (power ? `${short}e${Number(power)}` : short).replace("-", "−");
 }
 
+/** A text that fits a line. */
+export const brief = (long) => (long.length > 40 ? `${long.slice(0, 39)}…` : long);
+
 /** A table; each cell text or a node; the first cell of a row heads it. */
 export function table(caption, head, rows) {
   return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },

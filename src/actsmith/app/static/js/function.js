@@ -1,15 +1,20 @@
 // Tab 1: the function, its slopes, what goes in and comes out, and what depth does.
 
 import { newest } from "./api.js";
-import { showFormula, showFormulaError } from "./bar.js";
-import { byId, el, fill, table, text } from "./dom.js";
+import { showError, showFormula } from "./bar.js";
+import { brief, byId, el, fill, table, text } from "./dom.js";
 import { card } from "./plot.js";
-import { lawOf, subject } from "./state.js";
+import { lawOf, state, subject } from "./state.js";
 
 const GHOSTS = { relu: "c1", gelu: "c2", silu: "c3" };
 const NAMES = ["f(x)", "f′(x)", "f″(x)"];
+const CLASSES = {
+  scale_invariant: "scale invariant", zero_stable: "zero stable", half_stable: "half stable",
+  zero_unstable: "zero unstable", none: "no universality class",
+};
 const cards = {};
 let settled = 0;
+let drawn = {};
 
 export function startFunction() {
   for (const [name, title] of [
@@ -21,7 +26,10 @@ export function startFunction() {
   }
 }
 
-const ask = newest("function", show, showFormulaError);
+const ask = newest("function", show, (message) => {
+  const law = state.formula === drawn.formula && JSON.stringify(lawOf()) !== drawn.law;
+  showError(law ? "law" : "formula", message);
+});
 
 const askVerdict = newest("verdict", ({ shape, verdict, note }) => {
   byId("verdict").textContent = `${shape[0].toUpperCase()}${shape.slice(1)}. ${verdict.sentence}${note ? ` ${note}` : ""}`;
@@ -30,7 +38,8 @@ const askVerdict = newest("verdict", ({ shape, verdict, note }) => {
 /** Draw for the state as it is. */
 export const drawFunction = () => ask({ ...subject(), law: lawOf() });
 
-function show(found) {
+function show(found, asked) {
+  drawn = { formula: asked.formula, law: JSON.stringify(asked.law) };
   showFormula(found.formula);
   shapes(found);
   output(found);
@@ -39,15 +48,15 @@ function show(found) {
   criticality(found.criticality);
   document.title = `${found.formula.name} · Actsmith`;
   clearTimeout(settled);
-  settled = setTimeout(() => { say(found); askVerdict({ ...subject(), law: lawOf() }); }, 400);
+  settled = setTimeout(() => { say(found); askVerdict(asked); }, 400);
 }
 
 /** For those who do not see the pictures, once the drag has ended. */
 function say(found) {
   const j = found.entropy.smoothed;
-  byId("status").textContent = `${found.formula.name}: drawn in ${Math.round(found.milliseconds)} ms; ` +
+  byId("status").textContent = `${brief(found.formula.name)}: drawn in ${Math.round(found.milliseconds)} ms; ` +
     `${j === undefined || j === null ? "no smoothed entropy" : `smoothed entropy ${text(j)}`}; ` +
-    `${(found.criticality.universality ?? "criticality unknown").replace("_", " ")}.`;
+    `${CLASSES[found.criticality.universality] ?? "criticality unknown"}.`;
 }
 
 function shapes({ shape, formula, law }) {
@@ -89,7 +98,7 @@ function output({ output: o }) {
 function depth(d) {
   if (d.reason) { cards.kernel.draw({ reason: d.reason }); cards.chi.draw({ reason: d.reason }); return; }
   const layers = d.kernel[0].map((_, i) => i);
-  const where = `${d.critical ? "critical" : "gradients kept at K = 1"}: C_W = ${text(d.C_W)}, C_b = ${text(d.C_b)}`;
+  const where = `C_W = ${text(d.C_W)}, C_b = ${text(d.C_b)}, ${d.critical ? "critical" : "gradients kept"}`;
   cards.kernel.draw({
     x: { label: `layer (${where})`, ends: [0, layers.length - 1] }, y: { label: "kernel K", kind: "log" },
     lines: d.kernel.map((y, i) => ({ x: layers, y, colour: `c${i}`, dash: i % 4, label: `from ${text(d.starts[i], 3)}` })),
@@ -129,7 +138,8 @@ const named = (what, reason) => (reason ? el("span", {}, what, el("span", { clas
 function criticality(c) {
   const place = byId("criticality");
   if (c.reason) { fill(place, el("p", { class: "reason" }, c.reason)); return; }
-  fill(place, el("p", {}, el("strong", {}, c.universality.replace("_", " ")), `. ${c.verdict}`), c.points.length
+  const lead = c.universality === "none" ? [] : [el("strong", {}, CLASSES[c.universality]), ". "];
+  fill(place, el("p", {}, lead, c.verdict), c.points.length
     ? table("Critical points", ["K*", "C_W", "C_b", "kind"], c.points.map((p) => [
       p.kind === "scale_invariant" ? "any" : text(p.K, 5), text(p.C_W, 5), text(p.C_b, 5), p.kind.replace("_", " ")]))
     : null);

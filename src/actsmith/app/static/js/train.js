@@ -120,7 +120,7 @@ function scores() {
 }
 
 const labelled = (name) => { const last = history[name].at(-1); return last ? `${name} ${text(last.score[0], 3)}` : name; };
-const results = () => (about ? about.activations.map(labelled).join(", ") : "");
+const results = () => (about ? `${about.metric.name}, mean over the seeds: ${about.activations.map(labelled).join(", ")}.` : "");
 
 function fitted(event) {
   const { activation, picture } = event;
