@@ -178,10 +178,7 @@ def make_app(playground: Playground, port: int) -> ASGIApp:
         name = request.path_params["job"]
         if name not in SECONDS:
             raise HTTPException(404)
-        if name == "law":
-            arguments: dict[str, Any] = {"content": await request.body()}
-        else:
-            arguments = await _object(request)
+        arguments = {"content": await request.body()} if name == "law" else await _object(request)
         began = time.perf_counter()
         found = await playground.compute(name, arguments)
         if isinstance(found, bytes):
