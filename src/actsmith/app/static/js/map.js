@@ -53,7 +53,7 @@ function draw() {
   const out = all.points.length - here.length;
   const missing = mine[x] === null || mine[y] === null;
   byId("map-hint").textContent = [
-    all.measured ? `Filled dark to light by place among ${all.measured.of} measured functions, the best darkest; rings: not measured.`
+    all.measured ? `The fuller its colour, the better a function's place among ${all.measured.of} that were measured${all.points.some((p) => p.estimated !== false) ? "; grey rings were not" : ""}.`
       : "Coloured by universality class. How well they train is not measured yet: this copy holds no table of measurements.",
     out ? `${out} have no such quantity and are not shown.` : "",
     missing ? "Yours has no such quantity: it is not shown." : "",
@@ -120,5 +120,7 @@ function mark(p, cx, cy) {
   if (p.own) return svg("path", { d: `M${cx} ${cy - 9}L${cx + 9} ${cy}L${cx} ${cy + 9}L${cx - 9} ${cy}Z`, class: "fill c0" });
   if (!all.measured) return svg("circle", { cx, cy, r: 5, class: `fill ${CLASSES[p.universality]}` });
   const share = p.place === null || p.estimated ? null : (p.place - 1) / Math.max(all.measured.of - 1, 1);
-  return svg("circle", share === null ? { cx, cy, r: 5, class: "ring" } : { cx, cy, r: 6, class: "fill c1", "fill-opacity": (1 - 0.85 * share).toFixed(2) });
+  if (share === null) return svg("circle", { cx, cy, r: 5, class: "ring" });
+  return svg("g", { class: "c1" }, svg("circle", { cx, cy, r: 6, class: "rank" }),
+    svg("circle", { cx, cy, r: 6, class: "fill", "fill-opacity": (1 - 0.95 * share).toFixed(2) }));
 }
