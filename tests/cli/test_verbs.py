@@ -63,6 +63,13 @@ def test_analyze_gives_the_known_classes(capsys):
     assert mrepu["criticality"]["a1"] == pytest.approx(18, rel=1e-9)
 
 
+def test_derive_prints_a_long_correction_once(capsys):
+    main(["derive", "x*sigmoid(1.5*x)"])
+    printed = capsys.readouterr().out
+    assert printed.count("exp(-x**2/2)") == 5
+    assert "descend:  f + eps*psi  with eps = -0.01" in printed
+
+
 def test_derive_relu_states_both_signs(capsys):
     d = record(capsys, "derive", "relu")
     assert d["correction"] == "x*exp(-x**2/2)"

@@ -178,6 +178,7 @@ def test_advice() -> None:
     assert "Every K is critical" in relu.text
     assert gelu.record.far_from_critical
     assert "below K* = 3.56" in gelu.text
+    assert not re.search(r"\d{9}", gelu.text), "numbers of a sentence are short"
     assert shrink.suggested is None
     assert "tanhshrink+eafo is not a finite real number near x = " in shrink.reason
     assert "atom" in str(advice[-1].reason)

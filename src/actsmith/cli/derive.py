@@ -14,6 +14,8 @@ EXAMPLES = (
     "derive gelu --sign descend --step 0.05",
     "derive silu --keep critical",
 )
+LONGEST = 120
+"""Characters of a changed formula that are printed; a longer one is f + eps*psi, with psi above it."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +50,8 @@ def run(request: argparse.Namespace) -> None:
         print(f"  {interval}:  " + (f"eta(z) = {piece['eta']}" if piece["eta"] else piece["reason"]))
     for sign, row in record["signs"].items():
         changed = Formula.from_dict(row["formula"])
-        print(f"\n{sign}:  {changed.text}  with {', '.join(f'{n} = {p.value:g}' for n, p in changed.params.items())}")
+        text = changed.text if len(changed.text) <= LONGEST else "f + eps*psi"
+        print(f"\n{sign}:  {text}  with {', '.join(f'{n} = {p.value:g}' for n, p in changed.params.items())}")
         smooth = row["smoothed_entropy_change"]
         change = row["entropy_change"]
         head = "entropy without a rate, see below" if math.isnan(change) else f"entropy {change:+.3g} nats"

@@ -13,6 +13,8 @@ DIGITS = 8
 """Of a decimal number where a formula is shown; its text has all."""
 
 
+WRITTEN = 10**6
+"""A fraction with a larger denominator was computed: it is shown as a decimal."""
 LONG = 10**17  # a number of more digits, or as small, is written with an exponent
 
 
@@ -85,7 +87,11 @@ def to_text(expression: sp.Expr) -> str:
 
 def shortened(expression: sp.Expr, digits: int = DIGITS) -> sp.Expr:
     """The expression with its decimal numbers cut to so many significant digits, as floats: to be shown, not computed
-    with. Fractions that are written as such stay."""
-    texts = {r: to_text(r) for r in expression.atoms(sp.Rational)}
-    decimals = {r: sp.Float(f"{float(r):.{digits}g}") for r, text in texts.items() if "." in text and "e" not in text}
-    return expression.xreplace(decimals)
+    with. Fractions that a person may have written stay."""
+
+    def cut(number: sp.Rational) -> bool:
+        text = to_text(number)
+        return ("." in text and "e" not in text) or ("/" in text and number.q > WRITTEN)
+
+    numbers = filter(cut, expression.atoms(sp.Rational))
+    return expression.xreplace({number: sp.Float(f"{float(number):.{digits}g}") for number in numbers})

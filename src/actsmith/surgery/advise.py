@@ -17,6 +17,7 @@ from torch import nn
 from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula, Param
 from actsmith.formula.parse import parameter_symbol
+from actsmith.formula.text import shortened, to_text
 from actsmith.surgery.blocks import mark_blocks
 from actsmith.surgery.probe import probe
 from actsmith.surgery.record import DEAD, Record
@@ -27,6 +28,8 @@ from actsmith.theory.fit import MixtureFit, fit_mixture
 
 __all__ = ["Advice", "advise"]
 
+SHOWN = 4
+"""Digits of a suggestion's numbers in a sentence; `Advice.suggested` has all."""
 SHARE = 0.01
 """The correction's size: eps is this share of the output's standard deviation."""
 DIGITS = 3
@@ -169,8 +172,9 @@ def _text(r: Record, suggested: Formula | None, predicted: float | None, reason:
         parts.append(f"{r.dead:.0%} of its {r.units} units never change.")
     if suggested is not None and predicted is not None and r.site.formula is not None:
         eps = next(n for n in suggested.params if n not in r.site.formula.params)
+        better = to_text(shortened(suggested.expr, SHOWN))
         parts.append(
-            f"Its law suggests {suggested.text} with {eps} starting at {suggested.params[eps].value:g}: the smoothed "
+            f"Its law suggests {better} with {eps} starting at {suggested.params[eps].value:g}: the smoothed "
             f"output entropy changes by {predicted:+.4g} nats."
         )
     elif reason is not None:

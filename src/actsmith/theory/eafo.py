@@ -67,6 +67,7 @@ __all__ = ["Correction", "Sign", "correction", "improve", "worst_activation"]
 
 Sign = Literal["descend", "published"]
 Z = sp.Symbol("z", real=True)
+LONGEST = 60  # characters of psi that a sentence repeats
 SIMPLIFIED = 60  # operations: SymPy simplifies a formula of this size in a fraction of a second, a mixture's in minutes
 
 
@@ -255,7 +256,8 @@ class Correction(Shown):
     @property
     def note(self) -> str:
         """What the two signs do to the output entropy, with the numbers or why there are none."""
-        change, rates = f"In f + eps*({Formula(self.psi).text})", self.entropy_rates
+        psi, rates = Formula(self.psi).text, self.entropy_rates
+        change = f"In f + eps*({psi})" if len(psi) <= LONGEST else "In f + eps*psi"
         if rates is None:
             return f"{change} the output entropy has no rate in eps at 0: {self.reasons['entropy_rate']}."
         up, down = _effect(rates.above, 1), _effect(rates.below, -1)
