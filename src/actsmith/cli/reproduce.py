@@ -74,6 +74,9 @@ def run(request: argparse.Namespace) -> None:
     if request.json:
         return print_json(json.loads(next(f for f in files if f.name == "findings.json").read_text()))
     print(result.findings.summary)
+    if request.preset == "smoke":
+        print(f"\nIt runs. So small a size answers nothing: `--preset small` does.\n\nRun folder: {result.folder}")
+        return None
     for claim in result.findings.claims:
         print(f"\n{claim.verdict}: {claim.statement}\n  " + "; ".join(filter(None, (how_big(claim), claim.evidence))))
     print("\n" + ", ".join(f"{count} {answer}" for answer, count in counted(result.findings.claims).items()) + ".")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from actsmith.papers.claims import Claim
-from actsmith.report.figure import BLACK, BLUE, GREY, ORANGE, drawing
+from actsmith.report.figure import BLACK, BLUE, GREY, ORANGE, drawing, entitle
 
 __all__ = ["HEAD", "claim_rows", "how_big", "plot_claims", "who_says"]
 
@@ -89,5 +89,5 @@ def plot_claims(claims: Sequence[Claim], path: Path, title: str) -> Path | None:
         axis.tick_params(axis="y", length=0)
         axis.grid(visible=False, axis="y")
         axis.set_xlabel("effect over what is too small to matter (the band); right is as claimed")
-        figure.suptitle(title, fontweight="bold")
+        entitle(figure, title)
     return path

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from actsmith.papers.findings import Curves, Series
-from actsmith.report.figure import CYCLE, DASHES, GREY, drawing, logarithmic
+from actsmith.report.figure import CYCLE, DASHES, GREY, drawing, entitle, logarithmic
 
 __all__ = ["plot_curves"]
 
@@ -42,7 +42,7 @@ def plot_curves(curves: Curves, path: Path) -> Path:
             figure.legend(
                 list(handles.values()), list(handles), loc="outside lower center", ncols=4, frameon=False, fontsize=8.5
             )
-        figure.suptitle(curves.title, fontweight="bold")
+        entitle(figure, curves.title)
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import IO, Any
 
 from actsmith.errors import require
 
-__all__ = ["BLACK", "BLUE", "CYCLE", "DASHES", "GREY", "ORANGE", "column", "drawing", "logarithmic"]
+__all__ = ["BLACK", "BLUE", "CYCLE", "DASHES", "GREY", "ORANGE", "column", "drawing", "entitle", "logarithmic"]
 
 BLUE, ORANGE, GREY, BLACK = "#0072B2", "#D55E00", "#8c8c8c", "#000000"
 CYCLE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -66,6 +67,15 @@ def _styled(style: Any, size: tuple[float, float]) -> Iterator[Any]:
 
     with mpl.rc_context(style):
         yield Picture(style, figsize=size)
+
+
+LETTERS = 9.0
+"""Bold letters of a title in an inch."""
+
+
+def entitle(figure: Any, title: str) -> None:
+    """The title of a whole figure, in as many lines as its width asks for."""
+    figure.suptitle(textwrap.fill(title, max(int(LETTERS * figure.get_figwidth()), 20)), fontweight="bold")
 
 
 def logarithmic(axis: Any, name: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from actsmith.report.figure import BLACK, CYCLE, drawing, logarithmic
+from actsmith.report.figure import BLACK, CYCLE, drawing, entitle, logarithmic
 from actsmith.trials.tables import Row, Table
 
 __all__ = ["Line", "draw_forest", "line_of", "plot_table"]
@@ -69,7 +69,7 @@ def plot_table(table: Table, path: Path) -> Path:
         right.locator_params(axis="x", nbins=5)
         left.set_xlabel(f"{metric.name.replace('_', ' ')}, {metric.better} is better")
         right.set_xlabel(f"minus {table.reference}, paired" + (", decades" if metric.log else ""))
-        figure.suptitle(table.title, fontweight="bold")
+        entitle(figure, table.title)
     return path
 
 

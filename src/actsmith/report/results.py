@@ -20,6 +20,11 @@ from actsmith.report.claims import claim_rows, how_big, plot_claims, who_says
 __all__ = ["claim_from", "read_claims", "render_results"]
 
 PANELS = {"mrepu": "RePU and MRePU, arXiv:2408.02697", "crrelu": "Entropy and CRReLU, arXiv:2405.12954"}
+PLURAL = {
+    "holds": "hold",
+    "does not hold": "do not hold",
+    "no difference that matters": "with no difference that matters",
+}
 HEAD = """\
 # Results
 
@@ -93,7 +98,11 @@ def _front(claims: Sequence[Claim]) -> str:
 
 def _second(claims: Sequence[tuple[str, Claim]]) -> str:
     parts = [SECOND.format(counts=_counts(claim for _, claim in claims).capitalize())]
-    for origin, title in (("paper", "The papers'"), ("reviewers", "The reviewers'"), ("ours", "Ours")):
+    for origin, title in (
+        ("paper", "The papers' claims"),
+        ("reviewers", "Reviewers' questions"),
+        ("ours", "Our questions"),
+    ):
         for name in dict.fromkeys(name for name, _ in claims):
             mine = [claim for of, claim in claims if of == name and claim.origin == origin]
             if mine:
@@ -102,7 +111,7 @@ def _second(claims: Sequence[tuple[str, Claim]]) -> str:
 
 
 def _counts(claims: Iterable[Claim]) -> str:
-    return ", ".join(f"{count} {answer}" for answer, count in counted(claims).items())
+    return ", ".join(f"{count} {PLURAL.get(answer, answer)}" for answer, count in counted(claims).items())
 
 
 def _links(names: Sequence[str]) -> str:
