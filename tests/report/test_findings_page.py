@@ -132,6 +132,9 @@ def test_the_command_states_the_cost_first(fake, tmp_path, capsys):
     assert json.loads(out)["claims"][0]["verdict"] == "reproduced"
     assert (tmp_path / "pages" / "README.md").is_file()
     assert main(request) == 0
+    assert "So small a size answers nothing" in capsys.readouterr().out
+    small = ["reproduce", "fake", "--preset", "small", "--out", str(tmp_path / "small"), "--device", "cpu"]
+    assert main(small) == 0
     assert "reproduced: relu fits |x|" in capsys.readouterr().out
 
 
