@@ -143,7 +143,7 @@ def test_a_redirected_call_computes_what_was_written():
 
 def test_wrong_requests(capsys, tmp_path):
     assert main(["bench", "everything"]) == 2
-    named = "activation, training, pinn, engine, adaptive, theory, criticality, surgery, workers, gpu"
+    named = "activation, training, pinn, engine, adaptive, theory, criticality, surgery, workers, playground, gpu"
     assert f"expected some of {named}" in capsys.readouterr().err
     with pytest.raises(ActsmithError, match="cannot be written"):
         next(run.run(["theory"], True, tmp_path / "no" / "such.csv", print))

@@ -172,8 +172,10 @@ def test_smoke_runs_reads_and_goes_on(data, tmp_path, monkeypatch):
         "pretrain",
         *(f"gpt2-beta0.1-{s}" for s in ("margin", "accuracy", "loss", "chosen-log-probability")),
     ]
-    assert {r.name for r in first.findings.tables[1].rows} == {"gelu", "crrelu own", "crrelu swapped", "crrelu blended"}
-    assert len(first.findings.claims) == 3
+    assert {r.name for r in first.findings.tables[1].rows} == {
+        "gelu", *(f"{name} {kind}" for name in ("relu", "crrelu") for kind in ("own", "swapped", "blended"))
+    }  # fmt: skip
+    assert len(first.findings.claims) == 6
 
 
 @pytest.mark.slow
