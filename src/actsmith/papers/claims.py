@@ -293,13 +293,9 @@ def _claim(question: Question, effect: Effect, tables: Sequence[Table], size: st
     nets = len(tables) * (effect.count or len(tables[0].rows[0].values))
     if any(effect.failed):
         evidence += f"; failed: {effect.failed[0]} and {effect.failed[1]} of about {nets} nets"
-    q = question
-    seeds = f"{max(len(t.rows[0].values) for t in tables)} seeds"
-    return Claim(
-        q.statement, "open", evidence, q.origin, q.where, q.paper, q.published, q.panel, q.margin,
-        f"{_side(q.first)} - {_side(q.second)} in {q.tables}", effect, unit,
-        size=f"{seeds}; {size}" if size else seeds,
-    )  # fmt: skip
+    contrast = f"{_side(question.first)} - {_side(question.second)} in {question.tables}"
+    seeds = max(len(t.rows[0].values) for t in tables)
+    return replace(_answered(question, effect, unit, evidence, seeds=seeds, size=size), contrast=contrast)
 
 
 def sampled(question: Question, values: Sequence[float], unit: str, evidence: str = "", *, size: str = "") -> Claim:
@@ -307,11 +303,15 @@ def sampled(question: Question, values: Sequence[float], unit: str, evidence: st
     around: Interval | None = interval(values) if len(values) > 1 else None
     found = verdict(around, question.margin)
     effect = Effect(*_finite(around), len(values), (0, 0), found, _p(values, found, question.margin, sequential=False))
+    return replace(_answered(question, effect, unit, evidence, seeds=len(values), size=size), p=effect.p)
+
+
+def _answered(question: Question, effect: Effect, unit: str, evidence: str, *, seeds: int, size: str) -> Claim:
+    """What the question says of itself, with what was found; the answer before the page's correction."""
     q = question
-    seeds = f"{len(values)} seeds"
     return Claim(
-        q.statement, worded(found, q.origin, q.published), evidence, q.origin, q.where, q.paper, q.published, q.panel,
-        q.margin, "", effect, unit, effect.p, f"{seeds}; {size}" if size else seeds,
+        q.statement, worded(effect.verdict, q.origin, q.published), evidence, q.origin, q.where, q.paper, q.published,
+        q.panel, q.margin, effect=effect, unit=unit, size=f"{seeds} seeds; {size}" if size else f"{seeds} seeds",
     )  # fmt: skip
 
 

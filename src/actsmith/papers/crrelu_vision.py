@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from actsmith.formula.formula import Formula
-from actsmith.papers.claims import Claim, Question, judge, out_of_reach, sampled
+from actsmith.papers.claims import SPELLED, Claim, Question, judge, out_of_reach, sampled
 from actsmith.papers.crrelu import (
     ACCURACY,
     CORRECTIONS_OF_RELU,
@@ -76,31 +76,29 @@ PUBLISHED = tuple(
 ABSTRACT = "abstract and section 5"
 BELOW = "On ImageNet with DeiT-Tiny the paper itself has GELU slightly ahead."
 VIT = "One epoch: CRReLU is {what} than {other} in a vision transformer on CIFAR-10"
-OTHERS = {"gelu": "GELU", "silu": "SiLU", "prelu": "PReLU"}
+OTHERS = ("gelu", "silu", "prelu", "relu")
 
 QUESTIONS = (
     *(
         Question(
-            VIT.format(what="more accurate", other=OTHERS[name]), "crrelu", name, HALF_A_POINT, "vit-cifar10", "paper",
-            ABSTRACT, BELOW if name == "gelu" else "", panel="crrelu" if name == "gelu" else "",
+            VIT.format(what="more accurate", other=SPELLED[name]), "crrelu", name, HALF_A_POINT, "vit-cifar10", "paper",
+            ABSTRACT, BELOW if name == "gelu" else "", panel="crrelu" if name in ("gelu", "relu") else "",
         )
         for name in OTHERS
     ),
-    Question(VIT.format(what="more accurate", other="ReLU"), "crrelu", "relu", HALF_A_POINT, "vit-cifar10", "paper",
-             ABSTRACT, panel="crrelu"),
     Question("ReLU is more accurate than GELU there", "relu", "gelu", HALF_A_POINT, "vit-cifar10"),
     Question("An eps that learns ten times as fast is more accurate", "crrelu_fast", "crrelu", HALF_A_POINT,
              "vit-cifar10"),
     *(
-        Question(VIT.format(what="lower in loss", other=other), "crrelu", name, ONE_PERCENT, "vit-cifar10-loss")
-        for name, other in (*OTHERS.items(), ("relu", "ReLU"))
+        Question(VIT.format(what="lower in loss", other=SPELLED[name]), "crrelu", name, ONE_PERCENT, "vit-cifar10-loss")
+        for name in OTHERS
     ),
     *(
         Question(
-            f"CRReLU is more accurate than {other} in a convolutional network too", "crrelu", name, 2 * HALF_A_POINT,
-            "resnet-cifar10", "reviewers",
+            f"CRReLU is more accurate than {SPELLED[name]} in a convolutional network too", "crrelu", name,
+            2 * HALF_A_POINT, "resnet-cifar10", "reviewers",
         )
-        for name, other in (("gelu", "GELU"), ("relu", "ReLU"))
+        for name in ("gelu", "relu")
     ),
 )  # fmt: skip
 EPS_FALLS = "Training a vision transformer moves eps down, the sign in which the entropy falls first ({name})"

@@ -90,7 +90,6 @@ CONDITIONS = (
     Condition("task-critical", keep="critical"),
     Condition("both-raised", weight=-WEIGHT),
 )
-DYNAMIC = tuple(c.name for c in CONDITIONS if c.learned)
 ON_EDGES = tuple(replace(c, learned=False) for c in CONDITIONS if c.task and c.keep == "nothing" and c.learned)
 """The edges of a KAN learn in any case; they are its weights, so that there is no entropy alone."""
 

@@ -21,7 +21,7 @@ from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
 from actsmith.papers.claims import SEQUENTIAL, Question, decided
 from actsmith.tasks.task import ModelConfig, ProblemConfig, Task, WatchConfig, describe
-from actsmith.training.problem import Metric, Problem
+from actsmith.training.problem import Problem
 from actsmith.training.recipe import Recipe
 from actsmith.training.runtime import Runtime
 from actsmith.trials import tables
@@ -33,7 +33,7 @@ from actsmith.trials.sequential import Sequential
 from actsmith.trials.tables import Table
 from actsmith.trials.trial import History, Outcome, Trial, digest
 
-__all__ = ["Experiment", "Part", "Report", "Results", "Run", "Saved", "settle", "unfinished"]
+__all__ = ["Experiment", "Part", "Report", "Results", "Run", "Saved", "grown", "settle", "unfinished"]
 
 Report = Callable[[str, int, int, str], None]
 
@@ -214,14 +214,13 @@ class Experiment:
 
         return self.seeds.until(settled)
 
-    def table(self, scored: Mapping[str, Sequence[Outcome]], metric: Metric | None = None) -> Table:
+    def table(self, scored: Mapping[str, Sequence[Outcome]]) -> Table:
         """Of these trainings, by activation."""
         made = tables.table(
             {name: sorted(own, key=lambda o: o.trial.seed) for name, own in scored.items()},
-            metric or self.problem.metric, reference=self.reference, rates=self.rates, name=self.name, title=self.name,
+            self.problem.metric, reference=self.reference, rates=self.rates, name=self.name, title=self.name,
         )  # fmt: skip
-        sequential = {} if isinstance(self.seeds, tuple) else {SEQUENTIAL: True}
-        return replace(made, labels={**self.labels, **sequential})
+        return replace(made, labels={**self.labels, **grown(self)})
 
     def policy(self, context: str, seeds: tuple[int, ...]) -> TuneThenScore:
         """The rules above, for these scoring seeds."""
@@ -256,6 +255,11 @@ class Experiment:
     def runner(self, run: Run) -> FitRunner:
         """Trains this experiment's networks."""
         return FitRunner(self.task, run.problem(self.problem), run.runtime, run.folder.once, self.watch)
+
+
+def grown(part: Any) -> dict[str, bool]:
+    """The label of tables whose seeds were added until all was decided; none of others'."""
+    return {SEQUENTIAL: True} if isinstance(getattr(part, "seeds", None), Sequential) else {}
 
 
 class Tried(Protocol):

@@ -7,12 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from actsmith.papers.claims import SEQUENTIAL
-from actsmith.papers.experiment import Experiment, Results
+from actsmith.papers.experiment import Experiment, Results, grown
 from actsmith.papers.findings import Curves, Series
 from actsmith.training.problem import Metric
 from actsmith.trials import tables
-from actsmith.trials.sequential import Sequential
 from actsmith.trials.statistics import Interval, interval
 from actsmith.trials.tables import Table
 from actsmith.trials.trial import Outcome
@@ -65,7 +63,7 @@ def table(
         name, reference: for files, of the differences; the experiment's by default.
     """
     scored = outcomes(folder, part.name)
-    if sequential := isinstance(getattr(part, "seeds", None), Sequential):  # whole blocks alone
+    if grown(part):  # whole blocks alone
         whole = set.intersection(*({o.trial.seed for o in own} for own in scored.values()))
         scored = {activation: [o for o in own if o.trial.seed in whole] for activation, own in scored.items()}
     tried = {activation: {o.trial.rate for o in own} for activation, own in outcomes(folder, part.name, "tune").items()}
@@ -74,7 +72,7 @@ def table(
         rates={activation: sorted({*part.rates, *tried.get(activation, ())}) for activation in scored},
         name=name or part.name, title=title, note=note,
     )  # fmt: skip
-    return replace(made, labels={**part.labels, **({SEQUENTIAL: True} if sequential else {}), **labels})
+    return replace(made, labels={**part.labels, **grown(part), **labels})
 
 
 def budget_of(part: Experiment) -> str:
