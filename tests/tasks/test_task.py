@@ -10,6 +10,7 @@ from torch import nn
 
 from actsmith.errors import ActsmithError
 from actsmith.tasks.flat import FlatImages
+from actsmith.tasks.pde import Pinn
 from actsmith.tasks.perceptron import Mlp
 from actsmith.tasks.task import Task, describe
 from actsmith.training.problem import Metric, exact, relative_error
@@ -42,6 +43,13 @@ def test_a_users_own_model_is_named_by_its_values():
     assert describe(nn.functional.gelu).endswith("gelu")
 
 
+def test_a_field_that_came_later_is_told_where_it_is_set():
+    """Results that were stored before it are of the same task."""
+    assert "drawn" not in describe(Recipe(1, 8))
+    assert describe(Recipe(1, 8, drawn=4))["drawn"] == 4
+    assert "fresh" not in describe(Pinn("heat"))
+
+
 @pytest.mark.parametrize("model", [Opaque(), Mine(layer=nn.GELU())])
 def test_what_does_not_say_what_it_holds_is_refused(model):
     with pytest.raises(ActsmithError, match="expected numbers, texts, formulas, functions, or frozen dataclasses"):
@@ -52,6 +60,7 @@ CHANGES = {
     "recipe": replace(TASK, recipe=Recipe(1, 64, clip=1.0)),
     "start": replace(TASK, model=Mlp(8, 2, init="kaiming")),
     "norm": replace(TASK, model=Mlp(8, 2, norm="batch")),
+    "examples of a seed": replace(TASK, recipe=replace(TASK.recipe, drawn=100)),
     "examples": replace(TASK, problem=FlatImages("digits", train=100)),
     "test images": replace(TASK, problem=FlatImages("digits", test=100)),
 }

@@ -170,6 +170,25 @@ def test_a_share_of_the_examples(runtime, mode):
     assert seen == again
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_each_seed_draws_its_own_examples(runtime, mode):
+    class Seen(Classification):
+        def batch(self, order, device):
+            parts = order.reshape(-1, 5) if mode != "alone" else order[None]
+            for net, part in enumerate(parts, 0 if mode != "alone" else calls.pop(0)):
+                seen[net].update(part.tolist())
+            return super().batch(order, device)
+
+    problem, seen, calls = blobs(), [set(), set()], [0] * 12 + [1] * 12
+    own = Seen(problem.train, problem.splits["validation"], problem.splits["test"], 3)
+    models = [perceptron(own, s) for s in range(2)]
+    trained(runtime, models, own, mode, recipe=Recipe(3, 5, drawn=20))
+    assert [len(s) for s in seen] == [20, 20]
+    assert seen[0] != seen[1]
+    with pytest.raises(ActsmithError, match="drawn: got 10000; expected at most"):
+        trained(runtime, models, own, mode, recipe=Recipe(3, 5, drawn=10_000))
+
+
 class Watching(Hook):
     """Writes down how it is called."""
 

@@ -20,7 +20,7 @@ M. Raissi, P. Perdikaris, G. E. Karniadakis, Journal of Computational Physics 37
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import pi
 from pathlib import Path
@@ -131,7 +131,7 @@ class Pinn:
     interior: int = 1000
     border: int = 50
     seed: int = 0
-    fresh: bool = False
+    fresh: bool = field(default=False, metadata={"added": True})
     metric = LOSS
 
     def load(self, data: Path | None) -> PhysicsInformed:

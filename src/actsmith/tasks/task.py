@@ -123,7 +123,8 @@ def _brief(value: Any) -> str:
 
 def describe(value: Any) -> Any:
     """Plain JSON values of nested dataclasses and formulas; a dataclass says its class, and not what its repr hides; a
-    function or class is its name.
+    function or class is its name. A field with the metadata `added` (it came after results had been stored) is left out
+    while it stands at its default, so that older results are still told to be the same.
 
     Raises:
         ActsmithError: something else, as a network or an object that is no dataclass, which does not say what it holds.
@@ -131,7 +132,7 @@ def describe(value: Any) -> Any:
     if isinstance(value, Formula):
         return value.to_dict()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value) if f.repr}
+        fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value) if _told(f, value)}
         return {"kind": type(value).__name__, **fields}
     if isinstance(value, list | tuple):
         return [describe(v) for v in value]
@@ -146,3 +147,7 @@ def describe(value: Any) -> Any:
             "frozen dataclasses of them, by which results are told apart"
         )
     return found
+
+
+def _told(f: dataclasses.Field[Any], value: Any) -> bool:
+    return f.repr and not ("added" in f.metadata and getattr(value, f.name) == f.default)

@@ -199,8 +199,8 @@ class _Loop:
         else:
             self.nets = SideBySide(models, rates, recipe, runtime, mode)
         self.hook = hook(self.nets.module) if hook is not None else None
-        self.subset = None if examples == 1 else _subset(problem.size, examples)
-        self.size = problem.size if self.subset is None else len(self.subset)
+        self.used = _used(problem.size, recipe.drawn, self.seeds, examples)
+        self.size = problem.size if self.used is None else self.used.shape[1]
         self.batch = min(recipe.batch, self.size)
         self.steps = self.size // self.batch
         self.state = _State()
@@ -288,13 +288,13 @@ class _Loop:
         return self.stop is not None and self.runtime.anywhere(self.stop())
 
     def order(self, epoch: int) -> Tensor:
-        """A permutation of the training examples for each net, (nets, size)."""
+        """The training examples of each net in another order, (nets, size)."""
         orders = {}
         for seed in set(self.seeds):
             generator = torch.Generator().manual_seed(mixed(seed, 0, epoch))
             orders[seed] = torch.randperm(self.size, generator=generator)
         order = torch.stack([orders[seed] for seed in self.seeds])
-        return order if self.subset is None else self.subset[order]
+        return order if self.used is None else self.used.gather(1, order)
 
     def batches(self, orders: Iterator[Tensor]) -> Iterator[Any]:
         """Each order's examples, torch's generator seeded for the step before they are drawn."""
@@ -346,7 +346,7 @@ class _Loop:
             optimiser.load_state_dict(saved["optimiser"])
         state, runtime = self.state, self.runtime
         self.nets.release()
-        everything = torch.arange(self.problem.size) if self.subset is None else self.subset
+        everything = torch.arange(self.problem.size) if self.used is None else self.used[0]
         share = everything[self.runtime.rank :: self.runtime.world]
         self.nets.train()
 
@@ -396,10 +396,17 @@ class _Loop:
         self.state.running = [loss.to(self.device) for loss in self.state.running]
 
 
-def _subset(size: int, share: float) -> Tensor:
-    """A fixed random share of the training examples, one at least."""
-    drawn = torch.randperm(size, generator=torch.Generator().manual_seed(0))
-    return drawn[: max(round(share * size), 1)]
+def _used(size: int, drawn: int | None, seeds: Sequence[int], share: float) -> Tensor | None:
+    """Which training examples each net sees, (nets, used); None where all see all of them. A share is the same for all
+    nets, of what a seed draws for itself its own."""
+    if drawn is None and share == 1:
+        return None
+    if drawn is not None and drawn > size:
+        raise ActsmithError(f"fit: drawn: got {drawn}; expected at most the {size} training examples that there are")
+    numbers = [0] * len(seeds) if drawn is None else [mixed(seed, 3) for seed in seeds]
+    count = max(round(share * (drawn or size)), 1)
+    found = {n: torch.randperm(size, generator=torch.Generator().manual_seed(n))[:count] for n in set(numbers)}
+    return torch.stack([found[n] for n in numbers])
 
 
 def learned(model: nn.Module) -> dict[str, list[float]]:

@@ -21,6 +21,8 @@ class Recipe:
         clip: largest norm of a net's gradient, where given.
         lbfgs: steps of 20 L-BFGS iterations on the whole training set after the epochs.
         score_every: epochs between validation scores; 0 scores once, at the end.
+        drawn: training examples that each seed draws for itself out of the problem's, so that a difference between
+            activations is not one of a single small training set; None takes all.
         score_at: shares of the epochs after which there are validation scores, too. They change no training, so they
             are no part of what tells trainings apart.
 
@@ -35,6 +37,7 @@ class Recipe:
     clip: float | None = None
     lbfgs: int = 0
     score_every: int = 0
+    drawn: int | None = field(default=None, metadata={"added": True})
     score_at: tuple[float, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
@@ -47,6 +50,8 @@ class Recipe:
                 f"recipe: got warm_up={self.warm_up}, weight_decay={self.weight_decay}, clip={self.clip}; expected a "
                 "share, 0 or more, and a positive norm or None"
             )
+        if self.drawn is not None and self.drawn < 1:
+            raise ActsmithError(f"recipe: drawn: got {self.drawn}; expected 1 or more training examples, or None")
         if not all(0 < share <= 1 for share in self.score_at):
             raise ActsmithError(f"recipe: score_at: got {self.score_at}; expected shares of the epochs, above 0 to 1")
 

@@ -285,7 +285,8 @@ class FitRunner:
             with torch.no_grad():
                 problem.score(model, "validation")
             scoring = time.perf_counter() - began
-            steps = recipe.epochs * max(problem.size // min(recipe.batch, problem.size), 1) + LBFGS * recipe.lbfgs
+            size = recipe.drawn or problem.size
+            steps = recipe.epochs * max(size // min(recipe.batch, size), 1) + LBFGS * recipe.lbfgs
             return [min(self.choice.seconds.values()) * steps, scoring]
 
         return Cost(*self.once(f"{self.name}: cost", measure))
