@@ -35,6 +35,7 @@ class Size:
         pool: pixels of CIFAR-10 that become one, along a side.
         width, depth: of the perceptron.
         rates, seeds, tuning_share: as an `Experiment` has them.
+        redrawn: whether each seed draws its own training images and windows; images are then scored on whole test sets.
     """
 
     images: int | None
@@ -46,11 +47,19 @@ class Size:
     rates: tuple[float, ...] = (1e-3, 4e-3, 1.6e-2, 6.4e-2)
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     tuning_share: float = 0.5
+    redrawn: bool = False
 
     def flat(self, name: str, pool: int) -> FlatImages:
         """An image set, a sixth of its training images held out."""
         kept = {} if self.images is None else {"train": self.images * 5 // 6, "validation": self.images // 6}
+        if self.redrawn:
+            return FlatImages(name, validation=kept.get("validation"), pool=pool)
         return FlatImages(name, **kept, test=2000, pool=pool)
+
+    def drawn(self, task: str) -> int | None:
+        """Training examples that each seed draws for itself."""
+        images = None if self.images is None else self.images * 5 // 6
+        return {"fashion-mnist": images, "cifar10": images, "austen": self.windows}.get(task) if self.redrawn else None
 
 
 SMALL = Size(
@@ -65,7 +74,7 @@ def five_tasks(formulas: tuple[Formula, ...], size: Size, start: Start) -> list[
         "fashion-mnist": (size.flat("fashion-mnist", 2), 64),
         "cifar10": (size.flat("cifar10", size.pool), 64),
         "polynomial": (PolynomialConfig(POLYNOMIAL, size=3000, held_out=2000), 64),
-        "austen": (NextCharacter(train=size.windows), 64),
+        "austen": (NextCharacter(train=size.windows * (10 if size.redrawn else 1)), 64),
     }
     return [
         Experiment(
@@ -74,7 +83,7 @@ def five_tasks(formulas: tuple[Formula, ...], size: Size, start: Start) -> list[
             model=Mlp(size.width, size.depth, start),
             activations=formulas,
             rates=size.rates,
-            recipe=Recipe(epochs=epochs, batch=problems[name][1]),
+            recipe=Recipe(epochs=epochs, batch=problems[name][1], drawn=size.drawn(name)),
             seeds=size.seeds,
             tuning_share=size.tuning_share,
             labels={"task": name, "start": start},

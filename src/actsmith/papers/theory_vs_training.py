@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -305,7 +305,7 @@ REPRODUCTION = Reproduction(
             "10 seconds on one thread; the named activations on two tasks, 2 seeds: shows that it runs",
         ),
         "small": Preset(
-            lambda f: _parts(_all(f), SMALL),
+            lambda f: _parts(_all(f), replace(SMALL, redrawn=True)),
             "18 minutes of CPU time on one thread, measured; needs --data with austen and cifar10; Fashion-MNIST from "
             "Debian's package, from --data or torchvision",
         ),
