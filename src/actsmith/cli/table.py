@@ -62,6 +62,7 @@ def _publish(request: argparse.Namespace) -> None:
 def _report(request: argparse.Namespace) -> None:
     from actsmith.report.methods_page import render_methods
     from actsmith.report.predicts_page import render_predicts
+    from actsmith.report.which_page import render_which
     from actsmith.table.analysed import analysed
     from actsmith.theory.measured import read_table
 
@@ -69,6 +70,7 @@ def _report(request: argparse.Namespace) -> None:
     found, home = analysed(table), request.out or Path("docs/results")
     files = render_predicts(found.predicts, home / "what-predicts", found.measured)
     files += render_methods(found.replayed, home / "search-methods", found.measured)
+    files += render_which(found.kinds, found.everywhere, home / "which-activation", found.measured)
     if request.json:
         return print_json({"files": list(map(str, files)), "measured": found.measured})
     for file in files:

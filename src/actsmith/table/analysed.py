@@ -1,4 +1,4 @@
-"""What the shipped table says of itself: the two analyses, and how it was measured in a sentence."""
+"""What the shipped table says of itself: the analyses, and how it was measured in a sentence."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from actsmith.errors import ActsmithError
 from actsmith.table.methods import REPETITIONS, Replayed, replay
 from actsmith.table.predicts import Predicts, predicts
+from actsmith.table.which import Kind, everywhere, kinds
 from actsmith.theory.measured import MeasuredTable, measured
 
 __all__ = ["Analysed", "analysed", "how_measured"]
@@ -14,15 +15,17 @@ __all__ = ["Analysed", "analysed", "how_measured"]
 
 @dataclass(frozen=True)
 class Analysed:
-    """Both answers.
+    """All answers.
 
     Attributes:
-        predicts, replayed: see there.
+        predicts, replayed, kinds, everywhere: see there.
         measured: how the table was measured.
     """
 
     predicts: Predicts
     replayed: Replayed
+    kinds: list[Kind]
+    everywhere: Kind
     measured: str
 
 
@@ -35,7 +38,7 @@ def analysed(table: MeasuredTable | None = None, repetitions: int = REPETITIONS)
     table = measured() if table is None else table
     if table is None:
         raise ActsmithError("table: this copy has no table; build one (actsmith table build) and publish it")
-    return Analysed(predicts(table), replay(table, repetitions), how_measured(table))
+    return Analysed(predicts(table), replay(table, repetitions), kinds(table), everywhere(table), how_measured(table))
 
 
 def how_measured(table: MeasuredTable) -> str:
