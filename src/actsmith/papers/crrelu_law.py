@@ -33,6 +33,7 @@ from actsmith.papers.crrelu_networks import few_digits, presets, published_netwo
 from actsmith.papers.experiment import Results
 from actsmith.papers.findings import Curves, Findings
 from actsmith.papers.gaussianity import QUANTITIES, gaussianity, pre_activations
+from actsmith.papers.looking import Looking
 from actsmith.papers.measured import Measured, Suggestion
 from actsmith.papers.readers import line, outcomes, table
 from actsmith.papers.reproduce import Reproduction
@@ -68,34 +69,11 @@ class Laws:
 
     def build(self, model: nn.Module, problem: Problem) -> Hook:
         """The hook of one training."""
-        return _Laws(self, model, problem)
 
+        def look() -> list[list[dict[str, float | None]]]:
+            return [[gaussianity(own) for own in layer] for layer in pre_activations(model, problem)]
 
-class _Laws(Hook):
-    stacks = True
-
-    def __init__(self, config: Laws, model: nn.Module, problem: Problem) -> None:
-        self.config, self.model, self.problem = config, model, problem
-        self.start = self.look() if 0 in config.epochs else None
-
-    def after_epoch(self, epoch: int) -> dict[str, Any] | None:
-        """laws: layer -> net -> quantity -> a number; with the first record, those of the start."""
-        found: dict[str, Any] = {"start": self.start} if epoch == 0 and self.start is not None else {}
-        if epoch + 1 in self.config.epochs:
-            found["laws"] = self.look()
-        return found or None
-
-    def of_net(self, record: dict[str, Any], i: int) -> dict[str, Any]:
-        return {k: [layer[i] for layer in v] if k in ("start", "laws") else v for k, v in record.items()}
-
-    def look(self) -> list[list[dict[str, float | None]]]:
-        return [[gaussianity(own) for own in layer] for layer in pre_activations(self.model, self.problem)]
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"start": self.start}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.start = state["start"]
+        return Looking(self.epochs, "laws", look)
 
 
 def _smoke(formulas: tuple[Formula, ...]) -> tuple[Measured, ...]:

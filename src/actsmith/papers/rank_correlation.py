@@ -11,7 +11,7 @@ combination of ranked quantities that is fitted on some tasks and tested on the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -22,7 +22,7 @@ from scipy.stats import rankdata
 
 from actsmith.errors import ActsmithError
 
-__all__ = ["Correlation", "agreement", "combined", "correlations", "spearman", "split_half"]
+__all__ = ["Correlation", "agreement", "between", "combined", "correlations", "spearman", "split_half"]
 
 DRAWS = 1000
 REGROUPED = 20
@@ -85,6 +85,41 @@ def correlations(q: Floats, merit: Floats, seed: int = 0) -> tuple[list[Correlat
     values, draws = _bootstrap(each, merit, seed)
     found = [_interval(v, d, len(q)) for v, d in zip(values, draws.T, strict=True)]
     return found, _interval(float(values.mean()), draws.mean(1), len(q))
+
+
+def between(
+    x: Floats, y: Floats, families: Sequence[str], draws: int = DRAWS, seed: int = 0
+) -> tuple[list[Correlation], Correlation]:
+    """Rank correlation on each task of two numbers that every network has, and its mean over the tasks.
+
+    Every draw of the bootstrap takes families of activations with replacement, the same for all tasks, and for each
+    task seeds with replacement, the same for x and y.
+
+    Args:
+        x, y: (tasks, activations, seeds).
+        families: of each activation, which are drawn together.
+
+    Raises:
+        ActsmithError: shapes that do not agree, or fewer than four families.
+    """
+    members = [np.flatnonzero(np.array(families) == family) for family in dict.fromkeys(families)]
+    if x.shape != y.shape or len(families) != x.shape[1] or len(members) < 4:
+        raise ActsmithError(
+            f"rank correlation: got {x.shape}, {y.shape} and {len(members)} families of {len(families)}; expected "
+            "(tasks, activations, seeds) twice and four families or more"
+        )
+    rng = np.random.Generator(np.random.PCG64(seed))
+    values = spearman(x.mean(-1), y.mean(-1))
+    drawn = []
+    for _ in range(draws):
+        chosen = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
+        taken = rng.integers(x.shape[-1], size=(len(x), 1, x.shape[-1]))
+        a, b = (np.take_along_axis(v[:, chosen], np.broadcast_to(taken, (len(v), len(chosen), v.shape[-1])), -1)
+                for v in (x, y))  # fmt: skip
+        drawn.append(spearman(a.mean(-1), b.mean(-1)))
+    each = np.array(drawn)
+    found = [_interval(v, d, len(families)) for v, d in zip(values, each.T, strict=True)]
+    return found, _interval(float(values.mean()), each.mean(1), len(families))
 
 
 def combined(
