@@ -9,7 +9,7 @@ import torch
 from corpus import PARAMETERS, READ, REFUSED
 
 from actsmith.errors import FormulaError
-from actsmith.formula.catalogue import ALIASES, CATALOGUE, get_activation, number, resolve
+from actsmith.formula.catalogue import ALIASES, CATALOGUE, FOUND, get_activation, number, resolve
 from actsmith.formula.formula import Formula
 from actsmith.formula.functions import SPELLED, known_name, squash
 from actsmith.formula.parse import MAX_POWER, parse
@@ -96,7 +96,7 @@ def test_500_random_formulas_survive_their_text_their_latex_and_their_data():
         assert Formula(f.latex(), f.params) == f, f.latex()
 
 
-@pytest.mark.parametrize("name", [*CATALOGUE, *ALIASES])
+@pytest.mark.parametrize("name", [*CATALOGUE, *FOUND, *ALIASES])
 def test_the_catalogue_survives_its_latex(name):
     f = get_activation(name)
     assert Formula(f.latex(), f.params) == f
@@ -140,7 +140,7 @@ def test_an_activation_is_a_function_of_its_parameters(name):
 
 
 def test_no_two_functions_share_a_name():
-    names = {*FUNCTIONS, *SPELLED, *CATALOGUE, *ALIASES}
+    names = {*FUNCTIONS, *SPELLED, *CATALOGUE, *FOUND, *ALIASES}
     of_squashed: dict[str, set[str]] = {}
     for name in names:
         of_squashed.setdefault(squash(name), set()).add(name)

@@ -39,9 +39,9 @@ def _script(parser: argparse.ArgumentParser, shell: str) -> str:
         ActsmithError: shtab is missing.
     """
     shtab = require("shtab", "completion", "actsmith --print-completion")
-    from actsmith.formula.catalogue import CATALOGUE
+    from actsmith.formula.catalogue import CATALOGUE, FOUND
 
-    names = " ".join(CATALOGUE)
+    names = " ".join((*CATALOGUE, *FOUND))
     for action in _actions(parser):
         if action.type is Path:
             action.complete = shtab.FILE

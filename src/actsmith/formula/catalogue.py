@@ -19,7 +19,9 @@ from actsmith.formula.parse import parse
 from actsmith.formula.primitives import constant_value
 from actsmith.names import did_you_mean
 
-__all__ = ["ALIASES", "CATALOGUE", "Entry", "FormulaLike", "get_activation", "is_name", "is_one", "number", "resolve"]
+__all__ = [
+    "ALIASES", "CATALOGUE", "FOUND", "Entry", "FormulaLike", "get_activation", "is_name", "is_one", "number", "resolve",
+]  # fmt: skip
 
 FormulaLike = Formula | str | Callable[..., Any]
 """What stands wherever a formula is taken: a Formula, a catalogue name, formula text, or an activation of torch's: a
@@ -46,18 +48,21 @@ CATALOGUE: dict[str, Entry] = _entries(DECLARED)
 ALIASES: dict[str, Entry] = _entries(declared.ALIASES)
 """Name that others use -> Entry; no part of the catalogue's table."""
 
+FOUND: dict[str, Entry] = _entries(declared.FOUND)
+"""Name -> Entry of what was found here, each for one kind of network; no part of the catalogue's table."""
+
 
 def _entry(name: str) -> Entry | None:
     """By its name or an alias, in any case, with _ or - or neither."""
     return _SQUASHED.get(squash(name.strip()))
 
 
-_SQUASHED = {squash(name): entry for name, entry in (*ALIASES.items(), *CATALOGUE.items())}
+_SQUASHED = {squash(name): entry for name, entry in (*ALIASES.items(), *FOUND.items(), *CATALOGUE.items())}
 
 
 @cache
 def _build(name: str) -> Formula:
-    entry = CATALOGUE.get(name) or ALIASES[name]
+    entry = CATALOGUE.get(name) or FOUND.get(name) or ALIASES[name]
     return Formula(entry.text, entry.params, name)
 
 
@@ -75,7 +80,7 @@ def get_activation(name: str, /, **params: float | Param) -> Formula:
     entry = CATALOGUE.get(name) or _entry(name)
     if entry is None:
         text = f"write {name}(x) for the function; " if known_name(name) else ""
-        hint = did_you_mean(name, [*CATALOGUE, *ALIASES]) or "`actsmith list` shows all"
+        hint = did_you_mean(name, [*CATALOGUE, *FOUND, *ALIASES]) or "`actsmith list` shows all"
         raise FormulaError(f"no activation named {name!r} in the catalogue; {text}{hint}")
     return entry.formula(**params)
 

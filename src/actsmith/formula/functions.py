@@ -11,7 +11,7 @@ from typing import Any
 import sympy as sp
 
 from actsmith.formula import primitives as pr
-from actsmith.formula.declared import ALIASES, DECLARED, Declaration
+from actsmith.formula.declared import ALIASES, DECLARED, FOUND, Declaration
 from actsmith.formula.primitives import FUNCTIONS
 
 __all__ = [
@@ -100,8 +100,8 @@ def squash(name: str) -> str:
     return name.lower().replace("_", "").replace("-", "")
 
 
-ACTIVATIONS: Mapping[str, Declaration] = {**DECLARED, **ALIASES}
-"""The catalogue's, and what others call them."""
+ACTIVATIONS: Mapping[str, Declaration] = {**DECLARED, **ALIASES, **FOUND}
+"""The catalogue's, what others call them, and what was found here."""
 
 
 @cache

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actsmith.errors import ActsmithError
-from actsmith.formula.catalogue import CATALOGUE
+from actsmith.formula.catalogue import CATALOGUE, FOUND
 from actsmith.formula.formula import Formula
 from actsmith.theory.criticality import Criticality
 from actsmith.theory.law import Law
@@ -24,6 +24,7 @@ from actsmith.theory.nearest import SAME, distances, same
 
 __all__ = ["Judgement", "Near", "judge"]
 
+NAMED = {**CATALOGUE, **FOUND}
 NEAR = 3
 """Relatives that are named."""
 AGAINST = ("gelu", "relu")
@@ -188,7 +189,7 @@ def _relatives(f: Formula, law: Law) -> tuple[str | None, tuple[Near, ...]]:
     names, values = _catalogue()
     own = same(f, NODES, values)
     near = distances(f, law, NODES, values, NEAR + (own is not None))
-    equal = None if own is None or f.name in CATALOGUE else names[own]
+    equal = None if own is None or f.name in NAMED else names[own]
     return equal, tuple(Near(names[i], d) for i, d in near.items() if i != own)[:NEAR]
 
 
@@ -198,7 +199,7 @@ def _catalogue() -> tuple[Sequence[str], NDArray[np.float64]]:
     of equal ones the first."""
     names: list[str] = []
     rows: list[NDArray[np.float64]] = []
-    for name, entry in CATALOGUE.items():
+    for name, entry in NAMED.items():
         with np.errstate(all="ignore"):
             values = np.asarray(entry.formula()(NODES), np.float64)
         usable = np.isfinite(values).all() and not _line(values)
@@ -217,7 +218,7 @@ def _settled_by(f: Formula) -> str:
     >>> _settled_by(Formula("x*sigmoid(b*x)", {"b": 1.5}))
     "actsmith compare digits gelu 'x*sigmoid(b*x)' --param b=1.5"
     """
-    entry = CATALOGUE.get(f.name)
+    entry = NAMED.get(f.name)
     usual = CATALOGUE[AGAINST[0]].formula()
     against = AGAINST[f.expr == usual.expr]
     if entry is not None and entry.formula() == f:

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from actsmith.formula.catalogue import CATALOGUE
+from actsmith.formula.catalogue import CATALOGUE, FOUND
 from actsmith.formula.declared import Declaration
 from actsmith.formula.formula import Formula
 from actsmith.formula.param import Param
@@ -62,11 +62,12 @@ ELSEWHERE: tuple[Declaration, ...] = (
 def _candidates() -> tuple[Candidate, ...]:
     built: list[tuple[Declaration, Formula]] = [(entry, entry.formula()) for entry in CATALOGUE.values()]
     built += [(entry, Formula(entry.text, entry.params, entry.name)) for entry in ELSEWHERE]
+    built += [(entry, entry.formula()) for entry in FOUND.values()]
     return tuple(Candidate(f, "known", f"{entry.summary}; {entry.source}", Known.name) for entry, f in built)
 
 
 class Known:
-    """The catalogue and `ELSEWHERE`, each function once, in their order."""
+    """The catalogue, `ELSEWHERE`, and what was found here, each function once, in their order."""
 
     name = "known"
     notes: tuple[str, ...] = ()
