@@ -10,12 +10,15 @@ from scipy import stats
 from actsmith.errors import ActsmithError
 from actsmith.formula.catalogue import get_activation as get
 from actsmith.nn.start import KAIMING, Start, start_of
+from actsmith.papers.families import families
 from actsmith.papers.foreknowledge import Theory, distance, quantities
 from actsmith.papers.rank_correlation import Correlation, agreement, combined, correlations, spearman, split_half
 from actsmith.papers.reproduce import reproduce
 from actsmith.papers.theory_vs_training import REPRODUCTION, _correlated, activations
 
 RNG = np.random.Generator(np.random.PCG64(7))
+ALONE = [str(i) for i in range(40)]
+"""Each activation a family of its own."""
 
 
 def planted(tasks=4, count=40, seeds=5, noise=0.3):
@@ -37,20 +40,37 @@ def test_spearman_is_scipys_with_ties_and_infinities():
 
 def test_an_interval_holds_what_is_there():
     q, merit = planted()
-    each, mean = correlations(q[0], merit)
+    each, mean = correlations(q[0], merit, ALONE)
     assert len(each) == 4
     assert mean.low > 0.8
     assert all(c.low <= c.rho <= c.high for c in each)
-    _, nothing = correlations(q[1], merit)
+    _, nothing = correlations(q[1], merit, ALONE)
     assert nothing.low < 0 < nothing.high
-    _, backwards = correlations(-q[0], merit)
+    _, backwards = correlations(-q[0], merit, ALONE)
     assert backwards.rho == pytest.approx(-mean.rho)
+
+
+def test_copies_of_an_activation_are_no_evidence():
+    """Ten activations, each four times: drawn by family, the interval is as wide as that of ten."""
+    q, merit = planted(count=10, noise=1.0)
+    copied, four = np.tile(q[0], 4), np.tile(merit, (1, 4, 1))
+    few, kin, many = (
+        correlations(a, b, names)[1]
+        for a, b, names in ((q[0], merit, ALONE[:10]), (copied, four, ALONE[:10] * 4), (copied, four, ALONE))
+    )
+    assert kin.high - kin.low == pytest.approx(few.high - few.low, rel=0.2)
+    assert many.high - many.low < 0.75 * (few.high - few.low)
+
+
+def test_families_are_shapes_and_what_is_corrected():
+    formulas = [get("tanh"), get("relu"), get("sigmoid"), get("gelu"), get("silu"), get("sin").renamed("relu-0.3eafo")]
+    assert families(formulas) == ["tanh", "relu", "tanh", "gelu", "gelu", "relu"]
 
 
 def test_a_combination_finds_the_quantity_on_tasks_and_activations_it_has_not_seen():
     q, merit = planted()
     for new in (False, True):
-        found, weights = combined(q, merit, new_activations=new, draws=40)
+        found, weights = combined(q, merit, ALONE, new_activations=new, draws=40)
         assert found.low > 0.7
         assert weights[0] > 0.7
         assert np.abs(weights[1:]).max() < 0.3
@@ -58,7 +78,7 @@ def test_a_combination_finds_the_quantity_on_tasks_and_activations_it_has_not_se
 
 def test_a_combination_of_noise_predicts_nothing_for_new_activations():
     q, _ = planted()
-    found, _ = combined(q, RNG.standard_normal((4, 40, 5)), new_activations=True, draws=40)
+    found, _ = combined(q, RNG.standard_normal((4, 40, 5)), ALONE, new_activations=True, draws=40)
     assert found.low < 0.1
 
 
@@ -66,7 +86,7 @@ def test_a_net_that_diverged_comes_last_and_breaks_nothing():
     q, merit = planted()
     worst = int(np.argmin(q[0]))
     merit[:, worst] = -np.inf
-    _, mean = correlations(q[0], merit)
+    _, mean = correlations(q[0], merit, ALONE)
     assert mean.rho > 0.8
     assert math.isfinite(mean.low)
 
@@ -82,11 +102,13 @@ def test_reliability_of_seeds_and_agreement_of_tasks():
 
 def test_shapes_that_do_not_agree_are_refused():
     with pytest.raises(ActsmithError, match="n >= 4"):
-        correlations(np.arange(3.0), np.zeros((1, 3, 2)))
+        correlations(np.arange(3.0), np.zeros((1, 3, 2)), ALONE[:3])
     with pytest.raises(ActsmithError, match="too few"):
-        combined(RNG.standard_normal((3, 8)), np.zeros((2, 8, 2)), new_activations=True)
+        combined(RNG.standard_normal((3, 8)), np.zeros((2, 8, 2)), ALONE[:8], new_activations=True)
+    with pytest.raises(ActsmithError, match="got 3 families of 6"):
+        correlations(np.arange(6.0), np.zeros((1, 6, 2)), ["a", "a", "b", "b", "c", "c"])
     with pytest.raises(ActsmithError, match="expected"):
-        correlations(np.arange(5.0), np.zeros((1, 6, 2)))
+        correlations(np.arange(5.0), np.zeros((1, 6, 2)), ALONE[:5])
 
 
 # ------------------------------------------------------------------------------------------------------ theory

@@ -1,6 +1,6 @@
 """Whether a number known beforehand puts activations in the order in which training puts them.
 
-Spearman's rho with a percentile interval from a bootstrap over the activations and over the seeds, and a linear
+Spearman's rho with a percentile interval from a bootstrap over families of activations and over the seeds, and a linear
 combination of ranked quantities that is fitted on some tasks and tested on the others.
 
 | symbol | meaning                                            | shape                        |
@@ -29,6 +29,8 @@ REGROUPED = 20
 """How many times the activations are cut into a half to fit and a half to test."""
 
 Floats = NDArray[np.float64]
+Families = Sequence[str] | NDArray[Any]
+"""Of each activation the name of the family that it is drawn with."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,15 @@ def _centred(x: Floats) -> Floats:
     return centred
 
 
-def correlations(q: Floats, merit: Floats, seed: int = 0) -> tuple[list[Correlation], Correlation]:
+def correlations(q: Floats, merit: Floats, families: Families, seed: int = 0) -> tuple[list[Correlation], Correlation]:
     """Rank correlation of q with the merit on each task, and its mean over the tasks.
 
-    Every draw of the bootstrap takes activations with replacement, the same for all tasks, and for each task seeds
-    with replacement, the same for all activations.
+    Every draw of the bootstrap takes families of activations with replacement, the same for all tasks, and for each
+    task seeds with replacement, the same for all activations.
+
+    Args:
+        q, merit: as above.
+        families: of each activation; members of one are drawn together.
 
     Raises:
         ActsmithError: fewer than four activations, or shapes that do not agree.
@@ -82,13 +88,13 @@ def correlations(q: Floats, merit: Floats, seed: int = 0) -> tuple[list[Correlat
     def each(chosen: NDArray[np.intp], means: Floats) -> Floats:
         return spearman(q[None, chosen], means)
 
-    values, draws = _bootstrap(each, merit, seed)
+    values, draws = _bootstrap(each, merit, families, seed)
     found = [_interval(v, d, len(q)) for v, d in zip(values, draws.T, strict=True)]
     return found, _interval(float(values.mean()), draws.mean(1), len(q))
 
 
 def between(
-    x: Floats, y: Floats, families: Sequence[str], draws: int = DRAWS, seed: int = 0
+    x: Floats, y: Floats, families: Families, draws: int = DRAWS, seed: int = 0
 ) -> tuple[list[Correlation], Correlation]:
     """Rank correlation on each task of two numbers that every network has, and its mean over the tasks.
 
@@ -102,7 +108,7 @@ def between(
     Raises:
         ActsmithError: shapes that do not agree, or fewer than four families.
     """
-    members = [np.flatnonzero(np.array(families) == family) for family in dict.fromkeys(families)]
+    members = _members(families)
     if x.shape != y.shape or len(families) != x.shape[1] or len(members) < 4:
         raise ActsmithError(
             f"rank correlation: got {x.shape}, {y.shape} and {len(members)} families of {len(families)}; expected "
@@ -123,7 +129,13 @@ def between(
 
 
 def combined(
-    quantities: Floats, merit: Floats, *, new_activations: bool = False, draws: int = 300, seed: int = 0
+    quantities: Floats,
+    merit: Floats,
+    families: Families,
+    *,
+    new_activations: bool = False,
+    draws: int = 300,
+    seed: int = 0,
 ) -> tuple[Correlation, Floats]:
     """How well a combination fitted on half of the tasks orders the activations on the others.
 
@@ -134,7 +146,8 @@ def combined(
     Args:
         quantities: what is combined.
         merit: as above, two tasks or more.
-        new_activations: whether the test also leaves out the activations of the fit (a half of them, cut at random).
+        families: of each activation; members of one are drawn together, and are on one side of every cut.
+        new_activations: whether the test also leaves out the activations of the fit (half of the families, at random).
         draws, seed: of the bootstrap.
 
     Returns:
@@ -149,7 +162,8 @@ def combined(
     if count < (2 if new_activations else 1) * (len(quantities) + 2):
         raise ActsmithError(f"combination: got {count} activations; too few for {len(quantities)} quantities")
     everything = np.ones(count, bool)
-    cuts = [rng.permutation(count) < count // 2 for _ in range(REGROUPED)] if new_activations else [everything]
+    members = _members(families)
+    cuts = [_half(members, rng) for _ in range(REGROUPED)] if new_activations else [everything]
     fitted = _halves(tasks)
 
     def tested(chosen: NDArray[np.intp], means: Floats) -> Floats:
@@ -165,10 +179,27 @@ def combined(
             each = spearman((w @ x[:, outside])[:, None], y[None, :, outside])
             rhos.append((each * ~fitted).sum() / (~fitted).sum())
             weights.append(w.mean(0))
+        if not rhos:  # a draw of few families leaves too little on one side of every cut
+            return np.full(len(quantities) + 1, np.nan)
         return np.array([np.mean(rhos), *np.mean(weights, 0)])
 
-    value, spread = _bootstrap(tested, merit, seed, draws)
+    value, spread = _bootstrap(tested, merit, families, seed, draws)
     return _interval(float(value[0]), spread[:, 0], count), value[1:]
+
+
+def _members(families: Families) -> list[NDArray[np.intp]]:
+    """The activations of each family."""
+    return [np.flatnonzero(np.array(families) == family) for family in dict.fromkeys(families)]
+
+
+def _half(members: Sequence[NDArray[np.intp]], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Families at random until they hold half of the activations."""
+    count = sum(map(len, members))
+    inside = np.zeros(count, bool)
+    for family in rng.permutation(len(members)):
+        if inside.sum() + len(members[family]) <= count // 2:
+            inside[members[family]] = True
+    return inside
 
 
 def _halves(tasks: int) -> NDArray[np.bool_]:
@@ -202,15 +233,25 @@ def split_half(merit: Floats) -> list[float]:
 
 
 def _bootstrap(
-    statistic: Callable[[NDArray[np.intp], Floats], Any], merit: Floats, seed: int, draws: int = DRAWS
+    statistic: Callable[[NDArray[np.intp], Floats], Any],
+    merit: Floats,
+    families: Families,
+    seed: int,
+    draws: int = DRAWS,
 ) -> tuple[Floats, Floats]:
     """The statistic's values, (k,), and on every draw, (draws, k). It takes activations and mean merits (tasks, n)."""
     rng = np.random.Generator(np.random.PCG64(seed))
     tasks, count, seeds = merit.shape
+    members = _members(families)
+    if len(families) != count or len(members) < 4:
+        raise ActsmithError(
+            f"rank correlation: got {len(members)} families of {len(families)} activations; expected four or more of "
+            f"{count}"
+        )
     value = statistic(np.arange(count), merit.mean(-1))
     drawn = []
     for _ in range(draws):
-        chosen: NDArray[np.intp] = rng.integers(count, size=(count,))
+        chosen = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
         taken = rng.integers(seeds, size=(tasks, 1, seeds))
         means = np.take_along_axis(merit, np.broadcast_to(taken, merit.shape), -1).mean(-1)
         drawn.append(statistic(chosen, means[:, chosen]))
@@ -218,7 +259,7 @@ def _bootstrap(
 
 
 def _interval(value: float, draws: Floats, count: int) -> Correlation:
-    low, high = np.quantile(draws, [0.025, 0.975])
+    low, high = np.nanquantile(draws, [0.025, 0.975])
     return Correlation(float(value), float(low), float(high), count)
 
 

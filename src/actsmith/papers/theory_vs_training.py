@@ -23,6 +23,7 @@ from actsmith.formula.catalogue import CATALOGUE, get_activation
 from actsmith.formula.formula import Formula
 from actsmith.papers.claims import Claim, Effect, Origin, worded
 from actsmith.papers.experiment import Experiment, Part, Results
+from actsmith.papers.families import families
 from actsmith.papers.findings import Curves, Findings, Series
 from actsmith.papers.five_tasks import SMALL, Size, Start, five_tasks
 from actsmith.papers.foreknowledge import Theory, quantities
@@ -109,11 +110,12 @@ def _read(folder: Results, parts: tuple[Any, ...]) -> Findings:
     names = [f.name for f in theory.activations]
     known, merit = quantities(folder, names), merits(folder, tuned, names)
     critical = np.array([folder.results[f"theory/{n}"]["universality"] != "none" for n in names])
-    found = [_related(q, known[q], merit, tuned) for q in SIGNS]
+    kin = np.array(families(theory.activations))
+    found = [_related(q, known[q], merit, tuned, kin) for q in SIGNS]
     if alike := [e for e in experiments if e not in tuned]:
-        found.append(_related("distance_kaiming", known["distance_kaiming"], merits(folder, alike, names), alike))
+        found.append(_related("distance_kaiming", known["distance_kaiming"], merits(folder, alike, names), alike, kin))
     several = len(tuned) > 1
-    fits = [_fitted(known, merit, new) for new in (False, True) if several and (not new or len(names) >= ENOUGH)]
+    fits = [_fitted(known, merit, kin, new) for new in (False, True) if several and (not new or len(names) >= ENOUGH)]
     size = f"{len(tuned)} tasks; perceptrons, {len(tuned[0].most)} seeds"
     halves, between = split_half(merit), agreement(merit) if several else float("nan")
     return Findings(
@@ -124,7 +126,8 @@ def _read(folder: Results, parts: tuple[Any, ...]) -> Findings:
         facts={
             "rank correlation with merit": {r.quantity: r.to_dict() for r in found},
             "the same among activations with a critical point": {
-                q: _related(q, known[q][critical], merit[:, critical], tuned).mean.to_dict() for q in SIGNS
+                q: _related(q, known[q][critical], merit[:, critical], tuned, kin[critical]).mean.to_dict()
+                for q in SIGNS
             },
             "combination, where it was not fitted": {f"other {fit.where}": fit.found.to_dict() for fit in fits},
             "rank correlation of half of the seeds with the others": {
@@ -132,6 +135,7 @@ def _read(folder: Results, parts: tuple[Any, ...]) -> Findings:
             },
             "rank correlation between two tasks, mean": round(between, 3),
             "activations": len(names),
+            "families, drawn together": len(set(kin)),
             "left out, as they start like another": SAME_AS_ANOTHER,
         },
     )
@@ -154,9 +158,11 @@ class _Relation:
         return {**{name: c.to_dict() for name, c in self.tasks.items()}, "mean": self.mean.to_dict()}
 
 
-def _related(quantity: str, values: Floats, merit: Floats, experiments: Sequence[Experiment]) -> _Relation:
+def _related(
+    quantity: str, values: Floats, merit: Floats, experiments: Sequence[Experiment], kin: NDArray[Any]
+) -> _Relation:
     known = ~np.isnan(values)
-    each, mean = correlations(values[known], merit[:, known])
+    each, mean = correlations(values[known], merit[:, known], kin[known])
     return _Relation(quantity, {e.name: c for e, c in zip(experiments, each, strict=True)}, mean)
 
 
@@ -169,10 +175,10 @@ class _Fit:
     weights: Floats
 
 
-def _fitted(known: Mapping[str, Floats], merit: Floats, new: bool) -> _Fit:
+def _fitted(known: Mapping[str, Floats], merit: Floats, kin: NDArray[Any], new: bool) -> _Fit:
     features = np.array([known[q] for q in COMBINED])
     complete = ~np.isnan(features).any(0)
-    found, weights = combined(features[:, complete], merit[:, complete], new_activations=new)
+    found, weights = combined(features[:, complete], merit[:, complete], kin[complete], new_activations=new)
     return _Fit("tasks and activations" if new else "tasks", found, weights)
 
 
