@@ -1,0 +1,193 @@
+"""`found`: do the best functions of the measured table hold elsewhere?
+
+The table (docs/table.md) chose on small tasks that need no download. Its formulas were frozen, and are trained here
+once on other data and larger networks, against a panel of known functions, every rate tuned alike:
+
+    by kind      at most three functions for each kind of network, against GELU, SiLU, ReLU and CRReLU
+    generalist   the two with the best mean place over all of the table's tasks, against GELU over all kinds together
+
+Where a longer search of its own had found one for that kind of network (docs/search.md), it is among the three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from actsmith.formula.catalogue import get_activation
+from actsmith.formula.formula import Formula
+from actsmith.papers.claims import SPELLED, Question, judge
+from actsmith.papers.crrelu import ONE_PERCENT
+from actsmith.papers.experiment import Experiment, Results
+from actsmith.papers.findings import Findings
+from actsmith.papers.five_tasks import POLYNOMIAL
+from actsmith.papers.readers import budget_of, order_of, table
+from actsmith.papers.reproduce import Preset, Reproduction
+from actsmith.tasks.flat import FlatImages
+from actsmith.tasks.functions import PolynomialConfig
+from actsmith.tasks.images import Images
+from actsmith.tasks.judged import Judged
+from actsmith.tasks.pde import Pinn
+from actsmith.tasks.perceptron import Mlp
+from actsmith.tasks.residual import ResidualMlp
+from actsmith.tasks.task import ModelConfig, ProblemConfig
+from actsmith.tasks.text import NextCharacter
+from actsmith.tasks.vision import Cnn, ResNet, Vit
+from actsmith.training.problem import Metric
+from actsmith.training.recipe import Recipe
+from actsmith.trials.tables import Table
+
+__all__ = ["FINALISTS", "GENERALISTS", "REPRODUCTION"]
+
+PANEL = ("gelu", "silu", "relu", "crrelu", "tanh", "sin", "mish", "hardswish", "relu_squared", "snake")
+BEATEN = ("gelu", "silu", "relu", "crrelu")
+"""What a finalist is to be better than."""
+FIVE_PERCENT = 0.0212
+"""In decades: of an error of a regression."""
+SEEDS = tuple(range(15))
+_FAST, _SLOW = (3e-3, 1e-2, 3e-2), (1e-3, 3e-3, 1e-2)
+
+GENERALISTS: tuple[Formula, ...] = (
+    Formula("min(x, sin(x))", {}, "min_sin"),
+    Formula("x*normal_cdf(x) + 0.1*sin(x)", {}, "gelu_sine"),
+)
+"""The best two of the table by their mean place over its tasks, among those that diverged nowhere."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of network, at another task and larger than in the table.
+
+    Attributes:
+        what: in words.
+        problem, model, recipe, rates: of the experiment.
+        score: that is compared, by its logarithm.
+        margin: in decades.
+    """
+
+    what: str
+    problem: ProblemConfig
+    model: ModelConfig
+    recipe: Recipe
+    rates: tuple[float, ...]
+    score: str = "loss"
+    margin: float = ONE_PERCENT
+
+    @property
+    def metric(self) -> Metric:
+        """Of the score."""
+        return Metric(self.score, "lower", log=True)
+
+
+_CIFAR = Images("cifar10", validation=1000, size=16)
+KINDS: Mapping[str, Kind] = {
+    "deep": Kind(
+        "Fashion-MNIST by a plain perceptron of 12 layers of 64, critical start",
+        FlatImages("fashion-mnist", validation=1000, pool=2), Mlp(64, 12, "critical"), Recipe(5, 64, drawn=5000), _SLOW,
+    ),
+    "conv": Kind(
+        "CIFAR-10 by 6 plain convolutions of 8 channels and more, He's start",
+        _CIFAR, Cnn(8, 6, init="kaiming"), Recipe(4, 64, drawn=3000), _FAST,
+    ),
+    "batch-norm": Kind(
+        "CIFAR-10 by a pre-activation residual network of 8 channels and more, batch normalisation",
+        _CIFAR, ResNet(8), Recipe(4, 64, drawn=3000), (1e-2, 3e-2, 9e-2),
+    ),
+    "layer-norm": Kind(
+        "CIFAR-10 by a vision transformer of 4 blocks of width 32",
+        _CIFAR, Vit(32, 4, 2, 4), Recipe(3, 64, 0.05, drawn=4000), _SLOW,
+    ),
+    "text": Kind(
+        "the next character of a novel by a residual perceptron of 4 branches of 64, layer normalisation",
+        NextCharacter(train=64_000), ResidualMlp(64, 4), Recipe(4, 64, drawn=8192), _FAST, "bits_per_character",
+    ),
+    "smooth": Kind(
+        "a polynomial of six variables by a perceptron of 5 layers of 64, critical start",
+        PolynomialConfig(POLYNOMIAL, size=3000, held_out=2000), Mlp(64, 5), Recipe(20, 64), _FAST, "relative_rmse",
+        FIVE_PERCENT,
+    ),
+    "pinn": Kind(
+        "Burgers' equation by a physics-informed perceptron of 5 layers of 24, critical start, new points every step",
+        Pinn("burgers", 500, 25, fresh=True), Mlp(24, 5), Recipe(400, 500, 0.0, clip=1.0), _FAST, "relative_l2",
+        FIVE_PERCENT,
+    ),
+}  # fmt: skip
+
+FINALISTS: Mapping[str, tuple[Formula, ...]] = dict.fromkeys(KINDS, ())
+"""Kind of network -> what was frozen before any of these trainings."""
+
+
+def _questions() -> tuple[Question, ...]:
+    found = [
+        Question(f"{f.name} is better than {SPELLED.get(other, 'CRReLU')}: {kind}", f.name, other, KINDS[kind].margin,
+                 kind)
+        for kind, own in FINALISTS.items() for f in own for other in BEATEN
+    ]  # fmt: skip
+    for f in GENERALISTS:
+        found.append(Question(f"{f.name} is better than GELU over all kinds of network together", f.name, "gelu", 0.0))
+        found += [Question(f"{f.name} is better than GELU: {kind}", f.name, "gelu", KINDS[kind].margin, kind)
+                  for kind in KINDS]  # fmt: skip
+    return tuple(found)
+
+
+QUESTIONS = _questions()
+
+
+def _part(kind: str, formulas: Sequence[Formula], **changes: object) -> Experiment:
+    k = KINDS[kind]
+    problem = k.problem if k.problem.metric.name == k.score or kind == "pinn" else Judged(k.problem, k.score)
+    arms = {f.name: f for f in (*formulas, *FINALISTS[kind], *GENERALISTS)}
+    made = Experiment(
+        kind, problem, k.model, tuple(arms.values()), k.rates, k.recipe, reference="gelu", seeds=SEEDS,
+        tuning_seeds=(1000,), tuning_share=0.5, labels={"kind": kind},
+    )  # fmt: skip
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def _small(formulas: tuple[Formula, ...]) -> tuple[Experiment, ...]:
+    return tuple(_part(kind, formulas) for kind in KINDS)
+
+
+def _smoke(formulas: tuple[Formula, ...]) -> tuple[Experiment, ...]:
+    few = [f for f in formulas if f.name not in PANEL[2:]]
+    return (_part("smooth", few, recipe=Recipe(1, 256), rates=(3e-3,), seeds=(0, 1)),)
+
+
+def read(folder: Results, parts: tuple[Experiment, ...]) -> Findings:
+    """A table for each kind of network, the claims, and how each finalist stands to the best of the panel."""
+    tables = [
+        table(folder, part, KINDS[part.name].metric, title=f"{part.name}: {KINDS[part.name].what}") for part in parts
+    ]
+    return Findings(
+        summary=" ".join(_sentence(t) for t in tables),
+        tables=tuple(tables),
+        claims=judge(QUESTIONS, tables, "; ".join(map(budget_of, parts))),
+        facts={"frozen": {kind: {f.name: f.text for f in own} for kind, own in FINALISTS.items()},
+               "generalists": {f.name: f.text for f in GENERALISTS}},
+    )  # fmt: skip
+
+
+def _sentence(found: Table) -> str:
+    """Where the finalists stand among the known ones."""
+    known = [row.name for row in found.rows if row.name in PANEL]
+    places = {row.name: place for place, row in enumerate(found.rows, 1)}
+    own = ", ".join(f"{f.name} {places[f.name]}" for f in (*FINALISTS[found.name], *GENERALISTS) if f.name in places)
+    return f"{order_of(found, 3)} Best of the panel: {known[0]}; places of the found ones among {len(places)}: {own}."
+
+
+REPRODUCTION = Reproduction(
+    name="found",
+    title="Do the table's best functions hold elsewhere?",
+    source="an experiment of its own, after arXiv:2405.12954's question for better activations",
+    claims="A function that was best for a kind of network on small tasks is better than GELU, SiLU, ReLU and CRReLU "
+    "on other data and in larger networks of that kind.",
+    activations=tuple(get_activation(name) for name in PANEL),
+    presets={
+        "smoke": Preset(_smoke, "seconds: two known functions and the generalists on a polynomial, 2 seeds"),
+        "small": Preset(_small, "about 45 minutes on one CPU thread, 15 seeds; needs --data with austen, cifar10 and "
+                        "fashion-mnist"),
+        "paper": Preset(_small, "no paper has such a table; the small size"),
+    },
+    read=read,
+    questions=QUESTIONS,
+)  # fmt: skip
