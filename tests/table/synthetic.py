@@ -34,6 +34,7 @@ def made(found: list[Member], tasks: int = 3, noise: float = 0.1, seed: int = 0)
         diverged=np.where(quantity > np.quantile(quantity, 0.7), 0.5, 0.0)[:, None] * np.ones((n, tasks)),
         step_seconds=np.full((n, tasks), 1e-3),
         start={"forward": np.repeat(quantity[:, None], tasks, 1), "backward": rng.normal(size=(n, tasks))},
+        fisher=np.full((n, tasks, 16), 1 / 16),
         theory={"entropy": -quantity, "usable": usable.astype(float), "chance": rng.normal(size=n)},
         values=np.array([m.formula(NODES) for m in found]),
         about={"functions": n, "trainings": 6 * n * tasks, "seeds": 2, "seeds_closely": 10, "closely": 0},

@@ -1,5 +1,6 @@
 """A build: it goes on where it was, is published with what is whole, and gives the published numbers again."""
 
+import io
 import json
 import subprocess
 import sys
@@ -60,10 +61,20 @@ def test_what_is_published_is_what_was_measured(folder: Path, tmp_path: Path) ->
     np.testing.assert_allclose(np.nanmean(np.log(table.seeds[1, 0])), np.mean(np.log(at_best)), rtol=1e-6)
     np.testing.assert_allclose(np.log(table.outcome[1, 0]), np.mean(np.log(at_best)), rtol=1e-6)
     assert np.isfinite(table.start["forward"]).all()
+    np.testing.assert_allclose(table.fisher.sum(2), 1, atol=1e-2)
     assert table.about["checksum"] == small_form(table_of(gathered(folder)))[1].about["checksum"]
     parquet = pytest.importorskip("pyarrow.parquet")
     assert parquet.read_table(tmp_path / "trainings.parquet").num_rows == table.about["trainings"]
     assert "theory:entropy" in parquet.read_table(tmp_path / "functions.parquet").column_names
+
+
+def test_a_table_from_before_the_fisher_information_is_read(folder: Path) -> None:
+    with np.load(io.BytesIO(small_form(table_of(gathered(folder)))[0])) as kept:
+        arrays = {name: kept[name] for name in kept.files if name != "fisher"}
+    older = io.BytesIO()
+    np.savez(older, **arrays)
+    older.seek(0)
+    assert read_table(older).fisher.shape == (3, 2, 0)
 
 
 def test_unknown_tasks_and_folders_are_refused(tmp_path: Path) -> None:
@@ -98,12 +109,12 @@ def test_a_part_built_again_gives_the_published_numbers(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_hundred_functions_built_again_give_the_published_numbers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("functions", [20, 200])
+def test_more_functions_built_again_give_the_published_numbers(tmp_path: Path, functions: int) -> None:
     shipped = measured()
     if shipped is None:
         pytest.skip("this copy has no table")
-    count = min(200, len(shipped))
-    build(tmp_path / "run", count, TASKS, time_limit="40m")
+    build(tmp_path / "run", min(functions, len(shipped)), TASKS, time_limit="40m")
     _agree(table_of(gathered(tmp_path / "run")), shipped, 0.9)
 
 

@@ -30,8 +30,8 @@ def table() -> MeasuredTable:
     cells = np.ones((n, 2))
     return MeasuredTable(
         tuple(NAMES), tuple(f.text for f in formulas), ("catalogue",) * n, ("",) * n, tasks, outcome,
-        outcome[..., None], cells, outcome[..., None], cells[:2], np.ones(1), outcome[..., None], cells, cells, {}, {},
-        np.array([f(NODES) for f in formulas]), {"functions": n},
+        outcome[..., None], cells, outcome[..., None], cells[:2], np.ones(1), outcome[..., None], cells, cells, {},
+        np.zeros((n, 2, 0)), {}, np.array([f(NODES) for f in formulas]), {"functions": n},
     )  # fmt: skip
 
 

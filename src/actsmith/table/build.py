@@ -1,7 +1,7 @@
 """Measuring: what is trained next is a pure function of what was trained, so that a build that ends goes on.
 
     look     3 rates x 2 seeds, a chunk of functions on every task before the next chunk, the catalogue first
-    known    seeds 2 to 9 at the best of the rates, for the catalogue
+    known    seeds 2 to 9 at the best of the rates, for the catalogue, once all of it is measured
     best     the same for the best 200 by their mean place on validation scores
 
 Whenever it ends, every chunk that was finished is a table. The rate is chosen on validation scores, the outcome is the
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,7 @@ def plan(
         contexts: task -> what else decides its outcomes, as `FitRunner.context`.
         history: key -> outcome.
     """
+    known = [member for member in found if member.family == "catalogue"]
     for start in range(0, len(found), CHUNK):
         chunk = found[start : start + CHUNK]
         for spec in specs:
@@ -146,17 +147,29 @@ def plan(
             yield Round("look", f"functions {start + 1} to {start + len(chunk)}: {spec.name}", trials)
             if any(trial.key not in history for trial in trials):
                 return
-    known = [member for member in found if member.family == "catalogue"]
-    for stage, chosen in (("known", known), ("best", None)):
-        close = _leaders(found, specs, contexts, history) if chosen is None else chosen
-        for start in range(0, len(close), CHUNK):
-            for spec in specs:
-                context = contexts[spec.name]
-                chunk = close[start : start + CHUNK]
-                trials = [trial for member in chunk for trial in further_trials(member, spec, context, history)]
-                yield Round(stage, f"more seeds, {start + 1} to {start + len(chunk)}: {spec.name}", trials)
-                if any(trial.key not in history for trial in trials):
-                    return
+        if start < len(known) <= start + CHUNK:
+            done = yield from _closely("known", known, specs, contexts, history)
+            if not done:
+                return
+    yield from _closely("best", _leaders(found, specs, contexts, history), specs, contexts, history)
+
+
+def _closely(
+    stage: str,
+    chosen: Sequence[Member],
+    specs: Sequence[Spec],
+    contexts: Mapping[str, str],
+    history: Mapping[str, Outcome],
+) -> Generator[Round, None, bool]:
+    """The further seeds, likewise; returns whether all were trained."""
+    for start in range(0, len(chosen), CHUNK):
+        for spec in specs:
+            context, chunk = contexts[spec.name], chosen[start : start + CHUNK]
+            trials = [trial for member in chunk for trial in further_trials(member, spec, context, history)]
+            yield Round(stage, f"more seeds, {start + 1} to {start + len(chunk)}: {spec.name}", trials)
+            if any(trial.key not in history for trial in trials):
+                return False
+    return True
 
 
 def _leaders(

@@ -28,7 +28,7 @@ from actsmith.table.quantities import MEANINGS, quantities_of
 from actsmith.table.runner import QUANTITIES
 from actsmith.table.tasks import SHARES, Spec, specs_of
 from actsmith.tasks.task import describe
-from actsmith.theory.measured import NODES, MeasuredTable
+from actsmith.theory.measured import DECADES, NODES, MeasuredTable
 from actsmith.trials.trial import History, Outcome
 
 __all__ = ["Gathered", "gathered", "table_of"]
@@ -96,6 +96,7 @@ def table_of(found: Gathered) -> MeasuredTable:
         "seeds": np.full((*shape, SEEDS), np.nan), "step_seconds": np.full(shape, np.nan),
         "by_rate": np.full((*shape, len(specs[0].task.rates)), np.nan),
         "early": np.full((*shape, len(SHARES)), np.nan),
+        "fisher": np.full((*shape, DECADES[1] - DECADES[0]), np.nan),
     }  # fmt: skip
     start = {name: np.full(shape, np.nan) for name in QUANTITIES}
     for i, member in enumerate(members):
@@ -137,8 +138,10 @@ def _cell(member: Member, spec: Spec, found: Gathered) -> dict[str, Any]:
         "early": np.where(np.isnan(early), np.inf, early).min(0),
     }
     values["early"] = np.where(np.isinf(values["early"]), np.nan, values["early"])
-    looked: Mapping[str, Any] = next((o.details["start"] for o in first if "start" in o.details), {})
-    values |= {f"start:{name}": _finite(looked.get(name)) for name in QUANTITIES}
+    looked: Mapping[str, Any] = next((o.details for o in first if "start" in o.details), {})
+    values |= {f"start:{name}": _finite(looked.get("start", {}).get(name)) for name in QUANTITIES}
+    if looked.get("fisher") is not None:
+        values["fisher"] = looked["fisher"]
     rate = best_rate(member, spec, context, history)
     if rate is not None:
         values["rate"] = rate

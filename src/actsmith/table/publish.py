@@ -29,6 +29,8 @@ __all__ = ["SMALL", "Published", "publish", "small_form"]
 
 SMALL = "activations.npz"
 _MATRICES = ("outcome", "seeds", "by_rate", "early", "diverged", "step_seconds", "values")
+_HALF = ("fisher",)
+"""Shares, in float16: a thousandth of one is enough."""
 _EXACT = ("rate", "rates", "shares")
 """Small, and compared with numbers that are written in decimals."""
 
@@ -105,6 +107,7 @@ def small_form(table: MeasuredTable) -> tuple[bytes, MeasuredTable]:
         for group in ("start", "theory"):
             own: Mapping[str, Any] = getattr(table, group)
             arrays |= {f"{group}:{name}": np.asarray(values, np.float32) for name, values in own.items()}
+    arrays |= {name: np.asarray(getattr(table, name), np.float16) for name in _HALF}
     arrays |= {name: np.asarray(getattr(table, name), np.float64) for name in _EXACT}
     about = {**table.about, "actsmith": __version__, "checksum": _checksum(arrays)}
     arrays["about"] = np.array(to_json(about))

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from actsmith.formula.catalogue import resolve
 from actsmith.formula.formula import Formula
 from actsmith.nn.lookup import LookupActivation
+from actsmith.table.fisher import fisher_of
 from actsmith.table.tasks import SPECS
 from actsmith.training.choose import Choice
 from actsmith.training.fit import Mode
@@ -108,7 +109,7 @@ class TableRunner:
             return outcome
         [model] = runner.models(trial.activation, [0])
         read_from_tables_(model)
-        return replace(outcome, details={**outcome.details, "start": at_start(model, runner.problem)})
+        return replace(outcome, details={**outcome.details, **at_start(model, runner.problem)})
 
     def config(self) -> dict[str, Any]:
         """See `Runner`."""
@@ -137,9 +138,15 @@ def _made(names: Sequence[str], folder: Path) -> TableRunner:
     return runner
 
 
-def at_start(model: nn.Module, problem: Problem) -> dict[str, float | None]:
-    """`QUANTITIES` of a network that reads its activations from tables; None for what is not finite. Of a network with
-    one activation both gains are 0."""
+def at_start(model: nn.Module, problem: Problem) -> dict[str, Any]:
+    """Of an untrained network that reads its activations from tables, on one batch; None for what is not finite.
+
+    Returns:
+        "start": `QUANTITIES`; of a network with one activation both gains are 0. "fisher": see `fisher.histogram`.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = 1.0  # the moments of this batch are those of the Fisher information below
     seen: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -163,7 +170,11 @@ def at_start(model: nn.Module, problem: Problem) -> dict[str, float | None]:
         "last": _log(squares[-1]),
         "loss": float(problem.loss(model, batch).detach()),
     }
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+    model.zero_grad()
+    return {
+        "start": {name: value if math.isfinite(value) else None for name, value in values.items()},
+        "fisher": fisher_of(model, problem, batch),
+    }
 
 
 def _log(value: float) -> float:

@@ -33,12 +33,14 @@ from actsmith.theory.law import Law
 from actsmith.theory.laws import resolve_law
 from actsmith.theory.nearest import distances, same
 
-__all__ = ["NODES", "MeasuredTable", "Place", "Relative", "TableTask", "measured", "read_table"]
+__all__ = ["DECADES", "NODES", "MeasuredTable", "Place", "Relative", "TableTask", "measured", "read_table"]
 
 Array = NDArray[Any]
 
 NODES = np.sinh(np.linspace(-math.asinh(24.0), math.asinh(24.0), 256)) / 2
 """Where the functions of a table are kept as values: |x| <= 12, close together at 0, float64 (256,)."""
+DECADES = (-10, 6)
+"""Powers of ten between which eigenvalues of the Fisher information are counted; those beyond are in the last ones."""
 DATA = ("data", "activations.npz")
 
 
@@ -125,6 +127,9 @@ class MeasuredTable:
         diverged: share of the trainings, over all rates, that diverged or whose score was not finite; (n, t).
         step_seconds: median seconds of a training step on one core in a stack, through a table; (n, t).
         start: quantities of the untrained network by name, NaN where they are not finite; each (n, t).
+        fisher: of the untrained network, the share of the Fisher information's non-zero eigenvalues in each power of
+            ten of `DECADES`, layers taken as alone, one batch of 64; NaN where gradients are not finite; (n, t, 16).
+            Of a file from before it was measured (n, t, 0).
         theory: quantities of the function by name, NaN where they do not exist; each (n,).
         values: of the functions at `NODES`, (n, 256).
         about: how it was measured: versions, counts, dates, the checksum of the data.
@@ -145,6 +150,7 @@ class MeasuredTable:
     diverged: Array
     step_seconds: Array
     start: Mapping[str, Array]
+    fisher: Array
     theory: Mapping[str, Array]
     values: Array
     about: Mapping[str, Any]
@@ -288,6 +294,7 @@ def read_table(file: str | Path | IO[bytes]) -> MeasuredTable:
         for group in _GROUPS:
             own = [name for name in arrays if name.startswith(f"{group}:")]
             values[group] = {name.partition(":")[2]: _double(arrays.pop(name)) for name in own}
+        arrays.setdefault("fisher", np.zeros((*arrays["outcome"].shape, 0)))
         plain_ones = {f.name for f in fields(MeasuredTable)} - set(values) - {"about"}
         values |= {name: _double(arrays[name]) for name in plain_ones}
         return MeasuredTable(**values, about=about)
