@@ -100,6 +100,7 @@ def test_what_is_published_is_the_small_preset_with_its_figures(name):
     assert found["command"] in page
     for claim in found["claims"]:
         assert claim["verdict"] in page
+    assert all(figure.name in page for figure in (RESULTS / name).glob("*.svg"))  # none is left of an older run
     for table in found["tables"]:
         assert all(len(row["values"]) >= 3 for row in table["rows"])
 
