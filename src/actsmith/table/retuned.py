@@ -1,0 +1,110 @@
+"""Ours with other settings: chosen on half of the tasks, judged on the other half.
+
+Twenty random halvings, each judged both ways. The settings of the smallest mean late regret on one half are taken to
+the other; what counts is their late regret there.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actsmith.table.ours import Ours
+
+__all__ = ["GRID", "Interval", "Retuned", "interval", "late", "resampled", "retuned", "said"]
+
+Array = NDArray[Any]
+Interval = tuple[float, float, float]
+"""A mean, and the ends of its 95 % interval."""
+
+GRID = tuple(
+    Ours(known=known, look=look, earned=earned, bold=bold)
+    for known, look, earned, bold in itertools.product((None, 16, 0), (None, 1.0, 0.5), (0.5, 0.0), (1.0, 2.0))
+)
+"""The settings that are tried; the first is ours as it is."""
+HALVINGS = 20
+DRAWS = 1000
+"""For intervals: tasks and repetitions are drawn with replacement."""
+
+
+@dataclass(frozen=True)
+class Retuned:
+    """What retuning gains.
+
+    Attributes:
+        chosen: settings in words, and the share of the halvings that chose them, the most frequent first.
+        default, random: the late regret of the retuned ones less that of ours as it is, and less that of random search.
+        halvings, settings, repetitions: how many.
+        held: regret on judged halves, the mean over the halvings, (t, repetitions, budget).
+    """
+
+    chosen: tuple[tuple[str, float], ...]
+    default: Interval
+    random: Interval
+    halvings: int
+    settings: int
+    repetitions: int
+    held: Array
+
+
+def retuned(curves: Array, random: Array, seed: int = 0) -> Retuned:
+    """Choose and judge.
+
+    Args:
+        curves: regret of each of `GRID` after 1, 2, ... trainings, (settings, t, repetitions, budget).
+        random: that of random search, (t, repetitions, budget).
+        seed: of the halvings and the intervals.
+    """
+    rng, (_, tasks, repetitions, _) = np.random.default_rng(seed), curves.shape
+    means = late(curves).mean(2)
+    held, chosen = np.zeros(curves.shape[1:]), Counter[int]()
+    for _ in range(HALVINGS):
+        order = rng.permutation(tasks)
+        halves = order[: tasks // 2], order[tasks // 2 :]
+        for seen, judged in (halves, halves[::-1]):
+            best = int(np.argmin(means[:, seen].mean(1)))
+            chosen[best] += 1
+            held[judged] += curves[best][judged] / HALVINGS
+    draws = resampled(tasks, repetitions, rng)
+    often = tuple((said(GRID[i]), count / (2 * HALVINGS)) for i, count in chosen.most_common())
+    return Retuned(
+        often, interval(late(held) - late(curves[0]), draws), interval(late(held) - late(random), draws), HALVINGS,
+        len(GRID), repetitions, held,
+    )  # fmt: skip
+
+
+def said(one: Ours) -> str:
+    """What is set otherwise than by default, in words."""
+    default, parts = Ours(), []
+    if one.known is not default.known:
+        parts.append(f"{one.known} known functions first" if one.known else "no known functions first")
+    if one.look is not default.look:
+        parts.append("no short looks" if one.look == 1 else f"looks of {one.look:.0%}")
+    if one.earned != default.earned:
+        parts.append("the surrogate chooses all" if not one.earned else f"{one.earned:.0%} of the places earned")
+    if one.bold != default.bold:
+        parts.append(f"hope of {one.bold:g} deviations")
+    return ", ".join(parts) or "as it is"
+
+
+def late(curves: Array) -> Array:
+    """The mean over the second half of the budget, of (..., budget)."""
+    return np.asarray(curves[..., curves.shape[-1] // 2 :].mean(-1))
+
+
+def resampled(tasks: int, repetitions: int, rng: np.random.Generator) -> Sequence[tuple[Array, Array]]:
+    """Draws of tasks and of repetitions with replacement."""
+    return [(rng.integers(tasks, size=tasks), rng.integers(repetitions, size=repetitions)) for _ in range(DRAWS)]
+
+
+def interval(values: Array, draws: Sequence[tuple[Array, Array]]) -> Interval:
+    """The mean over tasks and repetitions (t, r), and its 95 % interval."""
+    drawn = [values[np.ix_(tasks, picks)].mean() for tasks, picks in draws]
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return float(values.mean()), float(low), float(high)
