@@ -1,10 +1,13 @@
 """What is measured against closed forms, the links on planted stories, and networks that are measured again by hand."""
 
+import json
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from scipy.special import ndtr
 
 from actsmith.errors import ActsmithError
@@ -18,6 +21,7 @@ from actsmith.papers.separation import entropies, overlap, probe_error, separati
 from actsmith.theory.entropy import entropy
 from actsmith.trials.folder import RunFolder
 
+RESULTS = Path(__file__).parents[2] / "docs" / "results" / "crrelu-mechanism"
 RNG = np.random.Generator(np.random.PCG64(3))
 
 
@@ -179,3 +183,28 @@ def test_a_cell_of_the_smoke_preset_measured_by_hand(tmp_path):
     chain = {c.statement.split(":")[0] for c in result.findings.claims}
     assert chain == {link.statement for link in mechanism.LINKS}
     assert "elu" in result.findings.facts["increasing"]
+
+
+@pytest.mark.parametrize("time", ["before training", "after training"])
+def test_published_links_follow_from_the_published_measurements(time):
+    found = json.loads((RESULTS / "findings.json").read_text())
+    claims = [c for c in found["claims"] if c["statement"].endswith(f"{time}.")]
+    assert len(claims) == len(mechanism.LINKS)
+    for link, claim in zip(mechanism.LINKS, claims, strict=True):
+        rhos = []
+        for t in found["tables"]:
+            losses = {row["name"]: np.mean(row["values"]) for row in t["rows"] if None not in row["values"]}
+            rows = found["facts"]["measured, mean over layers and seeds"][time][t["name"]]
+            ends = [
+                [losses[n] if q == "loss" else round(at[q][1] - at[q][0], 4) for n, at in rows.items()]
+                for q in link.ends
+            ]
+            rhos.append(stats.spearmanr(*ends).statistic)
+        effect = claim["effect"]
+        assert effect["mean"] == pytest.approx(np.mean(rhos), abs=0.01)
+        decided = {"reproduced": effect["low"] > 0.2, "does not hold": effect["high"] < -0.2}
+        inside = effect["low"] > -0.2 and effect["high"] < 0.2
+        expected = next(
+            (v for v, is_it in decided.items() if is_it), "no difference that matters" if inside else "open"
+        )
+        assert (claim["verdict"], claim["margin"]) == (expected, 0.2)

@@ -61,6 +61,8 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 """What resembles each other, by its head; corrections belong to what they correct, all else to a family of its own."""
 SHOWN = ("relu", "crrelu", "gelu", "tanh", "sin", "worst_normal")
 """Whose layers are drawn."""
+RESOLVED = 4
+"""Decimals to which measurements are told apart."""
 RISING = np.linspace(-5.0, 5.0, 4001)
 """Where it is seen whether an activation increases."""
 
@@ -279,8 +281,8 @@ def _found(link: Link, time: Time, m: Measurements, tasks: Sequence[str], *, cha
 
 
 def _resolved(values: Floats) -> Floats:
-    """To the digits that were kept: what differs by less is a tie."""
-    rounded: Floats = values.round(6)
+    """What differs by less is a tie: float32's saturation moves an increasing f's overlap by 1e-6."""
+    rounded: Floats = values.round(RESOLVED)
     return rounded
 
 
@@ -307,9 +309,10 @@ def _read(folder: Results, parts: tuple[Any, ...]) -> Findings:
     changes = [_found(link, t, m, tasks, change=True) for t in TIMES for link in (*LINKS, WITHIN)]
     levels = [_found(link, t, m, tasks, change=False) for t in TIMES for link in (*LINKS, WITHIN)]
     rising = {f.name for f in experiments[0].activations if rises(f)}
+    lost = sorted({f.name for f in experiments[0].activations} - {*m.names})
     size = f"{len(experiments[0].most)} seeds; perceptrons; " + "; ".join(map(budget_of, experiments))
     return Findings(
-        summary=_summary(m, tasks, changes, rising),
+        summary=_summary(m, tasks, changes, rising, lost),
         tables=tables,
         curves=(
             _overview(changes, levels),
@@ -324,7 +327,7 @@ def _read(folder: Results, parts: tuple[Any, ...]) -> Findings:
                 TIMES[t]: {task: _rows(m, t, i) for i, task in enumerate(tasks)} for t in TIMES
             },
             "increasing": sorted(rising & {*m.names}),
-            "left out, as a net diverged": sorted({f.name for f in experiments[0].activations} - {*m.names}),
+            "left out, as a net diverged": lost,
         },
     )
 
@@ -338,7 +341,7 @@ def _rows(m: Measurements, time: Time, task: int) -> dict[str, dict[str, list[fl
     sides = m.layers[time]
     return {
         name: {
-            q: [float(f"{sides[s][q][task, i].mean():.4g}") for s in ("z", "a")] for q in QUANTITIES
+            q: [float(f"{sides[s][q][task, i].mean():.7g}") for s in ("z", "a")] for q in QUANTITIES
         }
         for i, name in enumerate(m.names)
     }  # fmt: skip
@@ -358,18 +361,19 @@ def _claim(found: _Found, size: str) -> Claim:
 
 
 def _overview(changes: Sequence[_Found], levels: Sequence[_Found]) -> Curves:
-    """Every link: 1 and 2 the change that f makes, before and after training; 3 and 4 the outputs themselves."""
-    panels = {}
-    for link in (*LINKS, WITHIN):
-        four = [f.mean for group in (changes, levels) for f in group if f.link == link]
-        panels[" and ".join(link.ends)] = (
+    """Every link, before and after training."""
+    panels = {
+        " and ".join(link.ends): tuple(
             Series(
-                "rank correlation, 95 % interval", tuple(float(i) for i in range(1, 5)), tuple(c.rho for c in four),
-                low=tuple(c.low for c in four), high=tuple(c.high for c in four),
-            ),
-        )  # fmt: skip
-    label = "what f changes: 1 before, 2 after training; outputs: 3 before, 4 after"
-    return Curves("links", "Each link of the story; positive as told", panels, label, "Spearman's rho", markers=True)
+                label, (1.0, 2.0), tuple(c.rho for c in both), tuple(c.low for c in both), tuple(c.high for c in both)
+            )
+            for label, found in (("what f changes", changes), ("the outputs f(z) themselves", levels))
+            for both in [[f.mean for f in found if f.link == link]]
+        )
+        for link in (*LINKS, WITHIN)
+    }
+    title = "Each link of the story, with 95 % intervals; positive as told"
+    return Curves("links", title, panels, "1 before, 2 after training", "Spearman's rho")
 
 
 def _scatter(link: Link, m: Measurements, tasks: Sequence[str], rising: set[str]) -> Curves:
@@ -412,21 +416,26 @@ def _through_layers(quantity: str, m: Measurements, tasks: Sequence[str]) -> Cur
     )
 
 
-def _summary(m: Measurements, tasks: Sequence[str], changes: Sequence[_Found], rising: set[str]) -> str:
+def _summary(
+    m: Measurements, tasks: Sequence[str], changes: Sequence[_Found], rising: set[str], lost: Sequence[str]
+) -> str:
     up = np.array([name in rising for name in m.names])
     moved = np.concatenate([m.of(t, "overlap", change=True) for t in TIMES])
     still = f"by {np.abs(moved[:, up]).max():.4f} at most with the {up.sum()} increasing ones" if up.any() else ""
     others = f"the others change it by {moved[:, ~up].mean():+.4f} in the mean" if (~up).any() else ""
     probes = [m.of(t, "probe", change=True).mean() for t in TIMES]
+    gone = f"; left out, as a net diverged: {', '.join(lost)}" if lost else ""
     links = "; ".join(
-        f"{' to '.join(f.link.ends)} {f.mean}" for f in changes if f.time == "end" and f.link in LINKS
-    )  # fmt: skip
+        f"{' to '.join(link.ends)} " + ", ".join(f"{f.mean} {TIMES[f.time]}" for f in changes if f.link == link)
+        for link in LINKS
+    )
+    seen = " and ".join(p for p in (still, others) if p)
     return (
-        f"{len(m.names)} activations, {len(tasks)} tasks. No activation can make the densities of a unit's classes "
-        "overlap less, nor lower the Bayes error: what f(z) tells of the class, z tells too (data processing), and an "
-        f"increasing f changes neither. Measured, the overlap moves {' and '.join(p for p in (still, others) if p)}. A "
+        f"{len(m.names)} activations on {', '.join(tasks)}{gone}. No activation can make the densities of a unit's "
+        "classes overlap less, nor lower the Bayes error: what f(z) tells of the class, z tells too (data processing), "
+        f"and an increasing f changes neither. Measured, the overlap moves {seen}. A "
         f"linear probe can gain: from z to f(z) its error moves by {probes[0]:+.4f} before and {probes[1]:+.4f} after "
-        f"training, in the mean. Rank correlations of what f changes after training, positive as told: {links}."
+        f"training, in the mean. Rank correlations of what f changes, positive as told: {links}."
     )
 
 
@@ -477,8 +486,8 @@ REPRODUCTION = Reproduction(
         ),
         "small": Preset(
             lambda f: _parts(_all(f), TEN),
-            "12 minutes of CPU time on one thread; needs --data with cifar10; Fashion-MNIST from Debian's package, "
-            "from --data or torchvision",
+            "5 minutes of CPU time on one thread, measured; needs --data with cifar10; Fashion-MNIST from Debian's "
+            "package, from --data or torchvision",
         ),
         "paper": Preset(
             lambda f: _parts(_all(f), FULL),
