@@ -1,5 +1,7 @@
 """Search methods replayed where the answer is planted: who sees shapes finds it, and what is left out is missed."""
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,15 +9,24 @@ import pytest
 from numpy.typing import NDArray
 from synthetic import made
 
+from actsmith.formula.catalogue import resolve
+from actsmith.formula.formula import Formula
 from actsmith.report.methods_page import render_methods
+from actsmith.search.candidates import Candidate
+from actsmith.search.draft import Draft, Grid
+from actsmith.search.evidence import Evidence, Tried
+from actsmith.search.round import next_round
+from actsmith.search.space import Space
 from actsmith.table.functions import members
 from actsmith.table.methods import METHODS, OURS, RETUNED, replay
 from actsmith.table.ours import Ours
 from actsmith.table.peers import BEGIN
-from actsmith.table.replay import Draw, Method, Play, drawn, played
-from actsmith.table.retuned import GRID, retuned, said
+from actsmith.table.replay import Draw, Method, Play, drawn, played, scored
+from actsmith.table.retuned import GRID, in_words, retuned
 from actsmith.table.screen import Screen
 from actsmith.table.shapes import shapes_of
+from actsmith.theory.laws import Normal
+from actsmith.theory.measured import measured
 
 SHARES = np.array([0.1, 0.25, 0.5, 1.0])
 KINDS = np.array(["catalogue", "affine", "family", "grammar"])
@@ -128,6 +139,62 @@ def test_a_screen_is_the_textbook_process_and_what_is_taken_becomes_certain() ->
         tried, y = np.append(tried, place), np.append(y, mean[place])
 
 
+@pytest.mark.slow
+def test_the_replayed_rules_find_what_the_search_itself_finds() -> None:
+    table = measured()
+    if table is None:
+        pytest.skip("this copy has no table")
+    shapes, pairs = shapes_of(table), []
+    formulas = zip(table.formulas, table.names, table.families, strict=True)
+    grid = Grid.of(Normal())
+    drafts = [
+        Draft.of(Candidate(Formula(text).renamed(name), "candidate", "", family), grid)
+        for text, name, family in formulas
+    ]
+    for r in range(5):
+        draw = drawn(table, shapes, np.random.default_rng([0, r]))
+        method = partial(by_the_search, drafts=[drafts[i] for i in draw.rows], grid=grid)
+        budget = min(96, len(draw.rows) * 3 // 4)
+        for j in range(len(table.tasks)):
+            told, judged = scored(table, draw, j)
+            play = partial(Play, draw, j, told, table.shares, budget)
+            rules = Ours(known=len(draw.rows), look=1.0)
+            pairs.append([played(m, play(), judged, np.random.default_rng(r)).mean() for m in (method, rules)])
+    original, replayed = np.array(pairs).T
+    assert abs(np.mean(replayed - original)) < 0.05
+    assert np.corrcoef(original, replayed)[0, 1] > 0.8
+
+
+def by_the_search(play: Play, rng: np.random.Generator, drafts: list[Draft], grid: Grid) -> None:
+    """Rounds by `search.round.next_round` itself, each family a proposer of the functions that it holds."""
+    places = {draft.make().formula.name: i for i, draft in enumerate(drafts)}
+    families = sorted({draft.proposer for draft in drafts})
+    proposers = [Stored(name, [draft for draft in drafts if draft.proposer == name]) for name in families]
+    play.train(rng.permutation(np.flatnonzero(play.draw.families == "catalogue")))
+    while not play.over:
+        scores = play.scores()
+        ahead = set(np.argsort(scores, kind="stable")[: len(scores) // 4 + 1].tolist())
+        tried = [Tried(drafts[i].make(), -float(scores[k]), k in ahead) for k, i in enumerate(play.tried)]
+        evidence = Evidence(resolve("relu"), grid, {"normal": Normal()}, tuple(tried))
+        space = Space(grid).remembering(evidence)
+        made = next_round(evidence, proposers, space, seed=[int(rng.integers(99)), len(tried)], n=16)
+        play.train([places[candidate.formula.name] for candidate in made.candidates])
+        if not made.candidates:
+            return
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Proposes what there is of one family."""
+
+    name: str
+    drafts: list[Draft]
+    notes: tuple[str, ...] = ()
+
+    def propose(self, evidence: Evidence, rng: np.random.Generator, n: int) -> list[Draft]:
+        return self.drafts
+
+
 def test_retuning_is_judged_where_it_was_not_chosen() -> None:
     rng = np.random.default_rng(0)
     noise = 1 + 0.1 * rng.normal(size=(len(GRID), 8, 4, 10))
@@ -136,7 +203,7 @@ def test_retuning_is_judged_where_it_was_not_chosen() -> None:
     better = noise.copy()
     better[5] -= 0.5
     found = retuned(better, noise[0])
-    assert found.chosen == ((said(GRID[5]), 1.0),)
+    assert found.chosen == ((in_words(GRID[5]), 1.0),)
     assert found.default == pytest.approx((-0.5, -0.5, -0.5), abs=0.1)
     assert GRID[0] == Ours()
 

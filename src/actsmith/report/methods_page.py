@@ -32,7 +32,8 @@ def render_methods(found: Replayed, folder: str | Path, measured: str) -> list[P
     parts = [
         "# Search methods on the table", f"**{conclusion(found)}**", "![Regret of each method](regret.svg)",
         _table(found), f"**{parts_of_ours(found)}**", "![Ours without each of its parts](changes.svg)",
-        _retuned(found), "\n".join(f"- {line}" for line in _notes(found)), measured,
+        "Diamonds: a part is left out. Dots: one setting is another.", _retuned(found),
+        "\n".join(f"- {line}" for line in _notes(found)), measured,
         "Made from the shipped table by `actsmith table report`; nothing is trained.",
     ]  # fmt: skip
     write_atomically(home / "README.md", "\n\n".join(parts) + "\n")
@@ -49,9 +50,8 @@ def conclusion(found: Replayed) -> str:
     )  # fmt: skip
     ours = "" if best.method == OURS else f", ours {_named(found, OURS).late:.2f}"
     return (
-        f"Between {found.budget // 2} and {found.budget} trainings among {found.among} functions the smallest regret "
-        f"is that of {best.method}, {best.late:.2f}{ours}, random search {random.late:.2f} (the median function 1, the "
-        f"best 0); {ahead}."
+        f"Regret between {found.budget // 2} and {found.budget} trainings among {found.among} functions (the median "
+        f"function has 1, the best 0): {best.method} {best.late:.2f}{ours}, random search {random.late:.2f}; {ahead}."
     )
 
 
@@ -93,7 +93,8 @@ def _notes(found: Replayed) -> list[str]:
         f"scores of the same two seeds. Were all {found.among} trained, the best by validation would still have a "
         f"regret of {found.floor:.2f}.",
         "Late regret: the mean over the second half of the budget. Intervals, 95 %, draw tasks and repetitions with "
-        "replacement: they speak of other tasks of this kind.",
+        "replacement: they speak of other tasks of this kind. Those of differences hold for all of a table or figure "
+        "together.",
         "Ours: known functions first, then rounds of 16 that proposers and a surrogate share as in the "
         "[search](../../search.md); each family of the table stands for the proposer that made it. Its fresh seeds for "
         "the best quarter, and proposals that depend on what was found, are not in a table; the beginnings of "
@@ -146,7 +147,7 @@ def _forest(changes: Sequence[Change], path: Path) -> None:
         axis.set_yticks(range(len(changes)), [change.name for change in changes])
         axis.set_ylim(len(changes) - 0.4, -0.6)
         axis.grid(visible=False, axis="y")
-        axis.set_xlabel("late regret, less that of ours as it is")
+        axis.set_xlabel("late regret, less that of ours as it is (right: worse)")
 
 
 def _named(found: Replayed, name: str) -> Track:

@@ -9,7 +9,7 @@ The late regret of a method is the mean over the second half of its budget.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from actsmith.table import peers
 from actsmith.table.ours import Ours
 from actsmith.table.replay import Method, Play, drawn, played, scored
-from actsmith.table.retuned import GRID, Interval, Retuned, interval, late, resampled, retuned, said
+from actsmith.table.retuned import GRID, Draws, Interval, Retuned, in_words, interval, late, means, resampled, retuned
 from actsmith.table.shapes import shapes_of
 from actsmith.theory.measured import MeasuredTable
 
@@ -44,7 +44,7 @@ class Track:
         regret: mean over tasks and repetitions after 1, 2, ... whole trainings.
         low, high: its 95 % interval, by drawing tasks and repetitions with replacement.
         late: the late regret.
-        against: the difference of late regrets to random search, with its interval.
+        against: the difference of late regrets to random search, with its interval for all methods together.
     """
 
     method: str
@@ -63,7 +63,8 @@ class Change:
     Attributes:
         name: what is changed.
         part: whether a part is left out.
-        change: of the late regret to ours as it is, with its interval; above 0 ours is better as it is.
+        change: of the late regret to ours as it is, with its interval for all changes together; above 0 ours is better
+            as it is.
     """
 
     name: str
@@ -138,14 +139,10 @@ def replay(table: MeasuredTable, repetitions: int = REPETITIONS, budget: int = B
     many, few = (resampled(tasks, count, rng) for count in (repetitions, fewer))
     # Of all repetitions ours is known as it is; what the settings change of it on each task, from a few of them.
     curves[RETUNED] = curves[OURS] + (again.held - curves["0"]).mean(1, keepdims=True)
-    what = _what(table) | {RETUNED: "settings chosen on half of the tasks, judged on the others"}
-    tracks = [_track(name, curves, many, what) for name in (*METHODS, RETUNED)]
-    changes = [Change(name, True, interval(late(curves[name]) - late(curves[OURS]), many)) for name in parts]
-    single = [(i, said(one)) for i, one in enumerate(GRID) if i and "," not in said(one)]
-    changes += [Change(name, False, interval(late(curves[str(i)]) - late(curves["0"]), few)) for i, name in single]
+    tracks = [_track(said, curves[name], curves["random"], many) for name, said in _said(table).items()]
     return Replayed(
-        tuple(sorted(tracks, key=lambda track: track.late)), tuple(changes), again, len(table), tasks, repetitions,
-        budget, among, float(floor.mean()),
+        tuple(sorted(tracks, key=lambda track: track.late)), tuple(_changes(curves, parts, many, few)), again,
+        len(table), tasks, repetitions, budget, among, float(floor.mean()),
     )  # fmt: skip
 
 
@@ -155,23 +152,27 @@ def _parts(table: MeasuredTable) -> dict[str, Method]:
     return found | {"without the surrogate": Ours(screened=False), "without short looks": Ours(look=1.0)}
 
 
-def _what(table: MeasuredTable) -> dict[str, str]:
-    """What each method does, on this table."""
-    found = {name: what for name, (what, _) in METHODS.items()}
+def _changes(curves: Mapping[str, Array], parts: Iterable[str], many: Draws, few: Draws) -> list[Change]:
+    """Ours without each part; then with each single setting of the grid, of the fewer repetitions."""
+    single = [(i, in_words(one)) for i, one in enumerate(GRID) if i and "," not in in_words(one) and one.look != 1]
+    asked = [(name, True, late(curves[name]) - late(curves[OURS])) for name in parts]
+    asked += [(name, False, late(curves[str(i)]) - late(curves["0"])) for i, name in single]
+    return [Change(name, part, interval(change, many if part else few, len(asked))) for name, part, change in asked]
+
+
+def _said(table: MeasuredTable) -> dict[str, tuple[str, str]]:
+    """What each method is called, and what it does, on this table."""
+    found = {name: (name, what) for name, (what, _) in METHODS.items()}
     known = int((np.nan_to_num(table.fisher) != 0).any((0, 2)).sum())
     if known < len(table.tasks):
-        where = f", and on {known} of {len(table.tasks)} tasks by Fisher eigenvalues" if known else " alone"
-        found["AQuaSurF"] = f"3 nearest by outputs{where}"
-    return found
+        where = f"Fisher eigenvalues on {known} of {len(table.tasks)} tasks" if known else "outputs alone"
+        found["AQuaSurF"] = f"AQuaSurF, {where}", f"3 nearest by outputs{f' and {where}' if known else ' alone'}"
+    return found | {RETUNED: (RETUNED, "settings chosen on half of the tasks, judged on the others")}
 
 
-def _track(
-    name: str, curves: Mapping[str, Array], draws: Sequence[tuple[Array, Array]], what: Mapping[str, str]
-) -> Track:
-    own, base = curves[name], curves["random"]
-    drawn = np.array([own[np.ix_(tasks, picks)].mean((0, 1)) for tasks, picks in draws])
-    low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
+def _track(said: tuple[str, str], own: Array, base: Array, draws: Draws) -> Track:
+    low, high = np.percentile(means(own, draws), [2.5, 97.5], axis=0)
     return Track(
-        name, what[name], tuple(own.mean((0, 1)).tolist()), tuple(low.tolist()), tuple(high.tolist()),
-        float(late(own).mean()), interval(late(own) - late(base), draws),
+        *said, tuple(own.mean((0, 1)).tolist()), tuple(low.tolist()), tuple(high.tolist()),
+        float(late(own).mean()), interval(late(own) - late(base), draws, len(METHODS)),
     )  # fmt: skip

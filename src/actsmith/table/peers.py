@@ -33,7 +33,7 @@ BEGIN, TOGETHER = 8, 4
 POPULATION, TOURNAMENT, NEAREST = 32, 8, 16
 """Of evolution: so many youngest live, so many compete, a mutation is among the nearest one of so many."""
 NEIGHBOURS = 3
-COORDINATES, GOOD, ASKED = 8, 0.25, 24
+COORDINATES, GOOD, ASKED = 4, 0.25, 24
 """Of the Parzen estimator: shape coordinates, the share of the tried that is good, draws from their density."""
 
 
@@ -59,16 +59,17 @@ def tpe(play: Play, rng: np.random.Generator) -> None:
     """See the module."""
     _begin(play, rng)
     points = play.draw.points[:, :COORDINATES]
-    width = points.shape[1]
-    apart = squares(points / np.maximum(points.std(0), 1e-12))
+    points = (points - points.mean(0)) / np.maximum(points.std(0), 1e-12)
+    apart, width = squares(points), points.shape[1]
     kinds, numbers = np.unique(play.draw.families, return_inverse=True)
-    alike = (numbers[:, None] == numbers) + 1 / len(kinds)
+    alike = np.asarray((numbers[:, None] == numbers) + 1 / len(kinds), np.float32)
+    broad = np.exp(-(points**2).sum(1) / 2)
 
     def density(of: Array, left: Array) -> Array:
         """Mean of the kernels of some, and of a broad one for where nothing was tried, at those that are left."""
-        squared = len(of) ** (-2 / (width + 4))  # Scott's rule
+        squared = np.float32(len(of) ** (-2 / (width + 4)))  # Scott's rule
         kernels = np.exp(-apart[np.ix_(left, of)] / (2 * squared)) * squared ** (-width / 2) * alike[np.ix_(left, of)]
-        return np.asarray((kernels.sum(1) + np.exp(-(points[left] ** 2).sum(1) / 2)) / (len(of) + 1))
+        return np.asarray((kernels.sum(1) + broad[left]) / (len(of) + 1))
 
     while not play.over:
         order, left = np.array(play.tried)[np.argsort(play.scores(), kind="stable")], play.left

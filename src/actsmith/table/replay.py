@@ -64,7 +64,7 @@ class Draw:
     def kernels(self) -> Array:
         """Matern kernels of smoothness 5/2 at each of `LENGTHS`, float32 (lengths, p, p)."""
         median = np.sqrt(np.median(self.apart[self.apart > 0]))
-        scaled = np.sqrt(5 * self.apart) / (median * np.array(LENGTHS)[:, None, None])
+        scaled = np.sqrt(5 * self.apart) / (median * np.array(LENGTHS, np.float32)[:, None, None])
         return np.asarray((1 + scaled + scaled**2 / 3) * np.exp(-scaled), np.float32)
 
     @cached_property
@@ -184,9 +184,9 @@ def played(method: Method, play: Play, regret: Array, rng: np.random.Generator) 
 
 
 def squares(points: Array) -> Array:
-    """Squared distances among points (p, k), (p, p)."""
+    """Squared distances among points (p, k), float32 (p, p)."""
     sizes = (points**2).sum(1)
-    return np.asarray(np.maximum(sizes[:, None] + sizes - 2 * points @ points.T, 0))
+    return np.asarray(np.maximum(sizes[:, None] + sizes - 2 * points @ points.T, 0), np.float32)
 
 
 def _ranks(columns: Array) -> Array:

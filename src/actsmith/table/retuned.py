@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +16,13 @@ from numpy.typing import NDArray
 
 from actsmith.table.ours import Ours
 
-__all__ = ["GRID", "Interval", "Retuned", "interval", "late", "resampled", "retuned", "said"]
+__all__ = ["GRID", "Draws", "Interval", "Retuned", "in_words", "interval", "late", "means", "resampled", "retuned"]
 
 Array = NDArray[Any]
 Interval = tuple[float, float, float]
 """A mean, and the ends of its 95 % interval."""
+Draws = tuple[Array, Array]
+"""The share of each task, (draws, t), and of each repetition, (draws, r)."""
 
 GRID = tuple(
     Ours(known=known, look=look, earned=earned, bold=bold)
@@ -29,7 +30,7 @@ GRID = tuple(
 )
 """The settings that are tried; the first is ours as it is."""
 HALVINGS = 20
-DRAWS = 1000
+DRAWS = 4000
 """For intervals: tasks and repetitions are drawn with replacement."""
 
 
@@ -72,14 +73,14 @@ def retuned(curves: Array, random: Array, seed: int = 0) -> Retuned:
             chosen[best] += 1
             held[judged] += curves[best][judged] / HALVINGS
     draws = resampled(tasks, repetitions, rng)
-    often = tuple((said(GRID[i]), count / (2 * HALVINGS)) for i, count in chosen.most_common())
+    often = tuple((in_words(GRID[i]), count / (2 * HALVINGS)) for i, count in chosen.most_common())
     return Retuned(
         often, interval(late(held) - late(curves[0]), draws), interval(late(held) - late(random), draws), HALVINGS,
         len(GRID), repetitions, held,
     )  # fmt: skip
 
 
-def said(one: Ours) -> str:
+def in_words(one: Ours) -> str:
     """What is set otherwise than by default, in words."""
     default, parts = Ours(), []
     if one.known is not default.known:
@@ -98,13 +99,23 @@ def late(curves: Array) -> Array:
     return np.asarray(curves[..., curves.shape[-1] // 2 :].mean(-1))
 
 
-def resampled(tasks: int, repetitions: int, rng: np.random.Generator) -> Sequence[tuple[Array, Array]]:
-    """Draws of tasks and of repetitions with replacement."""
-    return [(rng.integers(tasks, size=tasks), rng.integers(repetitions, size=repetitions)) for _ in range(DRAWS)]
+def resampled(tasks: int, repetitions: int, rng: np.random.Generator) -> Draws:
+    """Draws of tasks and of repetitions with replacement: how often each was drawn, as shares."""
+    by_task, by_repetition = (rng.multinomial(n, np.full(n, 1 / n), DRAWS) / n for n in (tasks, repetitions))
+    return by_task, by_repetition
 
 
-def interval(values: Array, draws: Sequence[tuple[Array, Array]]) -> Interval:
-    """The mean over tasks and repetitions (t, r), and its 95 % interval."""
-    drawn = [values[np.ix_(tasks, picks)].mean() for tasks, picks in draws]
-    low, high = np.percentile(drawn, [2.5, 97.5])
+def means(values: Array, draws: Draws) -> Array:
+    """Of values (t, r, ...) the mean over the tasks and repetitions of each draw, (draws, ...)."""
+    by_task, by_repetition = draws
+    found = np.zeros((len(by_task), *values.shape[2:]))
+    for j, own in enumerate(values):
+        weight = by_task[:, j].reshape(-1, *[1] * (values.ndim - 2))
+        found += weight * np.tensordot(by_repetition, own, 1)
+    return found
+
+
+def interval(values: Array, draws: Draws, together: int = 1) -> Interval:
+    """The mean over tasks and repetitions (t, r), and its interval: 95 % for so many of them together (Bonferroni)."""
+    low, high = np.quantile(means(values, draws), [0.025 / together, 1 - 0.025 / together])
     return float(values.mean()), float(low), float(high)
