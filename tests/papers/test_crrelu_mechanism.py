@@ -122,7 +122,9 @@ def planted(sign):
 def test_links_of_planted_stories():
     for sign, expected in ((1, "reproduced"), (-1, "does not hold")):
         m = planted(sign)
-        found = {ln.name: mechanism._found(ln, "end", m, ["one", "two"], change=True) for ln in mechanism.LINKS}
+        found = {
+            ln.name: mechanism._found(ln, "end", m, ["one", "two"], [*m.names], change=True) for ln in mechanism.LINKS
+        }
         assert mechanism._claim(found["entropy-overlap"], "").verdict == "reproduced"
         for name in ("probe-loss", "entropy-loss"):
             claim = mechanism._claim(found[name], "")
@@ -130,12 +132,9 @@ def test_links_of_planted_stories():
             assert found[name].mean.rho * sign > 0.9
 
 
-def test_activations_have_families():
+def test_activations_are_many_and_some_increase():
     made = mechanism.activations()
-    families = [mechanism.family_of(f.name) for f in made]
     assert len(made) == len({f.name for f in made}) >= 30
-    assert set(families) == set(mechanism.FAMILIES)
-    assert [mechanism.family_of(n) for n in ("relu-0.3eafo", "sin+0.1eafo", "mine")] == ["relu", "sin", "mine"]
     assert [mechanism.rises(get(n)) for n in ("tanh", "sigmoid", "relu", "gelu", "sin")] == [True, True, *[False] * 3]
 
 
