@@ -77,6 +77,7 @@ def analysis_page(analysis: Analysis) -> str:
         parameters=_parameters(f),
         glance=glance,
         verdict=judgement.sentence,
+        by_network=judgement.by_network,
         kin=judgement.kin,
         settle=judgement.settle,
         picture=_shape_figure(analysis),

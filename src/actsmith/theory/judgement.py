@@ -113,6 +113,19 @@ class Judgement:
         )
 
     @property
+    def by_network(self) -> str:
+        """Its places by kind of network, the best first; nothing where it has none.
+
+        >>> from actsmith.theory.analysis import analyze
+        >>> "friedman" in analyze("gelu").judgement.by_network
+        True
+        """
+        if self.place is None:
+            return ""
+        order = sorted(self.place.by_task.items(), key=lambda item: item[1])
+        return ", ".join(f"{task} {'about ' * self.place.estimated}{place:.0f}" for task, place in order)
+
+    @property
     def kin(self) -> str:
         """What it is another text of, then the relatives in a line, nearest first."""
         equal = f"it is {self.equal}, to {SAME:.1%}; then " if self.equal else ""
@@ -127,6 +140,7 @@ class Judgement:
             "equal": self.equal,
             "relatives": [{"name": near.name, "distance": near.distance} for near in self.relatives],
             "measured": None if self.place is None else self.place.to_dict(),
+            "by_network": self.by_network,
             "settle": self.settle,
         }
 

@@ -62,7 +62,8 @@ def _analysis(a: Analysis) -> Card:
 
 
 def _judgement(j: Judgement) -> Card:
-    facts = [("nearest in shape, 0 the same", j.kin), ("to settle it", j.settle)]
+    places = [("its place by network", j.by_network)] if j.by_network else []
+    facts = [*places, ("nearest in shape, 0 the same", j.kin), ("to settle it", j.settle)]
     return Card(f"Verdict: {j.sentence}", None, facts)
 
 

@@ -32,7 +32,7 @@ const ask = newest("function", show, (message) => {
 });
 
 const askVerdict = newest("verdict", ({ shape, verdict, note }) => {
-  byId("verdict").textContent = `${shape[0].toUpperCase()}${shape.slice(1)}. ${verdict.sentence}${note ? ` ${note}` : ""}`;
+  byId("verdict").textContent = `${shape[0].toUpperCase()}${shape.slice(1)}. ${verdict.sentence}${verdict.by_network ? ` By network: ${verdict.by_network}.` : ""}${note ? ` ${note}` : ""}`;
 }, (message) => { byId("verdict").textContent = message; });
 
 /** Draw for the state as it is. */
