@@ -198,11 +198,11 @@ class Stored:
 def test_retuning_is_judged_where_it_was_not_chosen() -> None:
     rng = np.random.default_rng(0)
     noise = 1 + 0.1 * rng.normal(size=(len(GRID), 8, 4, 10))
-    lucky = retuned(noise, noise[0])
+    lucky = retuned(noise)
     assert lucky.default[1] < 0 < lucky.default[2]  # the best of noise is no better elsewhere
     better = noise.copy()
     better[5] -= 0.5
-    found = retuned(better, noise[0])
+    found = retuned(better)
     assert found.chosen == ((in_words(GRID[5]), 1.0),)
     assert found.default == pytest.approx((-0.5, -0.5, -0.5), abs=0.1)
     assert GRID[0] == Ours()

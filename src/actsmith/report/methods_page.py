@@ -75,10 +75,11 @@ def _retuned(found: Replayed) -> str:
     else:
         verdict = "no better than ours as it is, within the noise: nothing is to be changed"
     often = "; ".join(f"{share:.0%} {words}" for words, share in again.chosen[:OFTEN])
+    random = _interval(_named(found, RETUNED).against)
     return (
         f"**Retuned** on half of the tasks, ours is on the other half {verdict} ({_interval(again.default)} of late "
-        f"regret; against random search {_interval(again.random)}). {again.settings} settings, {again.halvings} random "
-        f"halvings, each judged both ways, {again.repetitions} repetitions. Chosen most often: {often}."
+        f"regret; against random search {random}). {again.settings} settings, {again.halvings} random halvings, each "
+        f"judged both ways, {again.repetitions} repetitions. Chosen most often: {often}."
     )
 
 
@@ -147,7 +148,8 @@ def _forest(changes: Sequence[Change], path: Path) -> None:
         axis.set_yticks(range(len(changes)), [change.name for change in changes])
         axis.set_ylim(len(changes) - 0.4, -0.6)
         axis.grid(visible=False, axis="y")
-        axis.set_xlabel("late regret, less that of ours as it is (right: worse)")
+        axis.locator_params(axis="x", nbins=5)
+        axis.set_xlabel("change of late regret (right: worse)")
 
 
 def _named(found: Replayed, name: str) -> Track:

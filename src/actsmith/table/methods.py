@@ -28,7 +28,7 @@ __all__ = ["MARKS", "METHODS", "OURS", "RETUNED", "Change", "Replayed", "Track",
 Array = NDArray[Any]
 
 BUDGET, REPETITIONS = 96, 100
-RETUNING = 10
+RETUNING = 5
 """Of the repetitions, one of so many is used to retune."""
 MARKS = (8, 16, 32, 64, 96)
 """Whole trainings at which the regret is told."""
@@ -134,7 +134,7 @@ def replay(table: MeasuredTable, repetitions: int = REPETITIONS, budget: int = B
             for name, method in (plain | settings if r < fewer else plain).items():
                 play = Play(draw, j, told, table.shares, budget)
                 curves[name][j, r] = played(method, play, regret, np.random.default_rng([seed, r, j]))
-    again = retuned(np.stack([curves[name] for name in settings]), curves["random"][:, :fewer], seed)
+    again = retuned(np.stack([curves[name] for name in settings]), seed)
     rng = np.random.default_rng(seed)
     many, few = (resampled(tasks, count, rng) for count in (repetitions, fewer))
     # Of all repetitions ours is known as it is; what the settings change of it on each task, from a few of them.

@@ -24,9 +24,13 @@ Interval = tuple[float, float, float]
 Draws = tuple[Array, Array]
 """The share of each task, (draws, t), and of each repetition, (draws, r)."""
 
-GRID = tuple(
-    Ours(known=known, look=look, earned=earned, bold=bold)
-    for known, look, earned, bold in itertools.product((None, 16, 0), (None, 1.0, 0.5), (0.5, 0.0), (1.0, 2.0))
+GRID = (
+    *(
+        Ours(known=known, look=look, earned=earned)
+        for known, look, earned in itertools.product((None, 16, 0), (None, 1.0, 0.5), (0.5, 0.0))
+    ),
+    Ours(bold=0.5),
+    Ours(bold=2.0),
 )
 """The settings that are tried; the first is ours as it is."""
 HALVINGS = 20
@@ -40,44 +44,39 @@ class Retuned:
 
     Attributes:
         chosen: settings in words, and the share of the halvings that chose them, the most frequent first.
-        default, random: the late regret of the retuned ones less that of ours as it is, and less that of random search.
+        default: the late regret of the retuned ones less that of ours as it is.
         halvings, settings, repetitions: how many.
         held: regret on judged halves, the mean over the halvings, (t, repetitions, budget).
     """
 
     chosen: tuple[tuple[str, float], ...]
     default: Interval
-    random: Interval
     halvings: int
     settings: int
     repetitions: int
     held: Array
 
 
-def retuned(curves: Array, random: Array, seed: int = 0) -> Retuned:
+def retuned(curves: Array, seed: int = 0) -> Retuned:
     """Choose and judge.
 
     Args:
         curves: regret of each of `GRID` after 1, 2, ... trainings, (settings, t, repetitions, budget).
-        random: that of random search, (t, repetitions, budget).
         seed: of the halvings and the intervals.
     """
     rng, (_, tasks, repetitions, _) = np.random.default_rng(seed), curves.shape
-    means = late(curves).mean(2)
+    lately = late(curves).mean(2)
     held, chosen = np.zeros(curves.shape[1:]), Counter[int]()
     for _ in range(HALVINGS):
         order = rng.permutation(tasks)
         halves = order[: tasks // 2], order[tasks // 2 :]
         for seen, judged in (halves, halves[::-1]):
-            best = int(np.argmin(means[:, seen].mean(1)))
+            best = int(np.argmin(lately[:, seen].mean(1)))
             chosen[best] += 1
             held[judged] += curves[best][judged] / HALVINGS
     draws = resampled(tasks, repetitions, rng)
     often = tuple((in_words(GRID[i]), count / (2 * HALVINGS)) for i, count in chosen.most_common())
-    return Retuned(
-        often, interval(late(held) - late(curves[0]), draws), interval(late(held) - late(random), draws), HALVINGS,
-        len(GRID), repetitions, held,
-    )  # fmt: skip
+    return Retuned(often, interval(late(held) - late(curves[0]), draws), HALVINGS, len(GRID), repetitions, held)
 
 
 def in_words(one: Ours) -> str:
