@@ -196,6 +196,7 @@ WORDS = {
     "smoothness": "A smoother activation trains better",
     "distance_kaiming": "A start closer to criticality means better training, all started alike (W ~ N(0, 2/fan_in))",
 }
+PANELS = {WORDS["smoothed"]: "crrelu", WORDS["distance_kaiming"]: "mrepu"}
 
 
 def _claim(r: _Relation, size: str) -> Claim:
@@ -215,7 +216,7 @@ def _correlated(
     effect = Effect(sign * found.rho, low, high, found.count, (0, 0), answer, math.nan)
     return Claim(
         f"{statement}.", worded(answer, origin, published=False), evidence, origin, where, margin=WEAK, effect=effect,
-        unit="rank correlation", size=size, panel="crrelu" if statement == WORDS["smoothed"] else "",
+        unit="rank correlation", size=size, panel=PANELS.get(statement, ""),
     )  # fmt: skip
 
 
@@ -312,7 +313,7 @@ REPRODUCTION = Reproduction(
         ),
         "small": Preset(
             lambda f: _parts(_all(f), replace(SMALL, redrawn=True)),
-            "18 minutes of CPU time on one thread, measured; needs --data with austen and cifar10; Fashion-MNIST from "
+            "20 minutes of CPU time on one thread, measured; needs --data with austen and cifar10; Fashion-MNIST from "
             "Debian's package, from --data or torchvision",
         ),
         "paper": Preset(
