@@ -290,12 +290,17 @@ def _claim(question: Question, effect: Effect, tables: Sequence[Table], size: st
     metric = tables[0].metric
     unit = f"decades of {metric.name.replace('_', ' ')}" if metric.log else metric.name.replace("_", " ")
     evidence = f"{len(tables)} tables" if len(tables) > 1 else tables[0].name
-    nets = len(tables) * (effect.count or len(tables[0].rows[0].values))
     if any(effect.failed):
-        evidence += f"; failed: {effect.failed[0]} and {effect.failed[1]} of about {nets} nets"
+        first, second = (_nets(side, tables) for side in (question.first, question.second))
+        of = f"{first} nets each" if first == second else f"{first} and {second} nets"
+        evidence += f"; failed: {effect.failed[0]} and {effect.failed[1]} of {of}"
     contrast = f"{_side(question.first)} - {_side(question.second)} in {question.tables}"
     seeds = max(len(t.rows[0].values) for t in tables)
     return replace(_answered(question, effect, unit, evidence, seeds=seeds, size=size), contrast=contrast)
+
+
+def _nets(side: str | tuple[str, ...], tables: Sequence[Table]) -> int:
+    return sum(len(t.row(name).values) for t in tables for name in _names(side))
 
 
 def sampled(question: Question, values: Sequence[float], unit: str, evidence: str = "", *, size: str = "") -> Claim:
