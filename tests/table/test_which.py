@@ -27,7 +27,7 @@ def test_luck_is_no_gain(table):
     first = noise[:, :, :5].mean(2).min(0) / noise[table.names.index("gelu"), :, :5].mean(1)
     assert np.mean(first) < 0.95  # what the choosing seeds promise
     assert abs(np.mean([g.gain for g in gains])) < 0.05
-    assert all(g.p == 1 for g in gains)
+    assert all(g.p > 0.01 for g in gains)  # after Holm: by luck alone one table in a hundred
 
 
 def test_a_planted_gain_is_found_with_its_size(table, tmp_path):
