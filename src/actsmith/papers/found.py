@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import log10
 
 from actsmith.formula.catalogue import get_activation
 from actsmith.formula.formula import Formula
-from actsmith.papers.claims import SPELLED, Question, judge
+from actsmith.papers.claims import SPELLED, Claim, Question, judge
 from actsmith.papers.crrelu import ONE_PERCENT
 from actsmith.papers.experiment import Experiment, Results
 from actsmith.papers.findings import Findings
@@ -35,6 +36,7 @@ from actsmith.tasks.text import NextCharacter
 from actsmith.tasks.vision import Cnn, ResNet, Vit
 from actsmith.training.problem import Metric
 from actsmith.training.recipe import Recipe
+from actsmith.trials.statistics import paired_difference
 from actsmith.trials.tables import Table
 
 __all__ = ["FINALISTS", "GENERALISTS", "REPRODUCTION"]
@@ -42,6 +44,8 @@ __all__ = ["FINALISTS", "GENERALISTS", "REPRODUCTION"]
 PANEL = ("gelu", "silu", "relu", "crrelu", "tanh", "sin", "mish", "hardswish", "relu_squared", "snake")
 BEATEN = ("gelu", "silu", "relu", "crrelu")
 """What a finalist is to be better than."""
+STRICT = 0.01
+"""The p, after Holm's correction, that a find needs."""
 FIVE_PERCENT = 0.0212
 """In decades: of an error of a regression."""
 SEEDS = tuple(range(15))
@@ -193,21 +197,57 @@ def read(folder: Results, parts: tuple[Experiment, ...]) -> Findings:
     tables = [
         table(folder, part, KINDS[part.name].metric, title=f"{part.name}: {KINDS[part.name].what}") for part in parts
     ]
+    claims = judge(QUESTIONS, tables, "; ".join(map(budget_of, parts)))
     return Findings(
-        summary=" ".join(_sentence(t) for t in tables),
+        summary=" ".join([_conclusion(claims, tables), *map(_sentence, tables)]),
         tables=tuple(tables),
-        claims=judge(QUESTIONS, tables, "; ".join(map(budget_of, parts))),
+        claims=claims,
         facts={"frozen": {kind: {f.name: f.text for f in own} for kind, own in FINALISTS.items()},
                "generalists": {f.name: f.text for f in GENERALISTS}},
     )  # fmt: skip
 
 
+def _conclusion(claims: Sequence[Claim], tables: Sequence[Table]) -> str:
+    """Which finalists beat all four, and how they stand to the best of the panel; which generalist beats GELU."""
+    answers = {(c.contrast.partition(" in ")[0], c.contrast.partition(" in ")[2]): c for c in claims}
+
+    def won(f: str, other: str, where: str) -> bool:
+        claim = answers.get((f"{f} - {other}", where))
+        return claim is not None and claim.verdict == "holds" and (claim.p or 0.0) < STRICT
+
+    found = [
+        f"{f.name} for {t.name} ({_against_panel(t, f.name)})"
+        for t in tables for f in FINALISTS[t.name] if all(won(f.name, other, t.name) for other in BEATEN)
+    ]  # fmt: skip
+    general = [f.name for f in GENERALISTS if won(f.name, BEATEN[0], "*")]
+    kinds = sum(any(f" for {t.name} (" in said for said in found) for t in tables)
+    return (
+        f"On other data and in larger networks {kinds} of {len(tables)} kinds of network have a frozen function that "
+        f"is better than GELU, SiLU, ReLU and CRReLU (each p < {STRICT}): {', '.join(found) or 'none'}. Better than GELU "
+        f"over all kinds together: {', '.join(general) or 'no generalist'}."
+    )
+
+
+def _against_panel(found: Table, name: str) -> str:
+    """By how much of its error, and whether that is more than its noise."""
+    best = found.row(_best_known(found))
+    pairs = [(a, b) for a, b in zip(found.row(name).values, best.values, strict=True) if a and b]
+    d = paired_difference([log10(a) for a, _ in pairs], [log10(b) for _, b in pairs])
+    word = "ahead of" if d.high < 0 else "behind" if d.low > 0 else "not told apart from"
+    low, high = sorted(1 - 10**v for v in (d.low, d.high))
+    return f"{word} {best.name}, the best known: {1 - 10**d.mean:+.1%} [{low:+.1%}, {high:+.1%}] of its error saved"
+
+
+def _best_known(found: Table) -> str:
+    return next(row.name for row in found.rows if row.name in (*PANEL, BEST_KNOWN[found.name].name))
+
+
 def _sentence(found: Table) -> str:
     """Where the finalists stand among the known ones."""
-    known = [row.name for row in found.rows if row.name in (*PANEL, BEST_KNOWN[found.name].name)]
     places = {row.name: place for place, row in enumerate(found.rows, 1)}
     own = ", ".join(f"{f.name} {places[f.name]}" for f in (*FINALISTS[found.name], *GENERALISTS) if f.name in places)
-    return f"{order_of(found, 3)} Best of the panel: {known[0]}; places of the found ones among {len(places)}: {own}."
+    best = _best_known(found)
+    return f"{order_of(found, 3)} Best of the panel: {best}; places of the found ones among {len(places)}: {own}."
 
 
 REPRODUCTION = Reproduction(
