@@ -223,8 +223,8 @@ def _conclusion(claims: Sequence[Claim], tables: Sequence[Table]) -> str:
     kinds = sum(any(f" for {t.name} (" in said for said in found) for t in tables)
     return (
         f"On other data and in larger networks {kinds} of {len(tables)} kinds of network have a frozen function that "
-        f"is better than GELU, SiLU, ReLU and CRReLU (each p < {STRICT}): {', '.join(found) or 'none'}. Better than GELU "
-        f"over all kinds together: {', '.join(general) or 'no generalist'}."
+        f"is better than GELU, SiLU, ReLU and CRReLU (each p < {STRICT}): {', '.join(found) or 'none'}. Better than "
+        f"GELU over all kinds together: {', '.join(general) or 'no generalist'}."
     )
 
 
