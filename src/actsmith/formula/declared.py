@@ -175,15 +175,20 @@ ALIASES: dict[str, Declaration] = {
 }  # fmt: skip
 """Name that others use -> Declaration; no part of the catalogue's table."""
 
-_OURS = "found by Actsmith's search, docs/results/found"
+_SEARCHED, _MEASURED = "found by Actsmith's search, docs/found.md", "found in Actsmith's table, docs/found.md"
 FOUND: dict[str, Declaration] = {
     d.name: d
     for d in (
-        Declaration("found_vit", "1.03*asinh(softplus(x - 0.0619))*relu(1.84*x - 0.289)**2", _OURS, {},
+        Declaration("found_vit", "1.03*asinh(softplus(x - 0.0619))*relu(1.84*x - 0.289)**2", _SEARCHED, {},
                     "for small vision transformers; confirmed on CIFAR-10 and Fashion-MNIST, worse on text"),
         Declaration("found_text",
-                    "-0.691*x + 0.802*(x + 1.11)*normal_cdf(0.455*x + 0.504) - 1.3*sin(0.907*x + 1) - 0.694", _OURS, {},
-                    "for residual perceptrons on text; confirmed on another text, worse on program source"),
+                    "-0.691*x + 0.802*(x + 1.11)*normal_cdf(0.455*x + 0.504) - 1.3*sin(0.907*x + 1) - 0.694", _SEARCHED,
+                    {}, "for residual perceptrons on text; confirmed on another text, worse on program source"),
+        Declaration("found_smooth", "(x + sin(x))*softplus(x)", _MEASURED, {},
+                    "for smooth regression; half of GELU's error on a polynomial, confirmed"),
+        Declaration("found_conv",
+                    "where(x, x, expm1(x)) - 0.3*where(x, 0.6065*x*exp(-x**2/2), 0.6065*(x + 1)*exp(-x**2/2))",
+                    _MEASURED, {}, "for plain convolutions; ELU less its EAFO correction, confirmed on CIFAR-10"),
     )
 }  # fmt: skip
 """Name -> what was found here for one kind of network; no part of the catalogue's table: it is not what the field

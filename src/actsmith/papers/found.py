@@ -17,7 +17,7 @@ from math import log10
 
 from actsmith.formula.catalogue import get_activation
 from actsmith.formula.formula import Formula
-from actsmith.papers.claims import SPELLED, Claim, Question, judge
+from actsmith.papers.claims import SPELLED, Claim, Question, judge, over_a_page
 from actsmith.papers.crrelu import ONE_PERCENT
 from actsmith.papers.experiment import Experiment, Results
 from actsmith.papers.findings import Findings
@@ -172,6 +172,10 @@ def _questions() -> tuple[Question, ...]:
 QUESTIONS = _questions()
 
 
+def _asked_of(tables: str) -> list[Question]:
+    return [question for question in QUESTIONS if question.tables == tables]
+
+
 def _part(kind: str, formulas: Sequence[Formula], **changes: object) -> Experiment:
     k = KINDS[kind]
     problem = k.problem if k.problem.metric.name == k.score or kind == "pinn" else Judged(k.problem, k.score)
@@ -197,7 +201,8 @@ def read(folder: Results, parts: tuple[Experiment, ...]) -> Findings:
     tables = [
         table(folder, part, KINDS[part.name].metric, title=f"{part.name}: {KINDS[part.name].what}") for part in parts
     ]
-    claims = judge(QUESTIONS, tables, "; ".join(map(budget_of, parts)))
+    sizes = {**{part.name: budget_of(part) for part in parts}, "*": f"{len(parts)} kinds of network"}
+    claims = over_a_page([c for where, size in sizes.items() for c in judge(_asked_of(where), tables, size)])
     return Findings(
         summary=" ".join([_conclusion(claims, tables), *map(_sentence, tables)]),
         tables=tuple(tables),

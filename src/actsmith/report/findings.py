@@ -37,6 +37,9 @@ METHOD = (
     "compared by logarithm have geometric means, and differences in decades."
 )
 
+OURS = "an experiment of its own"
+"""How the source of an experiment begins that no paper has."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Head:
@@ -112,7 +115,8 @@ class _Page:
 def _page(head: Head, found: Findings) -> _Page:
     r = head.reproduction
     cost = next(p.cost for name, p in r.presets.items() if name == head.preset)
-    lead = (f"Source: {r.source}. The paper's claim: {r.claims}", f"Preset {head.preset}: {cost}", found.summary)
+    who = "What is asked" if r.source.startswith(OURS) else "The paper's claim"
+    lead = (f"Source: {r.source}. {who}: {r.claims}", f"Preset {head.preset}: {cost}", found.summary)
     return _Page(r.title, lead, head.command, tuple(_sections(found)))
 
 
