@@ -7,13 +7,15 @@ from pathlib import Path
 
 from actsmith.files import write_atomically
 from actsmith.report.figure import BLUE, ORANGE, drawing
-from actsmith.table.which import Gain, Kind
+from actsmith.table.which import KNOWN, Gain, Kind
 
 __all__ = ["render_which"]
 
 LEVEL = 0.05
 LONGEST = 60
 """Characters of a formula that a table shows."""
+NARROW = 30
+"""Of a text in the figure."""
 AGAINST = "GELU"
 
 
@@ -71,8 +73,13 @@ def _table(found: Sequence[Kind]) -> str:
 
 def _said(gain: Gain) -> str:
     star = " *" if gain.p < LEVEL else ""
-    text = f"`{gain.formula}`" if gain.family != "catalogue" and len(gain.formula) <= LONGEST else gain.name
+    text = f"`{gain.formula}`" if gain.family != KNOWN and len(gain.formula) <= LONGEST else gain.name
     return f"{text} {gain.gain:+.0%} [{gain.low:+.0%}, {gain.high:+.0%}]{star}"
+
+
+def _short(gain: Gain) -> str:
+    """A text for the margin of the figure."""
+    return gain.formula if gain.family != KNOWN and len(gain.formula) <= NARROW else gain.name[:NARROW]
 
 
 def _draw(found: Sequence[Kind], path: Path) -> None:
@@ -85,11 +92,12 @@ def _draw(found: Sequence[Kind], path: Path) -> None:
                     axis.plot([max(g.low, -1.0), g.high], [y, y], color=colour, linewidth=1.6)
                     axis.plot([max(g.gain, -1.0)], [y], color=colour, marker=marker, markersize=5)
                     axis.annotate(
-                        f" {g.name[:28]}", (1.02, y), color=colour, va="center", fontsize=8, annotation_clip=False
+                        f" {_short(g)}", (1.02, y), color=colour, va="center", fontsize=8, annotation_clip=False
                     )
         axis.axvline(0.0, color="black", linewidth=0.8)
         axis.set(
             xlim=(-1.0, 1.0),
+            xticks=(-1.0, -0.5, 0.0, 0.5, 1.0),
             xlabel=f"share of {AGAINST}'s error that is saved\ndots: best known, diamonds: best of all",
         )
         axis.set_yticks(range(len(found)), [k.task for k in found])

@@ -21,7 +21,7 @@ from actsmith.errors import ActsmithError
 from actsmith.theory.measured import MeasuredTable
 from actsmith.trials.statistics import holm, paired_difference, paired_p
 
-__all__ = ["Gain", "Kind", "everywhere", "kinds"]
+__all__ = ["KNOWN", "Gain", "Kind", "everywhere", "kinds"]
 
 Array = NDArray[Any]
 
