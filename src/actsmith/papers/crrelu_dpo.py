@@ -164,7 +164,9 @@ REPRODUCTION = Reproduction(
         "smoke": Preset(
             _smoke, "25 seconds on one thread; a tiny GPT-2 and four pairs; needs --data with austen and dpo"
         ),
-        "small": Preset(_small, "an hour on one thread, 12 seeds; needs --data with austen and dpo"),
+        "small": Preset(
+            _small, "about 20 minutes of CPU time on one thread, 12 seeds; needs --data with austen and dpo"
+        ),
         "paper": Preset(
             _paper,
             "GPT-2, SHP and HH from the Hub, 100,000 pairs each: about a week on one GPU, not measured; the paper's "

@@ -176,7 +176,7 @@ REPRODUCTION = Reproduction(
     activations=ACTIVATIONS,
     presets={
         "smoke": Preset(_smoke, "seconds: Burgers' equation, enough to see that everything runs"),
-        "small": Preset(_small, "about an hour on one CPU thread, 12 seeds"),
+        "small": Preset(_small, "about 20 minutes of CPU time on one thread, 12 seeds"),
         "paper": Preset(
             _paper,
             "by estimate 9 days on one CPU thread: 10,000 points, 10,000 steps of Adam and 10,000 iterations of "
