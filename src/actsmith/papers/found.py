@@ -264,8 +264,10 @@ REPRODUCTION = Reproduction(
     activations=tuple(get_activation(name) for name in PANEL),
     presets={
         "smoke": Preset(_smoke, "seconds: two known functions and the generalists on a polynomial, 2 seeds"),
-        "small": Preset(_small, "about 35 minutes of CPU time on one thread, measured; 15 seeds; needs --data with austen, cifar10 and "
-                        "fashion-mnist"),
+        "small": Preset(
+            _small, "about 35 minutes of CPU time on one thread, measured; 15 seeds; needs --data with austen, cifar10 "
+            "and fashion-mnist",
+        ),
         "paper": Preset(_small, "no paper has such a table; the small size"),
     },
     read=read,

