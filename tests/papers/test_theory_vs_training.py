@@ -12,9 +12,17 @@ from actsmith.formula.catalogue import get_activation as get
 from actsmith.nn.start import KAIMING, Start, start_of
 from actsmith.papers.families import families
 from actsmith.papers.foreknowledge import Theory, distance, quantities
-from actsmith.papers.rank_correlation import Correlation, agreement, combined, correlations, spearman, split_half
+from actsmith.papers.rank_correlation import (
+    Correlation,
+    agreement,
+    combined,
+    correlated,
+    correlations,
+    spearman,
+    split_half,
+)
 from actsmith.papers.reproduce import reproduce
-from actsmith.papers.theory_vs_training import REPRODUCTION, _correlated, activations
+from actsmith.papers.theory_vs_training import REPRODUCTION, activations
 
 RNG = np.random.Generator(np.random.PCG64(7))
 ALONE = [str(i) for i in range(40)]
@@ -163,8 +171,8 @@ def test_the_study_is_of_many_different_activations():
     ],
 )
 def test_the_answer_is_the_intervals(rho, low, high, expected):
-    assert _correlated("S", Correlation(rho, low, high, 40), 1, "", "").verdict == expected
-    turned = _correlated("S", Correlation(-rho, -high, -low, 40), -1, "", "", origin="paper")
+    assert correlated("S", Correlation(rho, low, high, 40), 1, "", "").verdict == expected
+    turned = correlated("S", Correlation(-rho, -high, -low, 40), -1, "", "", origin="paper")
     assert turned.verdict == {"holds": "reproduced"}.get(expected, expected)
     assert (turned.effect.mean, turned.effect.low, turned.effect.high) == (rho, low, high)
 

@@ -25,25 +25,22 @@ from torch import Tensor, nn
 
 from actsmith.formula.catalogue import get_activation
 from actsmith.formula.formula import Formula
-from actsmith.nn.activation import Activation
 from actsmith.nn.hook import Hook
-from actsmith.papers.claims import Claim, Effect, worded
+from actsmith.papers.claims import Claim
 from actsmith.papers.crrelu import LOSS, SOURCE, crrelu
 from actsmith.papers.experiment import Experiment, Results, Run
 from actsmith.papers.families import families
 from actsmith.papers.findings import Curves, Findings, Series
 from actsmith.papers.five_tasks import SMALL, Size, five_tasks
-from actsmith.papers.looking import Looking
-from actsmith.papers.rank_correlation import Correlation, between
+from actsmith.papers.looking import Looking, at_activations
+from actsmith.papers.rank_correlation import WEAK, Correlation, between, correlated
 from actsmith.papers.readers import budget_of, line, outcomes, table
 from actsmith.papers.reproduce import Preset, Reproduction
 from actsmith.papers.separation import QUANTITIES, separation
-from actsmith.papers.theory_vs_training import CORRECTED, WEAK
+from actsmith.papers.theory_vs_training import CORRECTED
 from actsmith.tasks.task import describe
 from actsmith.theory.eafo import correction, worst_activation
 from actsmith.training.problem import Classification, Problem
-from actsmith.trials.statistics import Interval
-from actsmith.trials.verdict import verdict
 
 __all__ = ["LINKS", "REPRODUCTION", "Link", "Registered", "Separations", "activations", "layers_of"]
 
@@ -158,7 +155,6 @@ class Separations:
         return Looking((0, self.epochs), "end", look)
 
 
-@torch.no_grad()
 def layers_of(model: nn.Module, x: Tensor) -> list[tuple[Floats, Floats]]:
     """Pre-activations and outputs of every layer of a perceptron or of a stack of them, each (nets, n, units).
 
@@ -166,27 +162,13 @@ def layers_of(model: nn.Module, x: Tensor) -> list[tuple[Floats, Floats]]:
         model: as the engine trains it.
         x: inputs of one network, (n, ...).
     """
-    activations = [m for m in model.modules() if isinstance(m, Activation)]
-    first = activations[0]
-    nets = first.channels if first.share == "channel" and first.channel_dim == 0 else None
-    seen: dict[nn.Module, tuple[Floats, Floats]] = {}
 
-    def keep(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
-        both = (v.double().cpu() for v in (arguments[0], output))
+    def both(z: Tensor, a: Tensor, nets: int | None) -> tuple[Floats, Floats]:
         # A stack has its units before the examples.
-        z, a = (v[None].numpy() if nets is None else v.transpose(1, 2).numpy() for v in both)
-        seen[module] = z, a
+        first, second = (v[None] if nets is None else v.transpose(1, 2) for v in (z.double().cpu(), a.double().cpu()))
+        return first.numpy(), second.numpy()
 
-    hooks = [m.register_forward_hook(keep) for m in activations]
-    training, x = model.training, x.to(next(model.parameters()).device)
-    try:
-        model.eval()
-        model(x if nets is None else x.expand(nets, *x.shape))
-    finally:
-        model.train(training)
-        for hook in hooks:
-            hook.remove()
-    return [seen[m] for m in activations]
+    return at_activations(model, x, both)
 
 
 # -------------------------------------------------------------------------------------------------------- read
@@ -341,14 +323,10 @@ def _rows(m: Measurements, time: Time, task: int) -> dict[str, dict[str, list[fl
 
 def _claim(found: _Found, size: str) -> Claim:
     """By the interval of the mean over the tasks; a positive correlation is as claimed."""
-    c = found.mean
-    answer = verdict(Interval(c.rho, c.low, c.high, c.count), WEAK)
     details = "; ".join(f"{name} {each}" for name, each in found.tasks.items())
-    statement = f"{found.link.statement}: changes from z to f(z) {TIMES[found.time]}."
-    return Claim(
-        statement, worded(answer, "paper", published=False),
-        f"over {c.count} activations: {details}", "paper", "its mechanism", margin=WEAK,
-        effect=Effect(c.rho, c.low, c.high, c.count, (0, 0), answer, math.nan), unit="rank correlation", size=size,
+    return correlated(
+        f"{found.link.statement}: changes from z to f(z) {TIMES[found.time]}", found.mean, 1,
+        f"over {found.mean.count} activations: {details}", size, origin="paper", where="its mechanism",
         panel="crrelu" if found.link is LINKS[0] and found.time == "start" else "",
     )  # fmt: skip
 

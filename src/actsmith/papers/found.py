@@ -214,22 +214,18 @@ def read(folder: Results, parts: tuple[Experiment, ...]) -> Findings:
 
 def _conclusion(claims: Sequence[Claim], tables: Sequence[Table]) -> str:
     """Which finalists beat all four, and how they stand to the best of the panel; which generalist beats GELU."""
-    answers = {(c.contrast.partition(" in ")[0], c.contrast.partition(" in ")[2]): c for c in claims}
-
-    def won(f: str, other: str, where: str) -> bool:
-        claim = answers.get((f"{f} - {other}", where))
-        return claim is not None and claim.verdict == "holds" and (claim.p or 0.0) < STRICT
-
-    found = [
-        f"{f.name} for {t.name} ({_against_panel(t, f.name)})"
-        for t in tables for f in FINALISTS[t.name] if all(won(f.name, other, t.name) for other in BEATEN)
-    ]  # fmt: skip
-    general = [f.name for f in GENERALISTS if won(f.name, BEATEN[0], "*")]
-    kinds = sum(any(f" for {t.name} (" in said for said in found) for t in tables)
+    sure = {c.contrast for c in claims if c.verdict == "holds" and c.p is not None and c.p < STRICT}
+    won = {
+        t.name: [f.name for f in FINALISTS[t.name] if sure >= {f"{f.name} - {other} in {t.name}" for other in BEATEN}]
+        for t in tables
+    }
+    found = [f"{name} for {t.name} ({_against_panel(t, name)})" for t in tables for name in won[t.name]]
+    general = [f.name for f in GENERALISTS if f"{f.name} - {BEATEN[0]} in *" in sure]
     return (
-        f"On other data and in larger networks {kinds} of {len(tables)} kinds of network have a frozen function that "
-        f"is better than GELU, SiLU, ReLU and CRReLU (each p < {STRICT}): {', '.join(found) or 'none'}. Better than "
-        f"GELU over all kinds together: {', '.join(general) or 'no generalist'}."
+        f"On other data and in larger networks {sum(map(bool, won.values()))} of {len(tables)} kinds of network have a "
+        f"frozen function that is better than GELU, SiLU, ReLU and CRReLU (each p < {STRICT}): "
+        f"{', '.join(found) or 'none'}. Better than GELU over all kinds together: "
+        f"{', '.join(general) or 'no generalist'}."
     )
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import special
 from torch import Tensor, nn
 
-from actsmith.nn.activation import Activation
+from actsmith.papers.looking import at_activations
 from actsmith.papers.measured import probed_inputs
 from actsmith.training.problem import Problem
 
@@ -21,30 +20,14 @@ VALUES = 20_000
 QUANTITIES = ("mean", "std", "distance", "negentropy", "skewness", "kurtosis")
 
 
-@torch.no_grad()
 def pre_activations(model: nn.Module, problem: Problem) -> list[NDArray[np.float64]]:
     """Of every activation in the order of construction, (nets, n), n at most `VALUES`; of a stack's nets, or of one."""
-    device = next(model.parameters()).device
-    activations = [m for m in model.modules() if isinstance(m, Activation)]
-    first = activations[0]
-    nets = first.channels if first.share == "channel" and first.channel_dim == 0 else None
-    seen: dict[nn.Module, NDArray[np.float64]] = {}
 
-    def keep(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        values = arguments[0].detach().reshape(nets or 1, -1)
-        seen[module] = values[:, :: max(values.shape[1] // VALUES, 1)].double().cpu().numpy()
+    def some(z: Tensor, _: Tensor, nets: int | None) -> NDArray[np.float64]:
+        values = z.reshape(nets or 1, -1)
+        return values[:, :: max(values.shape[1] // VALUES, 1)].double().cpu().numpy()
 
-    hooks = [m.register_forward_pre_hook(keep) for m in activations]
-    training = model.training
-    x = probed_inputs(problem).to(device)
-    try:
-        model.eval()
-        model(x if nets is None else x.expand(nets, *x.shape))
-    finally:
-        model.train(training)
-        for hook in hooks:
-            hook.remove()
-    return [seen[m] for m in activations if m in seen]
+    return at_activations(model, probed_inputs(problem), some)
 
 
 def gaussianity(x: NDArray[np.float64]) -> dict[str, float | None]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,25 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from actsmith.errors import ActsmithError
+from actsmith.papers.claims import Claim, Effect, Origin, worded
+from actsmith.trials.statistics import Interval
+from actsmith.trials.verdict import verdict
 
-__all__ = ["Correlation", "agreement", "between", "combined", "correlations", "spearman", "split_half"]
+__all__ = [
+    "WEAK",
+    "Correlation",
+    "agreement",
+    "between",
+    "combined",
+    "correlated",
+    "correlations",
+    "spearman",
+    "split_half",
+]
 
 DRAWS = 1000
+WEAK = 0.2
+"""A rank correlation up to which one may not choose by it."""
 REGROUPED = 20
 """How many times the activations are cut into a half to fit and a half to test."""
 
@@ -88,7 +104,7 @@ def correlations(q: Floats, merit: Floats, families: Families, seed: int = 0) ->
     def each(chosen: NDArray[np.intp], means: Floats) -> Floats:
         return spearman(q[None, chosen], means)
 
-    values, draws = _bootstrap(each, merit, families, seed)
+    values, draws = _bootstrap(each, (merit,), families, seed)
     found = [_interval(v, d, len(q)) for v, d in zip(values, draws.T, strict=True)]
     return found, _interval(float(values.mean()), draws.mean(1), len(q))
 
@@ -108,24 +124,27 @@ def between(
     Raises:
         ActsmithError: shapes that do not agree, or fewer than four families.
     """
-    members = _members(families)
-    if x.shape != y.shape or len(families) != x.shape[1] or len(members) < 4:
+    if x.shape != y.shape:
         raise ActsmithError(
-            f"rank correlation: got {x.shape}, {y.shape} and {len(members)} families of {len(families)}; expected "
-            "(tasks, activations, seeds) twice and four families or more"
+            f"rank correlation: got {x.shape} and {y.shape}; expected (tasks, activations, seeds) twice"
         )
-    rng = np.random.Generator(np.random.PCG64(seed))
-    values = spearman(x.mean(-1), y.mean(-1))
-    drawn = []
-    for _ in range(draws):
-        chosen = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
-        taken = rng.integers(x.shape[-1], size=(len(x), 1, x.shape[-1]))
-        a, b = (np.take_along_axis(v[:, chosen], np.broadcast_to(taken, (len(v), len(chosen), v.shape[-1])), -1)
-                for v in (x, y))  # fmt: skip
-        drawn.append(spearman(a.mean(-1), b.mean(-1)))
-    each = np.array(drawn)
-    found = [_interval(v, d, len(families)) for v, d in zip(values, each.T, strict=True)]
-    return found, _interval(float(values.mean()), each.mean(1), len(families))
+    values, drawn = _bootstrap(lambda chosen, a, b: spearman(a, b), (x, y), families, seed, draws)
+    found = [_interval(v, d, len(families)) for v, d in zip(values, drawn.T, strict=True)]
+    return found, _interval(float(values.mean()), drawn.mean(1), len(families))
+
+
+def correlated(
+    statement: str, found: Correlation, sign: int, evidence: str, size: str, *, origin: Origin = "ours",
+    where: str = "", panel: str = "",
+) -> Claim:  # fmt: skip
+    """The claim that a correlation has this sign and is not weak, by its interval."""
+    low, high = sorted((sign * found.low, sign * found.high))
+    answer = verdict(Interval(sign * found.rho, low, high, found.count), WEAK)
+    effect = Effect(sign * found.rho, low, high, found.count, (0, 0), answer, nan)
+    return Claim(
+        f"{statement}.", worded(answer, origin, published=False), evidence, origin, where, margin=WEAK, effect=effect,
+        unit="rank correlation", size=size, panel=panel,
+    )  # fmt: skip
 
 
 def combined(
@@ -183,7 +202,7 @@ def combined(
             return np.full(len(quantities) + 1, np.nan)
         return np.array([np.mean(rhos), *np.mean(weights, 0)])
 
-    value, spread = _bootstrap(tested, merit, families, seed, draws)
+    value, spread = _bootstrap(tested, (merit,), families, seed, draws)
     return _interval(float(value[0]), spread[:, 0], count), value[1:]
 
 
@@ -233,28 +252,24 @@ def split_half(merit: Floats) -> list[float]:
 
 
 def _bootstrap(
-    statistic: Callable[[NDArray[np.intp], Floats], Any],
-    merit: Floats,
-    families: Families,
-    seed: int,
-    draws: int = DRAWS,
+    statistic: Callable[..., Any], numbers: Sequence[Floats], families: Families, seed: int, draws: int = DRAWS
 ) -> tuple[Floats, Floats]:
-    """The statistic's values, (k,), and on every draw, (draws, k). It takes activations and mean merits (tasks, n)."""
+    """The statistic's values, (k,), and on every draw, (draws, k). It takes activations and of each of the numbers
+    (tasks, n, seeds) their mean over the drawn seeds, (tasks, chosen)."""
     rng = np.random.Generator(np.random.PCG64(seed))
-    tasks, count, seeds = merit.shape
+    tasks, count, seeds = numbers[0].shape
     members = _members(families)
     if len(families) != count or len(members) < 4:
         raise ActsmithError(
-            f"rank correlation: got {len(members)} families of {len(families)} activations; expected four or more of "
-            f"{count}"
+            f"rank correlation: got {len(members)} families of {len(families)} activations; expected four families or "
+            f"more of {count}"
         )
-    value = statistic(np.arange(count), merit.mean(-1))
+    value = statistic(np.arange(count), *(v.mean(-1) for v in numbers))
     drawn = []
     for _ in range(draws):
         chosen = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
-        taken = rng.integers(seeds, size=(tasks, 1, seeds))
-        means = np.take_along_axis(merit, np.broadcast_to(taken, merit.shape), -1).mean(-1)
-        drawn.append(statistic(chosen, means[:, chosen]))
+        taken = np.broadcast_to(rng.integers(seeds, size=(tasks, 1, seeds)), (tasks, len(chosen), seeds))
+        drawn.append(statistic(chosen, *(np.take_along_axis(v[:, chosen], taken, -1).mean(-1) for v in numbers)))
     return value, np.array(drawn)
 
 

@@ -10,7 +10,6 @@ distance from criticality is not tuned away.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -21,19 +20,17 @@ from numpy.typing import NDArray
 
 from actsmith.formula.catalogue import CATALOGUE, get_activation
 from actsmith.formula.formula import Formula
-from actsmith.papers.claims import Claim, Effect, Origin, worded
+from actsmith.papers.claims import Claim, Origin
 from actsmith.papers.experiment import Experiment, Part, Results
 from actsmith.papers.families import families
 from actsmith.papers.findings import Curves, Findings, Series
 from actsmith.papers.five_tasks import SMALL, Size, Start, five_tasks
 from actsmith.papers.foreknowledge import Theory, quantities
-from actsmith.papers.rank_correlation import Correlation, agreement, combined, correlations, split_half
+from actsmith.papers.rank_correlation import Correlation, agreement, combined, correlated, correlations, split_half
 from actsmith.papers.readers import outcomes, table
 from actsmith.papers.reproduce import Preset, Reproduction
 from actsmith.theory.eafo import correction, improve, worst_activation
-from actsmith.trials.statistics import Interval
 from actsmith.trials.tables import Table
-from actsmith.trials.verdict import verdict
 
 __all__ = ["REPRODUCTION", "activations", "merits"]
 
@@ -54,8 +51,6 @@ SIGNS = {"smoothed": -1, "smoothed_at_start": -1, "scale_free": -1, "distance": 
 """Quantity -> the sign of its correlation with merit where the theory is right."""
 ENOUGH = 16
 """Activations that leave enough in each half for a combination to be fitted on one and tested on the other."""
-WEAK = 0.2
-"""A rank correlation up to which one may not choose by it."""
 PAPERS: Mapping[str, tuple[Origin, str]] = {
     "smoothed": ("paper", "its thesis that a lower output entropy is better"),
     "smoothed_at_start": ("paper", "its thesis, another entropy"),
@@ -204,25 +199,14 @@ def _claim(r: _Relation, size: str) -> Claim:
     expected = "positive" if r.sign > 0 else "negative"
     evidence = f"over {r.mean.count} activations, {expected} expected: {details}"
     origin, where = PAPERS.get(r.quantity, ("ours", ""))
-    return _correlated(WORDS[r.quantity], r.mean, r.sign, evidence, size, origin=origin, where=where)
-
-
-def _correlated(
-    statement: str, found: Correlation, sign: int, evidence: str, size: str, *, origin: Origin = "ours", where: str = ""
-) -> Claim:
-    """Of a correlation of the expected sign, by its interval."""
-    low, high = sorted((sign * found.low, sign * found.high))
-    answer = verdict(Interval(sign * found.rho, low, high, found.count), WEAK)
-    effect = Effect(sign * found.rho, low, high, found.count, (0, 0), answer, math.nan)
-    return Claim(
-        f"{statement}.", worded(answer, origin, published=False), evidence, origin, where, margin=WEAK, effect=effect,
-        unit="rank correlation", size=size, panel=PANELS.get(statement, ""),
-    )  # fmt: skip
+    statement = WORDS[r.quantity]
+    panel = PANELS.get(statement, "")
+    return correlated(statement, r.mean, r.sign, evidence, size, origin=origin, where=where, panel=panel)
 
 
 def _combination_claim(fit: _Fit, size: str) -> Claim:
     parts = ", ".join(f"{w:+.2f} {q}" for q, w in zip(COMBINED, fit.weights, strict=True))
-    return _correlated(
+    return correlated(
         f"A combination of the quantities, fitted on half of the tasks, predicts the order on other {fit.where}",
         fit.found, 1, f"mean weights of the ranks: {parts}; a fitted sign need not be that of the theory", size,
     )  # fmt: skip
