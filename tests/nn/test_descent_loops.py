@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing import spawn
+from two_processes import together
 
 from actsmith.errors import ActsmithError
 from actsmith.nn import EntropyDescent, HermiteActivation, lightning_callback, trainer_callback
@@ -31,17 +32,15 @@ def data() -> Tensor:
 def one_process(rank: int, folder: str, cut: int) -> None:
     from torch.nn.parallel import DistributedDataParallel
 
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    model = network()
-    descent = EntropyDescent(model, weight=1.0, every=1, samples=ROWS)
-    parallel = DistributedDataParallel(model)
-    # unequal parts, below `samples`, so that both processes together hold all of the data
-    part = data()[:cut] if rank == 0 else data()[cut:]
-    (parallel(part).sum() * 0).backward()
-    descent.step()
-    torch.save({n: p.grad for n, p in model.named_parameters()}, f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
+    with together(rank, folder):
+        model = network()
+        descent = EntropyDescent(model, weight=1.0, every=1, samples=ROWS)
+        parallel = DistributedDataParallel(model)
+        # unequal parts, below `samples`, so that both processes together hold all of the data
+        part = data()[:cut] if rank == 0 else data()[cut:]
+        (parallel(part).sum() * 0).backward()
+        descent.step()
+        torch.save({n: p.grad for n, p in model.named_parameters()}, f"{folder}/{rank}.pt")
 
 
 @pytest.mark.parametrize("cut", [200, ROWS])  # the second leaves the other process nothing

@@ -11,6 +11,7 @@ from nn_support import NAMES, learnable, random_formula
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
+from two_processes import together
 
 import actsmith as acts
 from actsmith.errors import ActsmithError
@@ -396,13 +397,11 @@ def test_autocast():
 
 
 def one_process(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    model = net("crrelu")
-    loss = _Loss(DistributedDataParallel(model))
-    torch.autograd.backward(loss(points(10).detach()[rank::2]))
-    torch.save([p.grad for p in model.parameters()], f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
+    with together(rank, folder):
+        model = net("crrelu")
+        loss = _Loss(DistributedDataParallel(model))
+        torch.autograd.backward(loss(points(10).detach()[rank::2]))
+        torch.save([p.grad for p in model.parameters()], f"{folder}/{rank}.pt")
 
 
 @pytest.mark.slow
