@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,14 @@ import numpy as np
 import pytest
 
 from actsmith.errors import ActsmithError
-from actsmith.table.build import FIRST, SEEDS, build
+from actsmith.formula.formula import Formula
+from actsmith.table.build import CHUNK, FIRST, SEEDS, build, plan, whole
+from actsmith.table.functions import Member
 from actsmith.table.gather import gathered, table_of
 from actsmith.table.publish import publish, small_form
 from actsmith.table.tasks import SPECS, specs_of
 from actsmith.theory.measured import MeasuredTable, measured, read_table
+from actsmith.trials.trial import History, Outcome
 
 TASKS = ["friedman", "extrapolation"]
 ROUNDING = 0.02
@@ -51,7 +55,7 @@ def test_another_build_does_not_go_into_the_same_folder(folder: Path) -> None:
 def test_what_is_published_is_what_was_measured(folder: Path, tmp_path: Path) -> None:
     published = publish(folder, tmp_path)
     table = read_table(tmp_path / "activations.npz")
-    assert "3 functions on 2 tasks" in published.conclusion
+    assert "3 functions, 3 of them on all 2 tasks" in published.conclusion
     assert table.names == ("identity", "relu", "leaky_relu")
     np.testing.assert_allclose(table.outcome, published.table.outcome, rtol=1e-6)
     rows = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
@@ -66,6 +70,46 @@ def test_what_is_published_is_what_was_measured(folder: Path, tmp_path: Path) ->
     parquet = pytest.importorskip("pyarrow.parquet")
     assert parquet.read_table(tmp_path / "trainings.parquet").num_rows == table.about["trainings"]
     assert "theory:entropy" in parquet.read_table(tmp_path / "functions.parquet").column_names
+
+
+def test_a_task_that_a_function_was_not_trained_on_is_empty(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first task alone is asked of all functions."""
+    monkeypatch.setattr("actsmith.table.tasks.WIDE", TASKS[:1])
+    shutil.copytree(folder, tmp_path / "run")
+    lines = (folder / "results.jsonl").read_text().splitlines()
+    gone = [line for line in lines if '"name": "relu"' in line and f'"task": "{TASKS[1]}"' in line]
+    (tmp_path / "run" / "results.jsonl").write_text("".join(f"{line}\n" for line in lines if line not in gone))
+    table, whole = table_of(gathered(tmp_path / "run")), table_of(gathered(folder))
+    assert table.names == whole.names
+    assert table.trained.tolist() == [[True, True], [True, False], [True, True]]
+    assert (table.about["functions"], table.about["everywhere"]) == (3, 2)
+    assert np.isnan(table.outcome[1, 1])
+    np.testing.assert_array_equal(table.outcome[[0, 2]], whole.outcome[[0, 2]])
+
+
+def test_all_functions_are_looked_at_on_the_cheap_tasks_and_the_best_on_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actsmith.table.build.EVERYWHERE", CHUNK)
+    monkeypatch.setattr("actsmith.table.build.BEST", 5)
+    monkeypatch.setattr("actsmith.table.tasks.WIDE", TASKS[:1])
+    kinds = ["catalogue"] * 3 + ["grammar"] * (2 * CHUNK - 3)
+    found = [Member(Formula(f"tanh({i + 1}*x)", {}, str(i)), kind, "") for i, kind in enumerate(kinds)]
+    specs = specs_of(TASKS)
+    history = History()
+    for round_ in plan(found, specs, dict.fromkeys(TASKS, ""), history):
+        for trial in round_.trials:
+            score = dict.fromkeys(("rmse", "relative_rmse", "outside_rmse"), 100.0 - int(trial.activation.name))
+            history.add(Outcome(trial, score, score, False, 0.1, 0.1, 0))
+    seeds = {(o.name, o.trial.task): 0 for o in history.values()}
+    for outcome in history.values():
+        seeds[outcome.name, outcome.trial.task] += 1
+    looked, closely = 3 * FIRST, 3 * FIRST + SEEDS - FIRST
+    for i in range(len(found)):
+        more = i < 3 or i >= len(found) - 5
+        assert seeds[str(i), TASKS[0]] == (closely if more else looked)
+        assert seeds.get((str(i), TASKS[1]), 0) == (closely if more else looked if i < CHUNK else 0)
+    assert len(whole(found, specs, dict.fromkeys(TASKS, ""), history)) == CHUNK + 5
 
 
 def test_a_table_from_before_the_fisher_information_is_read(folder: Path) -> None:

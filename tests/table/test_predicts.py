@@ -1,5 +1,7 @@
 """What predicts, on tables whose answer is known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from synthetic import made
@@ -22,6 +24,19 @@ def test_rank_statistics_have_their_textbook_values() -> None:
     assert area_of(np.zeros(40), np.arange(40) % 2 == 0) == 0.5
     assert spearman(x[:5], x[:5]) is None
     assert area_of(x, x > 18) is None
+
+
+def test_what_was_not_trained_says_nothing(table: MeasuredTable) -> None:
+    """Half of the functions were not trained on the last task: they are no failures there, and change nothing else."""
+    diverged, outcome = table.diverged.copy(), table.outcome.copy()
+    diverged[50:, 2] = outcome[50:, 2] = np.nan
+    some = predicts(dataclasses.replace(table, diverged=diverged, outcome=outcome), draws=20)
+    named: dict[str, Predictor] = {p.name: p for p in some.predictors}
+    assert some.lost == int((table.diverged > 0).sum() - (table.diverged[50:, 2] > 0).sum())
+    assert (named["forward gain"].rho or 0) > 0.95
+    assert named["forward gain"].auc is not None
+    assert named["forward gain"].auc[0] == 1
+    assert (named["other tasks"].rho or 0) > 0.95
 
 
 def test_what_decides_is_found_and_what_says_nothing_is_not(table: MeasuredTable) -> None:

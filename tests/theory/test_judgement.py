@@ -79,7 +79,7 @@ def test_the_command_line_is_about_this_formula(f):
 
 
 class Table:
-    tasks = (1, 2, 3)
+    common = (1, 2, 3)
 
     def __init__(self, place):
         self.found = place
@@ -94,9 +94,10 @@ def test_a_place_is_said_as_what_it_is(monkeypatch):
     assert (
         "not measured: this copy" in dataclasses.replace(acts.analyze("gelu").judgement, place=None, tasks=0).sentence
     )
-    place = Place(7.0, 310, False, "gelu", 7.0, 7.0, {}, ())
+    place = Place(7.0, 310, False, "gelu", 7.0, 7.0, {"one": 7.0, "two": 1.0}, {"one": 310, "two": 20}, ())
     monkeypatch.setattr(judgement, "measured", lambda: Table(place))
     assert "place 7 of 310 functions on 3 tasks" in acts.analyze("gelu").judgement.sentence
+    assert acts.analyze("gelu").judgement.by_network == "one 7, two 1 of 20"
     place = dataclasses.replace(place, place=41.6, estimated=True, name=None, low=20.0, high=60.0)
     monkeypatch.setattr(judgement, "measured", lambda: Table(place))
     found = acts.analyze("x*sigmoid(1.5*x)").judgement

@@ -1,5 +1,6 @@
 """The reader of the table: places, relatives, and what it needs to be installed."""
 
+import dataclasses
 import io
 import subprocess
 import sys
@@ -44,6 +45,28 @@ def test_places_follow_the_scores_and_what_diverged_is_last(table: MeasuredTable
     assert sorted(table.rank())[0] == 1
     with pytest.raises(ActsmithError, match="no task named 'thre'; expected one, two"):
         table.rank("thre")
+
+
+def test_what_was_trained_on_some_tasks_has_places_on_those(table: MeasuredTable) -> None:
+    n, gelu = len(table), NAMES.index("gelu")
+    diverged = np.zeros((n, 2))
+    diverged[gelu:, 1] = np.nan  # from gelu on nothing was trained on the second task
+    holes = dataclasses.replace(table, diverged=diverged)
+    assert [task.name for task in holes.common] == ["one"]
+    np.testing.assert_array_equal(holes.rank(), holes.rank("one"))
+    assert np.isnan(holes.rank("two")[gelu:]).all()
+    assert sorted(holes.rank("two")[:gelu])[-1] == gelu
+    place = holes.place("gelu")
+    assert (place.by_task, place.of_task) == ({"one": table.rank("one")[gelu]}, {"one": n})
+    near = holes.place("x*normal_cdf(1.1*x) + 0.02*sin(3*x)", n=n)
+    assert near.of_task == {"one": n, "two": gelu}
+    assert 1 <= near.by_task["two"] <= gelu
+    begin = holes.beginning()
+    assert len(begin) == gelu
+    assert begin.trained.all()
+    assert begin.names == table.names[:gelu]
+    assert begin.values.shape == (gelu, 256)
+    assert table.beginning() is table
 
 
 def test_the_same_function_has_its_place_whatever_it_is_called(table: MeasuredTable) -> None:
@@ -126,5 +149,7 @@ def test_the_shipped_table_is_small_and_says_how_it_was_measured() -> None:
     assert file.stat().st_size < 8e6
     assert {"functions", "trainings", "seeds", "versions", "checksum", "measured", "epochs"} <= set(found.about)
     assert len(found.tasks) >= 6
-    assert np.isfinite(found.outcome).mean() > 0.5
+    assert np.isfinite(found.outcome[found.trained]).mean() > 0.5
+    assert len(found.common) >= 6
+    assert len(found.beginning()) >= 500
     assert set(found.families) >= {"catalogue"}

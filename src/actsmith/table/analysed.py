@@ -43,10 +43,11 @@ def analysed(table: MeasuredTable | None = None, repetitions: int = REPETITIONS)
 
 def how_measured(table: MeasuredTable) -> str:
     """In a sentence or two."""
-    about = table.about
+    about, everyone = table.about, [task.name for task in table.common]
+    others = [task.name for task in table.tasks if task not in table.common]
+    more = f", {about['everywhere']} of them on {', '.join(others)}, too" if others else ""
     return (
-        f"The table: {about['functions']} functions on {len(table.tasks)} small tasks "
-        f"({', '.join(task.name for task in table.tasks)}), {about['trainings']} trainings of "
+        f"The table: {about['functions']} functions on {', '.join(everyone)}{more}: {about['trainings']} trainings of "
         f"{about['seconds'] / about['trainings']:.2f} s, {table.rates.shape[1]} rates and {about['seeds']} seeds each, "
         f"{about['seeds_closely']} seeds for {about['closely']} of them; measured {about['measured']}. Such small "
         "tasks say little of large networks."

@@ -1,11 +1,13 @@
 """Measuring: what is trained next is a pure function of what was trained, so that a build that ends goes on.
 
-    look     3 rates x 2 seeds, a chunk of functions on every task before the next chunk, the catalogue first
+    look     3 rates x 2 seeds, a chunk of functions before the next chunk, the catalogue first: on every task for the
+             first 704, on the six of `tasks.WIDE` for all
     known    seeds 2 to 9 at the best of the rates, for the catalogue, once all of it is measured
-    best     the same for the best 200 by their mean place on validation scores
+    best     the best 200 by their mean place on validation scores of the six: looked at on the other tasks, too, then
+             seeds 2 to 9 on all
 
-Whenever it ends, every chunk that was finished is a table. The rate is chosen on validation scores, the outcome is the
-test score there.
+Whenever it ends, every chunk that was finished is a table; a task that a function was not trained on is empty there.
+The rate is chosen on validation scores, the outcome is the test score there.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import numpy as np
 from actsmith.files import read_json
 from actsmith.table.functions import Member, members
 from actsmith.table.runner import TableRunner
-from actsmith.table.tasks import Spec, specs_of
+from actsmith.table.tasks import Spec, specs_of, wide
 from actsmith.trials.session import Progress, session, silent
 from actsmith.trials.setup import duration
 from actsmith.trials.trial import History, Outcome, Trial
@@ -30,6 +32,7 @@ from actsmith.trials.trial import History, Outcome, Trial
 __all__ = [
     "BEST",
     "CHUNK",
+    "EVERYWHERE",
     "FIRST",
     "SEEDS",
     "Built",
@@ -37,6 +40,7 @@ __all__ = [
     "best_rate",
     "build",
     "first_trials",
+    "looked_at",
     "plan",
     "trial_of",
     "whole",
@@ -45,6 +49,8 @@ __all__ = [
 SEEDS, FIRST = 10, 2
 """Of the functions that are looked at closely; of all."""
 CHUNK = 32
+EVERYWHERE = 22 * CHUNK
+"""So many functions of the sequence are trained on every task."""
 BEST = 200
 FUNCTIONS = "functions"
 FORMAT = 1
@@ -71,8 +77,9 @@ class Built:
 
     Attributes:
         folder: of the run.
-        functions: measured on all tasks, and how many were asked for.
+        functions: measured on the tasks that all are asked of, and how many were asked for.
         asked: see `functions`.
+        everywhere: measured on all tasks.
         tasks: how many.
         trainings, lost: in all; those that diverged or failed.
         finished: whether nothing is left.
@@ -81,6 +88,7 @@ class Built:
     folder: Path
     functions: int
     asked: int
+    everywhere: int
     tasks: int
     trainings: int
     lost: int
@@ -91,8 +99,8 @@ class Built:
         """In a sentence."""
         state = "finished" if self.finished else "the time is over; the same command goes on"
         return (
-            f"{self.functions} of {self.asked} functions are measured on all {self.tasks} tasks, {self.trainings} "
-            f"trainings of which {self.lost} diverged; {state}."
+            f"{self.functions} of {self.asked} functions are measured, {self.everywhere} on all {self.tasks} tasks, in "
+            f"{self.trainings} trainings of which {self.lost} diverged; {state}."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -122,6 +130,10 @@ def best_rate(member: Member, spec: Spec, context: str, history: Mapping[str, Ou
     return best if math.isfinite(found[best]) else None
 
 
+def _looks(member: Member, spec: Spec, context: str, history: Mapping[str, Outcome]) -> list[Trial]:
+    return [trial for trial in first_trials(member, spec, context) if trial.key not in history]
+
+
 def further_trials(member: Member, spec: Spec, context: str, history: Mapping[str, Outcome]) -> list[Trial]:
     """The further seeds at the best rate; none where it diverged at all."""
     rate = best_rate(member, spec, context, history)
@@ -142,7 +154,7 @@ def plan(
     known = [member for member in found if member.family == "catalogue"]
     for start in range(0, len(found), CHUNK):
         chunk = found[start : start + CHUNK]
-        for spec in specs:
+        for spec in specs if start < EVERYWHERE else wide(specs):
             trials = [trial for member in chunk for trial in first_trials(member, spec, contexts[spec.name])]
             yield Round("look", f"functions {start + 1} to {start + len(chunk)}: {spec.name}", trials)
             if any(trial.key not in history for trial in trials):
@@ -151,7 +163,10 @@ def plan(
             done = yield from _closely("known", known, specs, contexts, history)
             if not done:
                 return
-    yield from _closely("best", _leaders(found, specs, contexts, history), specs, contexts, history)
+    leaders, first = _leaders(found, wide(specs), contexts, history), wide(specs)
+    done = yield from _closely("best", leaders, first, contexts, history)
+    if done:
+        yield from _closely("best", leaders, [spec for spec in specs if spec not in first], contexts, history)
 
 
 def _closely(
@@ -161,14 +176,15 @@ def _closely(
     contexts: Mapping[str, str],
     history: Mapping[str, Outcome],
 ) -> Generator[Round, None, bool]:
-    """The further seeds, likewise; returns whether all were trained."""
+    """A look where there was none, and the further seeds; returns whether all were trained."""
     for start in range(0, len(chosen), CHUNK):
         for spec in specs:
             context, chunk = contexts[spec.name], chosen[start : start + CHUNK]
-            trials = [trial for member in chunk for trial in further_trials(member, spec, context, history)]
-            yield Round(stage, f"more seeds, {start + 1} to {start + len(chunk)}: {spec.name}", trials)
-            if any(trial.key not in history for trial in trials):
-                return False
+            for asked, message in ((_looks, "looks"), (further_trials, "more seeds")):
+                trials = [trial for member in chunk for trial in asked(member, spec, context, history)]
+                yield Round(stage, f"{message}, {start + 1} to {start + len(chunk)}: {spec.name}", trials)
+                if any(trial.key not in history for trial in trials):
+                    return False
     return True
 
 
@@ -190,12 +206,13 @@ def _leaders(
 def whole(
     found: Sequence[Member], specs: Sequence[Spec], contexts: Mapping[str, str], history: Mapping[str, Outcome]
 ) -> list[Member]:
-    """The functions that were measured on every task."""
-    return [
-        member
-        for member in found
-        if all(trial.key in history for spec in specs for trial in first_trials(member, spec, contexts[spec.name]))
-    ]
+    """The functions that were measured on each of these tasks."""
+    return [m for m in found if all(looked_at(m, spec, contexts[spec.name], history) for spec in specs)]
+
+
+def looked_at(member: Member, spec: Spec, context: str, history: Mapping[str, Outcome]) -> bool:
+    """Whether a function was measured on a task."""
+    return all(trial.key in history for trial in first_trials(member, spec, context))
 
 
 def functions_of(folder: Path, count: int) -> list[Member]:
@@ -248,10 +265,10 @@ def build(
 def _built(
     folder: Path, found: Sequence[Member], specs: Sequence[Spec], contexts: Mapping[str, str], history: History
 ) -> Built:
-    done = whole(found, specs, contexts, history)
+    done, everywhere = (len(whole(found, own, contexts, history)) for own in (wide(specs), specs))
     lost = sum(outcome.score(outcome_metric(outcome, specs)) is None for outcome in history.values())
     left = next((r for r in plan(found, specs, contexts, history) if any(t.key not in history for t in r.trials)), None)
-    return Built(folder, len(done), len(found), len(specs), len(history), lost, left is None)
+    return Built(folder, done, len(found), everywhere, len(specs), len(history), lost, left is None)
 
 
 def outcome_metric(outcome: Outcome, specs: Sequence[Spec]) -> str:

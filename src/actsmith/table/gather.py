@@ -2,7 +2,7 @@
 
 | symbol | meaning                          |
 |--------|----------------------------------|
-| n      | functions measured on every task |
+| n      | functions                        |
 | t      | tasks                            |
 | r      | rates of a task                  |
 """
@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from actsmith.errors import ActsmithError
 from actsmith.files import read_json
-from actsmith.table.build import BEST, FIRST, FUNCTIONS, SEEDS, best_rate, first_trials, trial_of, whole
+from actsmith.table.build import BEST, FIRST, FUNCTIONS, SEEDS, best_rate, first_trials, looked_at, trial_of, whole
 from actsmith.table.functions import Member
 from actsmith.table.quantities import MEANINGS, quantities_of
 from actsmith.table.runner import QUANTITIES
-from actsmith.table.tasks import SHARES, Spec, specs_of
+from actsmith.table.tasks import SHARES, Spec, specs_of, wide
 from actsmith.tasks.task import describe
 from actsmith.theory.measured import DECADES, NODES, MeasuredTable
 from actsmith.trials.trial import History, Outcome
@@ -42,7 +42,7 @@ class Gathered:
 
     Attributes:
         folder: of the run.
-        members: the functions that were measured on every task.
+        members: the functions that were measured on the tasks that all are asked of.
         specs: the tasks.
         contexts: task -> what else decides its outcomes.
         history: all outcomes.
@@ -74,9 +74,10 @@ def gathered(folder: str | Path) -> Gathered:
     history = History(Outcome.from_dict(record) for record in records if "tested" in record)
     known = [Member.from_dict(values) for values in read_json(path / f"{FUNCTIONS}.json")]
     contexts = {outcome.trial.task: outcome.trial.context for outcome in history.values()}
-    members = whole(known, specs, contexts, history) if len(contexts) == len(specs) else []
+    asked = wide(specs)
+    members = whole(known, asked, contexts, history) if len(contexts) == len(specs) else []
     if not members:
-        raise ActsmithError(f"table: {str(path)!r}: no function was measured on all {len(specs)} tasks yet")
+        raise ActsmithError(f"table: {str(path)!r}: no function was measured on {len(asked)} tasks yet")
     return Gathered(path, members, specs, contexts, history)
 
 
@@ -92,7 +93,7 @@ def table_of(found: Gathered) -> MeasuredTable:
     members, specs = found.members, found.specs
     shape = (len(members), len(specs))
     arrays: dict[str, Array] = {
-        "outcome": np.full(shape, np.nan), "rate": np.full(shape, np.nan), "diverged": np.zeros(shape),
+        "outcome": np.full(shape, np.nan), "rate": np.full(shape, np.nan), "diverged": np.full(shape, np.nan),
         "seeds": np.full((*shape, SEEDS), np.nan), "step_seconds": np.full(shape, np.nan),
         "by_rate": np.full((*shape, len(specs[0].task.rates)), np.nan),
         "early": np.full((*shape, len(SHARES)), np.nan),
@@ -101,6 +102,8 @@ def table_of(found: Gathered) -> MeasuredTable:
     start = {name: np.full(shape, np.nan) for name in QUANTITIES}
     for i, member in enumerate(members):
         for j, spec in enumerate(specs):
+            if not looked_at(member, spec, found.contexts[spec.name], found.history):
+                continue
             cell = _cell(member, spec, found)
             for name, value in cell.items():
                 (start[name.partition(":")[2]] if name.startswith("start:") else arrays[name])[i, j] = value
@@ -181,7 +184,8 @@ def _mean(values: Sequence[float | None]) -> float:
 
 
 def _about(found: Gathered, outcome_of: Array) -> dict[str, Any]:
-    """How it was measured; `closely` counts the functions that have all seeds on every task that they train on."""
+    """How it was measured; `everywhere` counts the functions of all tasks, `closely` those that have all seeds on every
+    task that they train on."""
     names = {member.formula.name for member in found.members}
     own = [outcome for outcome in found.history.values() if outcome.name in names]
     done = {(outcome.name, outcome.trial.task) for outcome in own if outcome.trial.seed == SEEDS - 1}
@@ -193,6 +197,7 @@ def _about(found: Gathered, outcome_of: Array) -> dict[str, Any]:
     measured = time.gmtime((found.folder / "results.jsonl").stat().st_mtime)
     return {
         "functions": len(found.members),
+        "everywhere": len(whole(found.members, found.specs, found.contexts, found.history)),
         "tasks": [vars(spec.described()) for spec in found.specs],
         "trainings": len(own),
         "seeds": FIRST,

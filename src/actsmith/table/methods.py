@@ -112,11 +112,13 @@ def replay(table: MeasuredTable, repetitions: int = REPETITIONS, budget: int = B
     """Replay every method on every task; some milliseconds each.
 
     Args:
-        table: a smaller budget is taken where a quarter of its functions are fewer.
+        table: its beginning counts, where every function was trained on every task; a smaller budget is taken where a
+            quarter of those are fewer.
         repetitions: of each method on each task.
         budget: in whole trainings.
         seed: of all draws.
     """
+    table = table.beginning()
     budget, tasks = min(budget, len(table) // 4), len(table.tasks)
     shapes, parts = shapes_of(table), _parts(table)
     plain: dict[str, Method] = {name: method for name, (_, method) in METHODS.items()} | parts

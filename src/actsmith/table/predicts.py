@@ -115,7 +115,8 @@ def predicts(table: MeasuredTable, seed: int = 0, draws: int = DRAWS) -> Predict
     half = table.rank() <= np.median(table.rank())
     picks = rng.integers(len(table), size=(draws, len(table)))
     found = []
-    for name, kind, what, columns in _candidates(table, rng):
+    for name, kind, what, everywhere in _candidates(table, rng):
+        columns = np.where(table.trained, everywhere, np.nan)
         scores = np.log(table.seeds[:, :, 0]) if kind == "again" else outcome
         everyone = correlation(columns, scores, np.ones(len(table), bool), picks)
         lost = area(columns, table.diverged > 0, picks) if kind != "again" else None
@@ -146,8 +147,9 @@ def _candidates(table: MeasuredTable, rng: np.random.Generator) -> list[tuple[st
         found.append((f"{share:.0%} of the training", "short", what, table.early[:, :, k]))
     ranks = table.ranks
     if t > 1:
-        others = (ranks.sum(1, keepdims=True) - ranks) / (t - 1)
-        found.append(("other tasks", "task", "mean place on all other tasks", others))
+        places, counts = np.nan_to_num(ranks / table.trained.sum(0)), table.trained.sum(1, keepdims=True)
+        others = (places.sum(1, keepdims=True) - places) / (counts - table.trained)
+        found.append(("other tasks", "task", "mean place on the other tasks that it was trained on", others))
     found += _models(table, rng)
     again = table.seeds[:, :, 1] if table.seeds.shape[2] > 1 else np.full(ranks.shape, np.nan)
     found.append(
@@ -238,7 +240,8 @@ def _pairs(table: MeasuredTable, rng: np.random.Generator, draws: int) -> Thesis
     for both in signed.values():
         if len(both) == 2:
             low, high = sorted(both.values(), key=lambda i: table.theory["entropy"][i])
-            wins.append(_won(table.outcome[low], table.outcome[high]))
+            both_there = table.trained[low] & table.trained[high]
+            wins.append(_won(table.outcome[low, both_there], table.outcome[high, both_there]))
     if len(wins) < FEWEST:
         return None
     shares = np.array(wins)

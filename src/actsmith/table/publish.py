@@ -54,9 +54,9 @@ class Published:
         """In a sentence."""
         about, best = self.table.about, self.table.names[int(np.argmin(self.table.rank()))]
         return (
-            f"{about['functions']} functions on {len(self.table.tasks)} tasks from {about['trainings']} trainings, "
-            f"{about['seeds']} seeds each at {self.table.rates.shape[1]} rates and {about['seeds_closely']} for "
-            f"{about['closely']}; the best by the mean of its places is {best}."
+            f"{about['functions']} functions, {about['everywhere']} of them on all {len(self.table.tasks)} tasks, from "
+            f"{about['trainings']} trainings, {about['seeds']} seeds each at {self.table.rates.shape[1]} rates and "
+            f"{about['seeds_closely']} for {about['closely']}; the best by the mean of its places is {best}."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Published:
 
 
 def publish(folder: str | Path, out: str | Path) -> Published:
-    """Write the files of a build, finished or not: the functions that were measured on every task.
+    """Write the files of a build, finished or not: the functions that were measured on the tasks asked of all.
 
     Args:
         folder: of the build.

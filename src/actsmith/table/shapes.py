@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_solve, solve_triangular
 
 from actsmith.formula.formula import Formula
 from actsmith.search.draft import Grid
@@ -22,6 +24,8 @@ LENGTHS = (0.5, 1.0, 2.0, 4.0)
 """Length scales that the likelihood chooses from, as multiples of the median distance."""
 NOISES = (0.01, 0.1, 0.5)
 """Likewise the variance of the noise, of a signal of variance 1."""
+FITTED = 512
+"""Points whose likelihood chooses the two."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +54,7 @@ def shapes_of(table: MeasuredTable) -> Shapes:
 
 class Process:
     """A Gaussian process with a squared-exponential kernel; its two constants are those of a grid that the likelihood
-    prefers.
+    of at most `FITTED` of the points, evenly spaced, prefers.
 
     Args:
         points: where something is known, (n, k).
@@ -61,25 +65,32 @@ class Process:
         self.points = points
         self.mean, self.scale = float(scores.mean()), float(scores.std()) or 1.0
         y = (scores - self.mean) / self.scale
-        squares = _squares(points, points)
+        some = np.unique(np.linspace(0, len(y) - 1, min(FITTED, len(y))).round().astype(int))
+        squares = _squares(points[some], points[some])
         positive = squares[squares > 0]
         median = float(np.median(positive)) if positive.size else 1.0
-        best = -np.inf
-        for length in LENGTHS:
-            kernel = np.exp(-squares / (2 * length**2 * median))
-            for noise in NOISES:
-                root = np.linalg.cholesky(kernel + noise * np.eye(len(y)))
-                solved = np.linalg.solve(root.T, np.linalg.solve(root, y))
-                likelihood = -0.5 * float(y @ solved) - float(np.log(np.diag(root)).sum())
-                if likelihood > best:
-                    best, self.spread, self.root, self.solved = likelihood, length**2 * median, root, solved
+        best, noise = -np.inf, NOISES[0]
+        for length, tried in itertools.product(LENGTHS, NOISES):
+            root = _root(squares, length**2 * median, tried)
+            likelihood = -0.5 * float(y[some] @ cho_solve((root, True), y[some])) - float(np.log(np.diag(root)).sum())
+            if likelihood > best:
+                best, self.spread, noise = likelihood, length**2 * median, tried
+        self.root = _root(_squares(points, points), self.spread, noise)
+        self.solved = cho_solve((self.root, True), y)
 
     def predict(self, points: Array) -> tuple[Array, Array]:
         """Mean and deviation at other points (m, k), each (m,)."""
         kernel = np.exp(-_squares(points, self.points) / (2 * self.spread))
-        inner = np.linalg.solve(self.root, kernel.T)
+        inner = solve_triangular(self.root, kernel.T, lower=True)
         deviation = np.sqrt(np.maximum(1 - (inner**2).sum(0), 0))
         return self.mean + self.scale * (kernel @ self.solved), self.scale * deviation
+
+
+def _root(squares: Array, spread: float, noise: float) -> Array:
+    """The lower Cholesky factor of the kernel with noise."""
+    kernel = np.exp(-squares / (2 * spread))
+    kernel[np.diag_indices_from(kernel)] += noise
+    return np.asarray(np.linalg.cholesky(kernel))
 
 
 def _squares(a: Array, b: Array) -> Array:

@@ -29,7 +29,7 @@ from actsmith.tasks.vision import Cnn, ResNet, Vit
 from actsmith.theory.measured import TableTask
 from actsmith.training.recipe import Recipe
 
-__all__ = ["SHARES", "SPECS", "Spec", "specs_of"]
+__all__ = ["SHARES", "SPECS", "WIDE", "Spec", "specs_of", "wide"]
 
 SHARES = (0.1, 0.25, 0.5, 1.0)
 """Of a training, after which there is a validation score."""
@@ -115,6 +115,8 @@ SPECS: dict[str, Spec] = {
     )
 }  # fmt: skip
 """Name -> Spec, in the order in which they are trained."""
+WIDE = ("deep", "conv", "vision-transformer", "text-residual", "friedman", "extrapolation")
+"""Unlike each other and cheap: every function is trained on these, see `actsmith.table.build`."""
 
 
 def specs_of(names: Sequence[str] | None = None) -> list[Spec]:
@@ -128,3 +130,8 @@ def specs_of(names: Sequence[str] | None = None) -> list[Spec]:
             hint = did_you_mean(name, SPECS) or f"expected {', '.join(SPECS)}"
             raise ActsmithError(f"table: no task named {name!r}; {hint}")
     return [spec for name, spec in SPECS.items() if not names or name in names]
+
+
+def wide(specs: Sequence[Spec]) -> list[Spec]:
+    """Those that every function is trained on; all where none of them is there."""
+    return [spec for spec in specs if spec.name in WIDE] or list(specs)

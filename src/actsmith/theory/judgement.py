@@ -74,7 +74,7 @@ class Judgement:
         relatives: nearest in shape under the law, the nearest first.
         unrelated: why there are none.
         place: among what was measured; None where this copy has no measurements, or f has no relatives.
-        tasks: how many tasks were measured; 0 where this copy has no measurements.
+        tasks: how many tasks the place is by; 0 where this copy has no measurements.
         settle: the command that would settle it.
     """
 
@@ -122,8 +122,11 @@ class Judgement:
         """
         if self.place is None:
             return ""
-        order = sorted(self.place.by_task.items(), key=lambda item: item[1])
-        return ", ".join(f"{task} {'about ' * self.place.estimated}{place:.0f}" for task, place in order)
+        p, shown = self.place, []
+        for task, place in sorted(p.by_task.items(), key=lambda item: item[1] / p.of_task[item[0]]):
+            fewer = f" of {p.of_task[task]}" if p.of_task[task] < p.of else ""
+            shown.append(f"{task} {'about ' * p.estimated}{place:.0f}{fewer}")
+        return ", ".join(shown)
 
     @property
     def kin(self) -> str:
@@ -154,7 +157,7 @@ def judge(f: Formula, law: Law, found: Criticality) -> Judgement:
         'sigmoid'
     """
     table = measured()
-    place, tasks = None, 0 if table is None else len(table.tasks)
+    place, tasks = None, 0 if table is None else len(table.common)
     with np.errstate(all="ignore"):
         values = np.asarray(f(NODES), np.float64)
     if _line(values):

@@ -1,7 +1,8 @@
 """The table of measured activations: what ships with the package, read with NumPy alone.
 
-Every function of the table was trained on every task of the table; `actsmith table build` makes it, docs/table.md says
-how. Where a formula stands among them is a fact where it was measured, else an estimate from its nearest relatives.
+Every function of the table was trained on some of its tasks, the first ones and the best on all; `actsmith table build`
+makes it, docs/table.md says how. Where a formula stands among them is a fact where it was measured, else an estimate
+from its nearest relatives.
 
 | symbol | meaning                        |
 |--------|--------------------------------|
@@ -15,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -90,7 +91,9 @@ class Place:
         estimated: True where the function itself was not measured.
         name: of the function of the table; None for an estimate.
         low, high: of an estimate the best and the worst place of its relatives; else equal to `place`.
-        by_task: task -> place; of an estimate likewise the weighted mean.
+        by_task: task -> place among the functions that were trained on it; of an estimate likewise the weighted mean.
+            A task is missing where neither it nor a relative was.
+        of_task: task -> how many functions were trained on it.
         relatives: the nearest others.
     """
 
@@ -101,6 +104,7 @@ class Place:
     low: float
     high: float
     by_task: Mapping[str, float]
+    of_task: Mapping[str, int]
     relatives: tuple[Relative, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,7 +115,7 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class MeasuredTable:
-    """Activations, each trained on each task.
+    """Activations, each trained on some tasks: what is NaN in every matrix was not, see `trained`.
 
     Attributes:
         names, formulas: of the n functions; a formula is text with its parameters' values in it.
@@ -159,18 +163,44 @@ class MeasuredTable:
         return len(self.names)
 
     @cached_property
+    def trained(self) -> Array:
+        """Whether a function was trained on a task, bool (n, t)."""
+        return ~np.isnan(self.diverged)
+
+    @property
+    def common(self) -> tuple[TableTask, ...]:
+        """The tasks that every function was trained on: a place among all is by these."""
+        return tuple(task for task, column in zip(self.tasks, self.trained.T, strict=True) if column.all())
+
+    def beginning(self) -> MeasuredTable:
+        """The functions before the first one that was not trained on every task: no selection by how well they did."""
+        whole = self.trained.all(1)
+        return self if whole.all() else self.only(int(np.argmin(whole)))
+
+    def only(self, count: int) -> MeasuredTable:
+        """The first functions."""
+        own: dict[str, Any] = {name: getattr(self, name)[:count] for name in _BY_FUNCTION}
+        own |= {group: {name: v[:count] for name, v in getattr(self, group).items()} for group in _GROUPS}
+        return replace(self, **own)
+
+    @cached_property
     def ranks(self) -> Array:
-        """The place of every function on every task, 1 the best, equal ones sharing the mean; (n, t). What diverged
-        shares the last places."""
+        """The place of every function on every task among those that were trained on it, 1 the best, equal ones sharing
+        the mean; (n, t). What diverged shares the last places; NaN for what was not trained there."""
         signs = np.array([-1.0 if task.better == "higher" else 1.0 for task in self.tasks])
-        return np.stack([_places(column) for column in (self.outcome * signs).T], 1)
+        found = np.full(self.outcome.shape, np.nan)
+        for j, column in enumerate((self.outcome * signs).T):
+            rows = self.trained[:, j]
+            found[rows, j] = _places(column[rows])
+        return found
 
     @cached_property
     def _overall(self) -> Array:
-        return _places(self.ranks.mean(1))
+        return _places(self.ranks[:, self.trained.all(0)].mean(1))
 
     def rank(self, task: str | None = None) -> Array:
-        """The place of every function, 1 the best: on a task, or by the mean of the places on all; (n,).
+        """The place of every function, 1 the best: on a task (NaN where it was not trained on it), or by the mean of
+        the places on the tasks that all were trained on; (n,).
 
         Raises:
             ActsmithError: no such task.
@@ -223,18 +253,20 @@ class MeasuredTable:
         f = resolve(formula)
         own = self.index(f)
         near, rows = self._relatives(f, resolve_law(law), n)
-        names = [task.name for task in self.tasks]
-        if own is not None:
-            place = float(self.rank()[own])
-            by_task = dict(zip(names, map(float, self.ranks[own]), strict=True))
-            return Place(place, len(self), False, self.names[own], place, place, by_task, tuple(near))
         weights = np.array([1 / (relative.distance + 0.01) for relative in near])
+        if own is not None:
+            rows, weights = np.array([own]), np.ones(1)
         weights /= weights.sum()
+        by_task, of_task = {}, {}
+        for j, task in enumerate(self.tasks):
+            there = self.trained[rows, j]
+            if there.any():
+                by_task[task.name] = float(weights[there] @ self.ranks[rows[there], j] / weights[there].sum())
+                of_task[task.name] = int(self.trained[:, j].sum())
         places = self.rank()[rows]
-        by_task = dict(zip(names, map(float, weights @ self.ranks[rows]), strict=True))
         return Place(
-            float(weights @ places), len(self), True, None, float(places.min()), float(places.max()), by_task,
-            tuple(near),
+            float(weights @ places), len(self), own is None, None if own is None else self.names[own],
+            float(places.min()), float(places.max()), by_task, of_task, tuple(near),
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
@@ -277,6 +309,7 @@ def _places(values: Array) -> Array:
 
 _TEXTS = ("names", "formulas", "families", "origins")
 _GROUPS = ("start", "theory")
+_BY_FUNCTION = (*_TEXTS, "outcome", "seeds", "rate", "by_rate", "early", "diverged", "step_seconds", "fisher", "values")
 
 
 def read_table(file: str | Path | IO[bytes]) -> MeasuredTable:
