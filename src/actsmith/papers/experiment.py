@@ -161,6 +161,7 @@ class Experiment:
         watch: what looks on at the scored trainings; one that acts, at those that tune as well.
         labels: what tells this table from the others of its reproduction, for those that read them: {"depth": 6}.
         questions: what a `Sequential` goes on for.
+        climbs: whether rate and scale of the output are tuned on from the best of the grid, see `trials.policy`.
     """
 
     name: str
@@ -176,6 +177,7 @@ class Experiment:
     watch: WatchConfig | None = None
     labels: Mapping[str, Any] = field(default_factory=dict)
     questions: tuple[Question, ...] = field(default=(), repr=False)
+    climbs: bool = field(default=False, metadata={"added": True})
 
     def __post_init__(self) -> None:
         names = [f.name for f in self.activations]
@@ -225,8 +227,9 @@ class Experiment:
     def policy(self, context: str, seeds: tuple[int, ...]) -> TuneThenScore:
         """The rules above, for these scoring seeds."""
         return TuneThenScore(
-            self.name, context, self.problem.metric, self.rates, seeds, self.tuning_seeds, self.tuning_share, grows=True
-        )
+            self.name, context, self.problem.metric, self.rates, seeds, self.tuning_seeds, self.tuning_share,
+            grows=True, climbs=self.climbs,
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values that say all there is to say."""
