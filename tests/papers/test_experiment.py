@@ -22,6 +22,7 @@ from actsmith.training.recipe import Recipe
 from actsmith.training.runtime import Runtime
 from actsmith.trials.folder import RunFolder
 from actsmith.trials.sequential import Sequential
+from actsmith.trials.trial import History
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,17 @@ def test_a_second_run_trains_nothing_and_the_rate_is_the_best_one(tmp_path, runt
     assert found.labels == {"depth": 2, "quantity": "value"}
     with pytest.raises(ActsmithError, match="another configuration"), opened(tmp_path, replace(ASKED, rates=(1.0,))):
         pass
+
+
+def test_rate_and_scale_are_tuned_together_where_that_is_asked(tmp_path, runtime):
+    asked = replace(ASKED, climbs=True)
+    assert asked.to_dict() == ASKED.to_dict() | {"climbs": True}  # a stored run without it stays the same run
+    found = list(trained(tmp_path, runtime, asked=asked).all().of("line", "relu"))
+    merit = {(o.trial.rate, o.trial.scale): o.score(Regression.metric) for o in found if o.trial.stage == "tune"}
+    assert len({scale for _, scale in merit}) > 1
+    [scored] = {(o.trial.rate, o.trial.scale) for o in found if o.trial.stage == "score"}
+    assert merit[scored] == min(merit.values())
+    assert asked.left(Saved(history=History(found))) == asked.left(Saved()) / 2
 
 
 def test_what_is_left_counts_single_trainings(tmp_path, runtime):
