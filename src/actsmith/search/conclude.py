@@ -7,7 +7,7 @@ user's own loop has no test, the validation scores of fresh seeds judge, and the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from actsmith.theory.entropy import entropy
 from actsmith.training.problem import Metric
 from actsmith.trials.policy import Setting, TuneThenScore
 from actsmith.trials.statistics import Interval
-from actsmith.trials.tables import contest, table
+from actsmith.trials.tables import Table, contest, table
 from actsmith.trials.trial import History, Outcome
 from actsmith.trials.verdict import LEVEL, Verdict, verdict
 
@@ -40,6 +40,9 @@ class Confirmed:
         p: of the paired t-test, Holm-corrected over the finalists.
         verdict: what that says.
         over_known, p_over_known: the same to the best known function; None for itself and where there is none.
+        diverged: how many of its nets did.
+        where_trained: the difference on the seeds where it and the start trained; None where none diverged, or too few
+            are left.
     """
 
     name: str
@@ -51,6 +54,8 @@ class Confirmed:
     verdict: Verdict
     over_known: Interval | None = None
     p_over_known: float | None = None
+    diverged: int = 0
+    where_trained: Interval | None = None
 
 
 def confirmed(
@@ -78,9 +83,14 @@ def confirmed(
     if len(common) < 2:
         return []
     own = {name: [outcomes[seed] for seed in common] for name, outcomes in scored.items()}
-    scores = table(
-        own, metric, reference=start.name, rates=policy.rates, name=policy.task, title=policy.task, split=policy.judge
-    )
+
+    def judged(those: Mapping[str, Sequence[Outcome]]) -> Table:
+        return table(
+            those, metric, reference=start.name, rates=policy.rates, name=policy.task, title=policy.task,
+            split=policy.judge,
+        )  # fmt: skip
+
+    scores = judged(own)
     duels = {duel.name: duel for duel in contest([(scores, f.name, start.name) for f in finalists])}
     others = [f.name for f in finalists if f.name != known] if known is not None else []
     above = {duel.name: duel for duel in contest([(scores, name, known) for name in others])}  # type: ignore[misc]
@@ -99,8 +109,29 @@ def confirmed(
             verdict=says,
             over_known=None if over is None else over.difference,
             p_over_known=None if over is None or over.difference is None else min(looks * over.p, 1.0),
+            diverged=row.diverged,
+            where_trained=_where_trained(own[start.name], outcomes, policy, judged) if row.diverged else None,
         ))  # fmt: skip
     return results
+
+
+def _where_trained(
+    base: Sequence[Outcome],
+    other: Sequence[Outcome],
+    policy: TuneThenScore,
+    judged: Callable[[Mapping[str, Sequence[Outcome]]], Table],
+) -> Interval | None:
+    """The difference on the seeds that have a score of both."""
+    pairs = [
+        (a, b) for a, b in zip(base, other, strict=True)
+        if a.score(policy.metric, policy.judge) is not None and b.score(policy.metric, policy.judge) is not None
+    ]  # fmt: skip
+    if len(pairs) < 2:
+        return None
+    row = judged({base[0].name: [a for a, _ in pairs], other[0].name: [b for _, b in pairs]}).row(other[0].name)
+    if row.difference is None or row.difference_low is None or row.difference_high is None:
+        return None
+    return Interval(row.difference, row.difference_low, row.difference_high, len(pairs))
 
 
 @dataclass(frozen=True)
@@ -174,6 +205,7 @@ def conclude(
             sentence += f"{'s' if others != 1 else ''} on the validation split. Keep {start}."
         elif best.name != start:
             sentence += f" {best.name} leads on the validation split and is {best.verdict} {where}{by(best, metric)}."
+        sentence += _unstable(found, metric)
         return Conclusion(sentence + untried + closing, "nothing better", best.name, start)
     if best.verdict == "better":
         sentence = f"{best.name} is better than {start}{by(best, metric)}, {len(best.seeds)} fresh paired seeds."
@@ -190,6 +222,19 @@ def conclude(
         f"Go on with {go_on}; until then keep {start}."
     )
     return Conclusion(sentence + closing, "not decided", best.name, start)
+
+
+def _unstable(found: Sequence[Confirmed], metric: Metric) -> str:
+    """What would have led, had it always trained; "" where nothing would."""
+    ahead = [(c.where_trained, c) for c in found if c.where_trained is not None and c.where_trained.low > 0]
+    if not ahead:
+        return ""
+    d, best = max(ahead, key=lambda pair: pair[0].mean)
+    unit = f"decades of {metric.name}" if metric.log else metric.name.replace("_", " ")
+    return (
+        f" {best.name} was ahead by {d.mean:.4g} {unit} [{d.low:.4g}, {d.high:.4g}] where it trained, but "
+        f"{best.diverged} of its {len(best.seeds)} trainings diverged: try it with clipped gradients or a lower rate."
+    )
 
 
 def _why_nothing(start: str, *, tried: bool, lost: bool, untrained: bool) -> str:
