@@ -22,7 +22,7 @@ from actsmith.trials.trial import Trial
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 NEW = (
     "crrelu-text", "crrelu-worst", "crrelu-dose", "crrelu-vision", "found", "mrepu-burgers", "mrepu-function",
-    "mrepu-vision", "theory-vs-training",
+    "mrepu-vision", "searched", "theory-vs-training",
 )  # fmt: skip
 PUBLISHED = sorted(p.parent.name for p in RESULTS.glob("*/findings.json"))
 DATA = Path(os.environ["ACTSMITH_DATA"]) if "ACTSMITH_DATA" in os.environ else None

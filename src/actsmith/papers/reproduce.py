@@ -41,7 +41,7 @@ _HOME = {
     for name in (
         "mrepu-kernel", "mrepu-polynomial", "mrepu-function", "mrepu-burgers", "mrepu-vision", "crrelu-vision",
         "crrelu-worst", "crrelu-text", "crrelu-eps", "crrelu-dose", "crrelu-layers", "crrelu-law", "crrelu-dpo",
-        "crrelu-mechanism", "theory-vs-training", "dynamic-eafo", "found",
+        "crrelu-mechanism", "theory-vs-training", "dynamic-eafo", "found", "searched",
     )
 }  # fmt: skip
 """Name -> module of this folder, each with a `REPRODUCTION`."""
