@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from fnmatch import fnmatchcase as fnmatch
 from pathlib import Path
@@ -56,6 +57,37 @@ def by_hand(claim, tables):
             a, b = (np.array([np.nan if v is None else v for v in rows[n]], dtype=float) for n in (first, second))
             found.append(sign * (scale(a) - scale(b)))
     return np.array(found)
+
+
+def saved(claim):
+    return f"{100 * (1 - 10 ** -claim['effect']['mean']):.1f}"
+
+
+def test_what_the_page_of_the_found_ones_says_is_what_was_measured():
+    """Every row of docs/found.md: the error saved of each of four, and of the best known function of that table."""
+    checked, rows = 0, (RESULTS.parent / "found.md").read_text()
+    for section in rows.split("\n## "):
+        source = re.search(r"results/([a-z]+)/README", section)
+        for row in re.findall(r"^\| `.*", section, re.M):
+            kind, _, found, four, best = (cell.strip() for cell in row.strip("| ").split("|"))
+            kind, name = kind.strip("`"), re.search(r"`(\w+)`", found)[1]
+            said = published(source[1])
+            claims = {c["contrast"]: c for c in said["claims"]}
+            four_said = [saved(claims[f"{name} - {other} in {kind}"]) for other in ("gelu", "silu", "relu", "crrelu")]
+            assert four.split(", ") == [value.replace("-0.0", "0.0") for value in four_said], row
+            [own] = [t for t in said["tables"] if t["name"] == kind]
+            ours = {*said["facts"]["frozen"][kind], *said["facts"]["generalists"]}
+            best_known = next(r["name"] for r in own["rows"] if r["name"] not in ours)
+            scores = {
+                r["name"]: np.array([np.nan if v is None else v for v in r["values"]], float) for r in own["rows"]
+            }
+            d = np.log10(scores[name]) - np.log10(scores[best_known])
+            d = d[np.isfinite(d)]
+            half = stats.t.ppf(0.975, d.size - 1) * d.std(ddof=1) / np.sqrt(d.size)
+            mean, low, high = (f"{100 * (1 - 10**v):.1f}" for v in (d.mean(), d.mean() + half, d.mean() - half))
+            assert best == f"`{best_known}`: {mean} [{low}, {high}]", row
+            checked += 1
+    assert checked >= 8
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

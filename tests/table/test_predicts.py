@@ -33,6 +33,7 @@ def test_what_was_not_trained_says_nothing(table: MeasuredTable) -> None:
     some = predicts(dataclasses.replace(table, diverged=diverged, outcome=outcome), draws=20)
     named: dict[str, Predictor] = {p.name: p for p in some.predictors}
     assert some.lost == int((table.diverged > 0).sum() - (table.diverged[50:, 2] > 0).sum())
+    assert some.trained == 250
     assert (named["forward gain"].rho or 0) > 0.95
     assert named["forward gain"].auc is not None
     assert named["forward gain"].auc[0] == 1

@@ -76,7 +76,7 @@ def _lines(found: Predicts) -> list[str]:
     lost = sorted((p for p in found.predictors if p.auc and p.kind in ("theory", "start")), key=_distance)
     said = ", ".join(f"{p.name} {_chance(p.auc)}" for p in lost[:3]) or "too few on every task to say what predicts it"
     lines.append(
-        f"{found.lost} of {found.functions * found.tasks} pairs of function and task diverged at some rate or seed; "
+        f"{found.lost} of {found.trained} pairs of function and task diverged at some rate or seed; "
         f"AUC, 0.5 is chance: {said}."
     )
     other = found.best("task")

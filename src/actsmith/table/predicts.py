@@ -86,7 +86,7 @@ class Predicts:
         thesis: rank correlations of the entropy, within groups.
         pairs: corrections of one function, law and size that differ in their sign: does the lower entropy win?
         functions, tasks, halves: how many functions, tasks; how many functions are in the better half.
-        lost: pairs of function and task with a training that diverged.
+        trained, lost: pairs of function and task; those with a training that diverged.
     """
 
     predictors: tuple[Predictor, ...]
@@ -95,6 +95,7 @@ class Predicts:
     functions: int
     tasks: int
     halves: int
+    trained: int
     lost: int
 
     def best(self, kind: str) -> Predictor | None:
@@ -127,7 +128,7 @@ def predicts(table: MeasuredTable, seed: int = 0, draws: int = DRAWS) -> Predict
     thesis = [_thesis(what, mask, entropy, outcome, picks) for what, mask in _groups(table)]
     return Predicts(
         tuple(found), tuple(t for t in thesis if t is not None), _pairs(table, rng, draws), len(table),
-        len(table.tasks), int(half.sum()), int((table.diverged > 0).sum()),
+        len(table.tasks), int(half.sum()), int(table.trained.sum()), int((table.diverged > 0).sum()),
     )  # fmt: skip
 
 
@@ -259,7 +260,7 @@ def _won(low: Array, high: Array) -> float:
 def summary(found: Predicts) -> Mapping[str, Any]:
     """Plain JSON values."""
     return {
-        **{name: getattr(found, name) for name in ("functions", "tasks", "halves", "lost")},
+        **{name: getattr(found, name) for name in ("functions", "tasks", "halves", "trained", "lost")},
         "predictors": [vars(p) for p in found.predictors],
         "thesis": [vars(t) for t in found.thesis],
         "pairs": None if found.pairs is None else vars(found.pairs),
