@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -130,10 +130,6 @@ def best_rate(member: Member, spec: Spec, context: str, history: Mapping[str, Ou
     return best if math.isfinite(found[best]) else None
 
 
-def _looks(member: Member, spec: Spec, context: str, history: Mapping[str, Outcome]) -> list[Trial]:
-    return [trial for trial in first_trials(member, spec, context) if trial.key not in history]
-
-
 def further_trials(member: Member, spec: Spec, context: str, history: Mapping[str, Outcome]) -> list[Trial]:
     """The further seeds at the best rate; none where it diverged at all."""
     rate = best_rate(member, spec, context, history)
@@ -151,40 +147,58 @@ def plan(
         contexts: task -> what else decides its outcomes, as `FitRunner.context`.
         history: key -> outcome.
     """
+
+    def look(member: Member, spec: Spec) -> list[Trial]:
+        return first_trials(member, spec, contexts[spec.name])
+
+    def closer(member: Member, spec: Spec) -> list[Trial]:
+        return further_trials(member, spec, contexts[spec.name], history)
+
+    cheap = wide(specs)
+    others = [spec for spec in specs if spec not in cheap]
     known = [member for member in found if member.family == "catalogue"]
     for start in range(0, len(found), CHUNK):
         chunk = found[start : start + CHUNK]
-        for spec in specs if start < EVERYWHERE else wide(specs):
-            trials = [trial for member in chunk for trial in first_trials(member, spec, contexts[spec.name])]
-            yield Round("look", f"functions {start + 1} to {start + len(chunk)}: {spec.name}", trials)
+        looks = _Stage("look", "functions", chunk, specs if start < EVERYWHERE else cheap, look, start)
+        if not (yield from _rounds(looks, history)):
+            return
+        closely = _Stage("known", "more seeds,", known, specs, closer)
+        if start < len(known) <= start + CHUNK and not (yield from _rounds(closely, history)):
+            return
+    leaders = _leaders(found, cheap, contexts, history)
+    first = {member.formula.name for member in found[:EVERYWHERE]}
+    late = [member for member in leaders if member.formula.name not in first]
+    for stage in (
+        _Stage("best", "more seeds,", leaders, cheap, closer),
+        _Stage("best", "looks,", late, others, look),
+        _Stage("best", "more seeds,", leaders, others, closer),
+    ):
+        if not (yield from _rounds(stage, history)):
+            return
+
+
+class _Stage(NamedTuple):
+    """Some functions on some tasks: name of the stage, words for the progress, both, the trials of a pair of them, and
+    how many functions came before."""
+
+    name: str
+    what: str
+    members: Sequence[Member]
+    specs: Sequence[Spec]
+    asked: Callable[[Member, Spec], list[Trial]]
+    before: int = 0
+
+
+def _rounds(stage: _Stage, history: Mapping[str, Outcome]) -> Generator[Round, None, bool]:
+    """A chunk on every task before the next, in whole rounds whatever is done of them; returns whether all is."""
+    for start in range(0, len(stage.members), CHUNK):
+        chunk, number = stage.members[start : start + CHUNK], stage.before + start
+        for spec in stage.specs:
+            trials = [trial for member in chunk for trial in stage.asked(member, spec)]
+            if trials:
+                yield Round(stage.name, f"{stage.what} {number + 1} to {number + len(chunk)}: {spec.name}", trials)
             if any(trial.key not in history for trial in trials):
-                return
-        if start < len(known) <= start + CHUNK:
-            done = yield from _closely("known", known, specs, contexts, history)
-            if not done:
-                return
-    leaders, first = _leaders(found, wide(specs), contexts, history), wide(specs)
-    done = yield from _closely("best", leaders, first, contexts, history)
-    if done:
-        yield from _closely("best", leaders, [spec for spec in specs if spec not in first], contexts, history)
-
-
-def _closely(
-    stage: str,
-    chosen: Sequence[Member],
-    specs: Sequence[Spec],
-    contexts: Mapping[str, str],
-    history: Mapping[str, Outcome],
-) -> Generator[Round, None, bool]:
-    """A look where there was none, and the further seeds; returns whether all were trained."""
-    for start in range(0, len(chosen), CHUNK):
-        for spec in specs:
-            context, chunk = contexts[spec.name], chosen[start : start + CHUNK]
-            for asked, message in ((_looks, "looks"), (further_trials, "more seeds")):
-                trials = [trial for member in chunk for trial in asked(member, spec, context, history)]
-                yield Round(stage, f"{message}, {start + 1} to {start + len(chunk)}: {spec.name}", trials)
-                if any(trial.key not in history for trial in trials):
-                    return False
+                return False
     return True
 
 

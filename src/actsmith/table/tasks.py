@@ -133,5 +133,6 @@ def specs_of(names: Sequence[str] | None = None) -> list[Spec]:
 
 
 def wide(specs: Sequence[Spec]) -> list[Spec]:
-    """Those that every function is trained on; all where none of them is there."""
-    return [spec for spec in specs if spec.name in WIDE] or list(specs)
+    """Those that every function is trained on: of a selection of tasks that lacks one of `WIDE` all of it."""
+    found = [spec for spec in specs if spec.name in WIDE]
+    return found if len(found) == len(WIDE) else list(specs)
