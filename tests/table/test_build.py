@@ -110,6 +110,12 @@ def test_all_functions_are_looked_at_on_the_cheap_tasks_and_the_best_on_all(monk
         assert seeds[str(i), TASKS[0]] == (closely if more else looked)
         assert seeds.get((str(i), TASKS[1]), 0) == (closely if more else looked if i < CHUNK else 0)
     assert len(whole(found, specs, dict.fromkeys(TASKS, ""), history)) == CHUNK + 5
+    rounds = [[t.key for t in r.trials] for r in plan(found, specs, dict.fromkeys(TASKS, ""), history)]
+    last = next(o for o in reversed(list(history.values())) if o.trial.seed < FIRST)
+    stopped = History(o for o in history.values() if o is not last)  # inside of the looks at the best
+    again = [[t.key for t in r.trials] for r in plan(found, specs, dict.fromkeys(TASKS, ""), stopped)]
+    assert again == rounds[: len(again)]  # whole rounds: what is stacked together is as it was
+    assert last.trial.key in again[-1]
 
 
 def test_a_table_from_before_the_fisher_information_is_read(folder: Path) -> None:

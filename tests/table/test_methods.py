@@ -1,6 +1,6 @@
 """Search methods replayed where the answer is planted: who sees shapes finds it, and what is left out is missed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from synthetic import made
 
+from actsmith.errors import ActsmithError
 from actsmith.formula.catalogue import resolve
 from actsmith.formula.formula import Formula
 from actsmith.report.methods_page import render_methods
@@ -193,6 +194,14 @@ class Stored:
 
     def propose(self, evidence: Evidence, rng: np.random.Generator, n: int) -> list[Draft]:
         return self.drafts
+
+
+def test_a_table_of_few_functions_that_are_whole_says_so() -> None:
+    table = made(members(40))
+    diverged = table.diverged.copy()
+    diverged[5, 1] = np.nan
+    with pytest.raises(ActsmithError, match="got 5 functions that were trained on every task"):
+        replay(replace(table, diverged=diverged))
 
 
 def test_retuning_is_judged_where_it_was_not_chosen() -> None:

@@ -67,6 +67,14 @@ def test_what_was_trained_on_some_tasks_has_places_on_those(table: MeasuredTable
     assert begin.names == table.names[:gelu]
     assert begin.values.shape == (gelu, 256)
     assert table.beginning() is table
+    assert len(dataclasses.replace(table, about={"unselected": 5}).beginning()) == 5
+    diverged[-1] = 0.0  # one of the best, trained on the second task for that
+    kept = dataclasses.replace(table, diverged=diverged).unselected()
+    np.testing.assert_array_equal(kept.trained, holes.trained)
+    assert np.isnan(kept.outcome[gelu:, 1]).all()
+    diverged[0, 0] = np.nan
+    with pytest.raises(ActsmithError, match="go on with its build"):
+        dataclasses.replace(table, diverged=diverged).rank()
 
 
 def test_the_same_function_has_its_place_whatever_it_is_called(table: MeasuredTable) -> None:

@@ -57,7 +57,7 @@ def place_view(formula: Any, values: Any = None) -> dict[str, Any]:
 def _measured() -> dict[str, Any] | None:
     """What the table is of; None where this copy has none."""
     table = measured()
-    return None if table is None else {"of": len(table), "tasks": [task.name for task in table.tasks]}
+    return None if table is None else {"of": len(table), "tasks": [task.name for task in table.common]}
 
 
 def _point(name: str, f: Formula) -> dict[str, Any]:

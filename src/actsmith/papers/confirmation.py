@@ -43,7 +43,7 @@ def formulas(**texts: str) -> tuple[Formula, ...]:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of network, at another task and larger than where the functions were found.
+    """A kind of network, at another task or larger than where the functions were found.
 
     Attributes:
         what: in words.
@@ -154,7 +154,7 @@ class Confirmation:
         found = [f"{name} for {t.name} ({self._against_panel(t, name)})" for t in tables for name in won[t.name]]
         general = [f.name for f in self.generalists if f"{f.name} - {BEATEN[0]} in *" in sure]
         return (
-            f"On other data and in larger networks {sum(map(bool, won.values()))} of {len(tables)} kinds of network "
+            f"On other data or in larger networks {sum(map(bool, won.values()))} of {len(tables)} kinds of network "
             f"have a frozen function that is better than GELU, SiLU, ReLU and CRReLU (each p < {STRICT}): "
             f"{', '.join(found) or 'none'}. Better than GELU over all kinds together: "
             f"{', '.join(general) or 'no generalist'}."

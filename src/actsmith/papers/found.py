@@ -111,7 +111,7 @@ REPRODUCTION = Reproduction(
     title="Do the table's best functions hold elsewhere?",
     source="an experiment of its own, after arXiv:2405.12954's question for better activations",
     claims="A function that was best for a kind of network on small tasks is better than GELU, SiLU, ReLU and CRReLU "
-    "on other data and in larger networks of that kind.",
+    "on other data or in larger networks of that kind.",
     activations=tuple(get_activation(name) for name in PANEL),
     presets={
         "smoke": Preset(WHICH.smoke, "seconds: two known functions and the generalists on a polynomial, 2 seeds"),

@@ -86,8 +86,8 @@ def _retuned(found: Replayed) -> str:
 def _notes(found: Replayed) -> list[str]:
     return [
         f"{found.tasks} tasks, {found.repetitions} repetitions of each method on each. In a repetition everyone "
-        f"chooses among the same {found.among} functions of {found.functions}: half of the catalogue, others at "
-        "random. All but ours begin with the same eight.",
+        f"chooses among the same {found.among} functions of the first {found.functions}, which were trained on every "
+        "task whatever they did: half of the catalogue, others at random. All but ours begin with the same eight.",
         "A training is all that the table holds of a function on a task: every rate, two seeds. A look at a quarter of "
         "it costs a quarter, to go on costs the rest. Everyone has the same budget.",
         "A method sees validation scores; its choice, the best of what it trained in whole, is judged by the test "

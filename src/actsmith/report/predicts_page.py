@@ -48,7 +48,9 @@ def conclusion(found: Predicts) -> str:
         f"the best model of functions that it has not seen ({model.name}) {_rho(model)}" if model else "",
     ]
     said = "; ".join(part for part in parts if part)
-    return f"Rank correlations with the error, over {found.functions} functions, means of {found.tasks} tasks: {said}."
+    fewer = f", {found.trained:,} pairs of the two" if found.trained < found.functions * found.tasks else ""
+    over = f"over {found.functions} functions, means of {found.tasks} tasks{fewer}"
+    return f"Rank correlations with the error, {over}: {said}."
 
 
 def _lines(found: Predicts) -> list[str]:

@@ -41,8 +41,8 @@ class Confirmed:
         verdict: what that says.
         over_known, p_over_known: the same to the best known function; None for itself and where there is none.
         diverged: how many of its nets did.
-        where_trained: the difference on the seeds where it and the start trained; None where none diverged, or too few
-            are left.
+        where_trained: the difference on the seeds where it and the start trained, where it is beyond doubt (corrected
+            as p is, by Bonferroni); None where none diverged.
     """
 
     name: str
@@ -110,7 +110,8 @@ def confirmed(
             over_known=None if over is None else over.difference,
             p_over_known=None if over is None or over.difference is None else min(looks * over.p, 1.0),
             diverged=row.diverged,
-            where_trained=_where_trained(own[start.name], outcomes, policy, judged) if row.diverged else None,
+            where_trained=_where_trained(own[start.name], outcomes, policy, judged, looks * len(finalists))
+            if row.diverged else None,
         ))  # fmt: skip
     return results
 
@@ -120,8 +121,9 @@ def _where_trained(
     other: Sequence[Outcome],
     policy: TuneThenScore,
     judged: Callable[[Mapping[str, Sequence[Outcome]]], Table],
+    times: int,
 ) -> Interval | None:
-    """The difference on the seeds that have a score of both."""
+    """The difference on the seeds that have a score of both, where `times` its p is below the level."""
     pairs = [
         (a, b) for a, b in zip(base, other, strict=True)
         if a.score(policy.metric, policy.judge) is not None and b.score(policy.metric, policy.judge) is not None
@@ -130,6 +132,8 @@ def _where_trained(
         return None
     row = judged({base[0].name: [a for a, _ in pairs], other[0].name: [b for _, b in pairs]}).row(other[0].name)
     if row.difference is None or row.difference_low is None or row.difference_high is None:
+        return None
+    if row.p is None or times * row.p >= LEVEL:
         return None
     return Interval(row.difference, row.difference_low, row.difference_high, len(pairs))
 
@@ -230,11 +234,15 @@ def _unstable(found: Sequence[Confirmed], metric: Metric) -> str:
     if not ahead:
         return ""
     d, best = max(ahead, key=lambda pair: pair[0].mean)
-    unit = f"decades of {metric.name}" if metric.log else metric.name.replace("_", " ")
     return (
-        f" {best.name} was ahead by {d.mean:.4g} {unit} [{d.low:.4g}, {d.high:.4g}] where it trained, but "
-        f"{best.diverged} of its {len(best.seeds)} trainings diverged: try it with clipped gradients or a lower rate."
+        f" {best.name} was ahead by {d.mean:.4g} {_unit(metric)} [{d.low:.4g}, {d.high:.4g}] where it trained, but "
+        f"{best.diverged} of its {len(best.seeds)} trainings diverged or failed: try it with clipped gradients or a "
+        "lower rate."
     )
+
+
+def _unit(metric: Metric) -> str:
+    return f"decades of {metric.name}" if metric.log else metric.name.replace("_", " ")
 
 
 def _why_nothing(start: str, *, tried: bool, lost: bool, untrained: bool) -> str:
@@ -263,7 +271,7 @@ def by(one: Confirmed, metric: Metric, *, known: bool = False) -> str:
     d, own_p = (one.over_known, one.p_over_known) if known else (one.difference, one.p)
     if d is None:
         return ", of which a network diverged" if one.verdict == "better" else ""
-    unit = f"decades of {metric.name}" if metric.log else metric.name.replace("_", " ")
+    unit = _unit(metric)
     unit += " (positive is better)" if metric.better == "lower" else ""
     p = "" if own_p is None else f", p = {own_p:.2g}"
     return f" by {d.mean:+.4g} {unit} [{d.low:+.4g}, {d.high:+.4g}]{p}"

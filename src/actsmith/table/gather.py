@@ -22,7 +22,18 @@ from numpy.typing import NDArray
 
 from actsmith.errors import ActsmithError
 from actsmith.files import read_json
-from actsmith.table.build import BEST, FIRST, FUNCTIONS, SEEDS, best_rate, first_trials, looked_at, trial_of, whole
+from actsmith.table.build import (
+    BEST,
+    EVERYWHERE,
+    FIRST,
+    FUNCTIONS,
+    SEEDS,
+    best_rate,
+    first_trials,
+    looked_at,
+    trial_of,
+    whole,
+)
 from actsmith.table.functions import Member
 from actsmith.table.quantities import MEANINGS, quantities_of
 from actsmith.table.runner import QUANTITIES
@@ -59,7 +70,8 @@ def gathered(folder: str | Path) -> Gathered:
     """Read a build, also one that is under way.
 
     Raises:
-        ActsmithError: no build is there, nothing was measured on all tasks, or its tasks are not those of this version.
+        ActsmithError: no build is there, nothing was measured on the tasks that all are asked of, or its tasks are not
+            those of this version.
     """
     path = Path(folder).expanduser()
     if not (path / "results.jsonl").is_file() or not (path / "config.json").is_file():
@@ -77,7 +89,9 @@ def gathered(folder: str | Path) -> Gathered:
     asked = wide(specs)
     members = whole(known, asked, contexts, history) if len(contexts) == len(specs) else []
     if not members:
-        raise ActsmithError(f"table: {str(path)!r}: no function was measured on {len(asked)} tasks yet")
+        raise ActsmithError(
+            f"table: {str(path)!r}: no function was measured on the {len(asked)} tasks that all are yet"
+        )
     return Gathered(path, members, specs, contexts, history)
 
 
@@ -191,12 +205,14 @@ def _about(found: Gathered, outcome_of: Array) -> dict[str, Any]:
     done = {(outcome.name, outcome.trial.task) for outcome in own if outcome.trial.seed == SEEDS - 1}
     trained = np.isfinite(outcome_of)
     closely = sum(
-        all((member.formula.name, spec.name) in done or not trained[i, j] for j, spec in enumerate(found.specs))
+        trained[i].any()
+        and all((member.formula.name, spec.name) in done or not trained[i, j] for j, spec in enumerate(found.specs))
         for i, member in enumerate(found.members)
     )
     measured = time.gmtime((found.folder / "results.jsonl").stat().st_mtime)
     return {
         "functions": len(found.members),
+        "unselected": EVERYWHERE,
         "everywhere": len(whole(found.members, found.specs, found.contexts, found.history)),
         "tasks": [vars(spec.described()) for spec in found.specs],
         "trainings": len(own),

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from actsmith.errors import ActsmithError
 from actsmith.table import peers
 from actsmith.table.ours import Ours
 from actsmith.table.replay import Method, Play, drawn, played, scored
@@ -28,6 +29,8 @@ __all__ = ["MARKS", "METHODS", "OURS", "RETUNED", "Change", "Replayed", "Track",
 Array = NDArray[Any]
 
 BUDGET, REPETITIONS = 96, 100
+FEWEST = 32
+"""Functions that there must be to choose among."""
 RETUNING = 5
 """Of the repetitions, one of so many is used to retune."""
 MARKS = (8, 16, 32, 64, 96)
@@ -117,8 +120,16 @@ def replay(table: MeasuredTable, repetitions: int = REPETITIONS, budget: int = B
         repetitions: of each method on each task.
         budget: in whole trainings.
         seed: of all draws.
+
+    Raises:
+        ActsmithError: too few functions were trained on every task.
     """
     table = table.beginning()
+    if len(table) < FEWEST:
+        raise ActsmithError(
+            f"table: got {len(table)} functions that were trained on every task; expected {FEWEST} or more to choose "
+            "among: go on with its build"
+        )
     budget, tasks = min(budget, len(table) // 4), len(table.tasks)
     shapes, parts = shapes_of(table), _parts(table)
     plain: dict[str, Method] = {name: method for name, (_, method) in METHODS.items()} | parts

@@ -6,8 +6,8 @@
 | AUC    | probability that a function that diverged somewhere has more of the predictor      |
 
 A score is an error: rho > 0 says that more of the predictor goes with a worse result. Functions that diverged at every
-rate are left out of rho; they are what the AUC is about. Intervals: 95 %, by drawing functions with replacement, the
-same draw for all tasks.
+rate are left out of rho; they are what the AUC is about. On a task that not all were trained on, those are left out
+that were because they did well elsewhere. Intervals: 95 %, by drawing functions with replacement, the same for all.
 """
 
 from __future__ import annotations
@@ -111,13 +111,13 @@ def predicts(table: MeasuredTable, seed: int = 0, draws: int = DRAWS) -> Predict
         seed: of the draws and the folds.
         draws: for the intervals.
     """
-    rng = np.random.default_rng(seed)
+    rng, table = np.random.default_rng(seed), table.unselected()
     outcome = np.log(table.outcome)
     half = table.rank() <= np.median(table.rank())
     picks = rng.integers(len(table), size=(draws, len(table)))
     found = []
-    for name, kind, what, everywhere in _candidates(table, rng):
-        columns = np.where(table.trained, everywhere, np.nan)
+    for name, kind, what, values in _candidates(table, rng):
+        columns = np.where(table.trained, values, np.nan)
         scores = np.log(table.seeds[:, :, 0]) if kind == "again" else outcome
         everyone = correlation(columns, scores, np.ones(len(table), bool), picks)
         lost = area(columns, table.diverged > 0, picks) if kind != "again" else None
@@ -134,7 +134,7 @@ def predicts(table: MeasuredTable, seed: int = 0, draws: int = DRAWS) -> Predict
 
 def _candidates(table: MeasuredTable, rng: np.random.Generator) -> list[tuple[str, str, str, Array]]:
     """Name, kind, what it is, and its values for every function and task, (n, t)."""
-    t = len(table.tasks)
+    t, common = len(table.tasks), np.array([task in table.common for task in table.tasks])
     found = [(n, "theory", MEANINGS.get(n, n), np.repeat(v[:, None], t, 1)) for n, v in table.theory.items()]
     for name, what in (("forward", "pre-activations"), ("backward", "gradients")):
         if name in table.start:
@@ -147,10 +147,9 @@ def _candidates(table: MeasuredTable, rng: np.random.Generator) -> list[tuple[st
         what = "validation score of the whole training" if share == 1 else f"validation score after {share:.0%} of it"
         found.append((f"{share:.0%} of the training", "short", what, table.early[:, :, k]))
     ranks = table.ranks
-    if t > 1:
-        places, counts = np.nan_to_num(ranks / table.trained.sum(0)), table.trained.sum(1, keepdims=True)
-        others = (places.sum(1, keepdims=True) - places) / (counts - table.trained)
-        found.append(("other tasks", "task", "mean place on the other tasks that it was trained on", others))
+    if common.sum() > 1:
+        others = (ranks[:, common].sum(1, keepdims=True) - np.where(common, ranks, 0)) / (common.sum() - common)
+        found.append(("other tasks", "task", "mean place on the other tasks that all were trained on", others))
     found += _models(table, rng)
     again = table.seeds[:, :, 1] if table.seeds.shape[2] > 1 else np.full(ranks.shape, np.nan)
     found.append(
@@ -242,7 +241,8 @@ def _pairs(table: MeasuredTable, rng: np.random.Generator, draws: int) -> Thesis
         if len(both) == 2:
             low, high = sorted(both.values(), key=lambda i: table.theory["entropy"][i])
             both_there = table.trained[low] & table.trained[high]
-            wins.append(_won(table.outcome[low, both_there], table.outcome[high, both_there]))
+            if both_there.any():
+                wins.append(_won(table.outcome[low, both_there], table.outcome[high, both_there]))
     if len(wins) < FEWEST:
         return None
     shares = np.array(wins)

@@ -137,7 +137,7 @@ def _functions(table: MeasuredTable) -> list[dict[str, Any]]:
     for row in table.to_dict()["rows"]:
         own = {name: row[name] for name in ("name", "formula", "family", "origin", "place")}
         own |= {f"place:{task}": place for task, place in row["places"].items()}
-        own |= {f"outcome:{task}": score for task, score in row["outcome"].items()}
+        own |= {f"{what}:{task}": v for what in ("outcome", "diverged") for task, v in row[what].items()}
         rows.append(own | {f"theory:{name}": value for name, value in row["theory"].items()})
     return rows
 

@@ -173,9 +173,20 @@ class MeasuredTable:
         return tuple(task for task, column in zip(self.tasks, self.trained.T, strict=True) if column.all())
 
     def beginning(self) -> MeasuredTable:
-        """The functions before the first one that was not trained on every task: no selection by how well they did."""
+        """The functions that were trained on every task whatever they did, before the first that was not."""
         whole = self.trained.all(1)
-        return self if whole.all() else self.only(int(np.argmin(whole)))
+        count = len(self) if whole.all() else int(np.argmin(whole))
+        count = min(count, self.about.get("unselected", count))
+        return self if count == len(self) else self.only(count)
+
+    def unselected(self) -> MeasuredTable:
+        """The same without the cells of functions that were trained on a task because they did well on others."""
+        kept = self.trained.copy()
+        common = [task in self.common for task in self.tasks]
+        kept[len(self.beginning()) :, ~np.array(common)] = False
+        return replace(
+            self, diverged=np.where(kept, self.diverged, np.nan), outcome=np.where(kept, self.outcome, np.nan)
+        )
 
     def only(self, count: int) -> MeasuredTable:
         """The first functions."""
@@ -196,6 +207,8 @@ class MeasuredTable:
 
     @cached_property
     def _overall(self) -> Array:
+        if not self.common:
+            raise ActsmithError("table: no task that every function was trained on; go on with its build")
         return _places(self.ranks[:, self.trained.all(0)].mean(1))
 
     def rank(self, task: str | None = None) -> Array:
@@ -203,7 +216,7 @@ class MeasuredTable:
         the places on the tasks that all were trained on; (n,).
 
         Raises:
-            ActsmithError: no such task.
+            ActsmithError: no such task, or none that all were trained on.
         """
         if task is None:
             return self._overall
