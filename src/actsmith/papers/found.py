@@ -1,7 +1,7 @@
 """`found`: do the best functions of the measured table hold elsewhere?
 
 The table (docs/table.md) chose on small tasks that need no download. Its formulas were frozen, and are trained here
-once on other data and larger networks, against a panel of known functions, every rate tuned alike:
+once on other data or in larger networks, against a panel of known functions, every rate tuned alike:
 
     by kind      at most three functions for each kind of network, against GELU, SiLU, ReLU and CRReLU
     generalist   the two with the best mean place over all of the table's tasks, against GELU over all kinds together
