@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from math import log10
 
 from actsmith.formula.formula import Formula
@@ -22,7 +23,7 @@ from actsmith.tasks.judged import Judged
 from actsmith.tasks.task import ModelConfig, ProblemConfig
 from actsmith.training.problem import Metric
 from actsmith.training.recipe import Recipe
-from actsmith.trials.statistics import paired_difference
+from actsmith.trials.statistics import holm, paired_difference, paired_p
 from actsmith.trials.tables import Table
 
 __all__ = ["FIVE_PERCENT", "PANEL", "Confirmation", "Kind", "formulas"]
@@ -142,7 +143,8 @@ class Confirmation:
         )  # fmt: skip
 
     def _conclusion(self, claims: Sequence[Claim], tables: Sequence[Table]) -> str:
-        """Which finalists beat all four, and how they stand to the best of the panel; which generalist beats GELU."""
+        """Which finalists beat all four, beyond what matters and by any amount, and how they stand to the best of the
+        panel; which generalist beats GELU."""
         sure = {c.contrast for c in claims if c.verdict == "holds" and c.p is not None and c.p < STRICT}
         won = {
             t.name: [
@@ -152,13 +154,41 @@ class Confirmation:
             for t in tables
         }  # fmt: skip
         found = [f"{name} for {t.name} ({self._against_panel(t, name)})" for t in tables for name in won[t.name]]
+        more = [
+            f"{name} for {t.name} ({self._against_panel(t, name)})"
+            for t in tables for name in self._ahead(tables).get(t.name, ()) if name not in won[t.name]
+        ]  # fmt: skip
         general = [f.name for f in self.generalists if f"{f.name} - {BEATEN[0]} in *" in sure]
         return (
             f"On other data or in larger networks {sum(map(bool, won.values()))} of {len(tables)} kinds of network "
             f"have a frozen function that is better than GELU, SiLU, ReLU and CRReLU (each p < {STRICT}): "
-            f"{', '.join(found) or 'none'}. Better than GELU over all kinds together: "
+            f"{', '.join(found) or 'none'}. By any amount (p < {STRICT} after Holm's correction over all finalists) "
+            f"better than the four is also: {', '.join(more) or 'none'}. Better than GELU over all kinds together: "
             f"{', '.join(general) or 'no generalist'}."
         )
+
+    def _ahead(self, tables: Sequence[Table]) -> dict[str, list[str]]:
+        """Kind -> the finalists that are better than each of `BEATEN`, whatever the margin; none where a net failed."""
+        found: dict[tuple[str, str, str], tuple[float, float]] = {}
+        for t in tables:
+            rows = {row.name: row for row in t.rows}
+            for f, other in product(self.finalists[t.name], BEATEN):
+                if f.name in rows and other in rows:
+                    ours, theirs = (
+                        [log10(v) for v in rows[name].values if v is not None] for name in (f.name, other)
+                    )  # fmt: skip
+                    whole = len(ours) == len(theirs) == len(rows[f.name].values)
+                    found[t.name, f.name, other] = (
+                        paired_p(ours, theirs) if whole else 1.0, sum(theirs) - sum(ours)
+                    )  # fmt: skip
+        corrected = holm([p for p, _ in found.values()])
+        sure = {
+            key for key, p, (_, gain) in zip(found, corrected, found.values(), strict=True) if p < STRICT and gain > 0
+        }
+        return {
+            t.name: [f.name for f in self.finalists[t.name] if sure >= {(t.name, f.name, other) for other in BEATEN}]
+            for t in tables
+        }
 
     def _against_panel(self, found: Table, name: str) -> str:
         """By how much of its error, and whether that is more than its noise."""
