@@ -8,7 +8,10 @@ import pytest
 from scipy import stats
 
 import actsmith as acts
+from actsmith.formula.formula import Formula
 from actsmith.theory.entropy import output_moments
+from actsmith.theory.laws import Normal
+from actsmith.theory.output import branches_of
 from actsmith.theory.smoothed import deposit, smoothed_output
 
 LOG_2 = math.log(2)
@@ -255,3 +258,15 @@ def test_analysis_of_what_overflows_is_without_a_warning(text, bounded, monotone
         assert found.criticality.universality == "none"
         assert "moments of the function are infinite" in found.criticality.verdict
         assert "moments of f are infinite" in found.criticality.reasons["a1"]
+
+
+@pytest.mark.parametrize("slope", [2.0, 1.5, 3.0])
+def test_a_kink_is_no_fold_beside_itself(slope: float) -> None:
+    """Where two lines cross, rounding finds the zero of f' at the kink again: no branch of no width is made of that."""
+    f = Formula(f"min({slope}*x + 1.41, -cos(0.373*x) + max(-1.99, x))")
+    branches = branches_of(f, Normal()).branches
+    assert min(b.high - b.low for b in branches) > 1e-12
+    x = np.random.default_rng(0).normal(size=400_000)
+    found = acts.entropy(f)
+    assert found.mean == pytest.approx(f(x).mean(), abs=5e-3)
+    assert found.std == pytest.approx(f(x).std(), abs=5e-3)

@@ -37,6 +37,7 @@ SCAN_POINTS = 801
 UNDERFLOW = 1e-280
 SADDLE = 0.02  # a smaller slope at an inflection, relative to the largest, makes log|f'| nearly singular there
 FLAT = 1e-13  # a relative change of f below this is rounding, and so is the sign of its slope
+NARROW = 1e-13  # a fold this near to a kink is the kink, found again
 LOG_FLOOR = -700.0  # log|f'| at the one node in 1e16 that rounds onto a fold
 CANCELLED = 1e-8  # a difference of values of f below this, relative to f's size, has lost half its digits
 SAME = 1e-13  # ends of branches whose values differ by less, relative to f's size, are one value
@@ -114,7 +115,7 @@ def branches_of(f: Formula, law: Law) -> Branches:
             certain = rise > FLAT * np.maximum(size, typical)
         borne_out = _borne_out(scan[inside], values[inside], slopes[inside])
         certain[: borne_out.size] |= borne_out & (rise > FLAT * size)[: borne_out.size]
-        turns = _roots(f, 1, x[certain], slope[certain])
+        turns = [t for t in _roots(f, 1, x[certain], slope[certain]) if min(t - a, b - t) > NARROW * max(1.0, abs(t))]
         folds += turns
         if len(inflections):
             flat = np.abs(level) < SADDLE * np.abs(slopes[inside]).max()
