@@ -79,7 +79,16 @@ def _said(gain: Gain) -> str:
 
 def _short(gain: Gain) -> str:
     """A text for the margin of the figure."""
-    return gain.formula if gain.family != KNOWN and len(gain.formula) <= NARROW else gain.name[:NARROW]
+    return gain.formula if gain.family != KNOWN and len(gain.formula) <= NARROW else shorten(gain.name, NARROW)
+
+
+def shorten(name: str, most: int) -> str:
+    """With an ellipsis where it is cut.
+
+    >>> shorten("-relu(-x - 0.3)", 8)
+    '-relu(-…'
+    """
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _draw(found: Sequence[Kind], path: Path) -> None:
