@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from math import log10
 
+from actsmith.errors import ActsmithError
 from actsmith.formula.formula import Formula
 from actsmith.papers.claims import SPELLED, Claim, Question, judge, over_a_page
 from actsmith.papers.crrelu import ONE_PERCENT
@@ -106,10 +107,17 @@ class Confirmation:
         return tuple(found)
 
     def part(self, kind: str, known: Sequence[Formula], **changes: object) -> Experiment:
-        """The experiment of a kind: the known ones, its finalists and the generalists."""
+        """The experiment of a kind: the known ones, its finalists and the generalists.
+
+        Raises:
+            ActsmithError: two functions of one name.
+        """
         k = self.kinds[kind]
         problem = Judged(k.problem, k.score) if k.chooses and k.problem.metric.name != k.score else k.problem
-        arms = {f.name: f for f in (*known, self.best_known[kind], *self.finalists[kind], *self.generalists)}
+        arms: dict[str, Formula] = {}
+        for f in (*known, self.best_known[kind], *self.finalists[kind], *self.generalists):
+            if arms.setdefault(f.name, f) != f:
+                raise ActsmithError(f"confirmation: {kind}: {f.name} is {arms[f.name].text} and {f.text}; rename one")
         made = Experiment(
             kind, problem, k.model, tuple(arms.values()), k.rates, k.recipe, reference="gelu", seeds=self.seeds,
             tuning_seeds=(1000,), tuning_share=0.5, labels={"kind": kind}, climbs=self.climbs,
