@@ -151,7 +151,7 @@ def test_the_figure_is_a_pdf_of_a_column_with_letters_that_journals_take() -> No
 
 def test_places_of_the_measured_table_are_on_the_map(monkeypatch: pytest.MonkeyPatch) -> None:
     class Table:
-        tasks = (SimpleNamespace(name="digits"),)
+        common = (SimpleNamespace(name="digits"),)
 
         def __len__(self) -> int:
             return 7

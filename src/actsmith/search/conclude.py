@@ -196,11 +196,8 @@ def conclude(
     if policy.examples < 1:
         closing = f" Every training saw {policy.examples:.1%} of the training examples, for the budget's sake.{closing}"
     best = max(found, key=lambda c: (c.validation, c.name == start))
-    untried = (
-        f" The budget left out {skipped} activation{'s' if skipped != 1 else ''}; go on with {go_on}."
-        if skipped
-        else ""
-    )
+    untried = f" The budget left out {skipped} activation{'s' if skipped != 1 else ''}; go on with {go_on}."
+    untried = untried if skipped else ""
     if best.name == start or best.verdict in ("worse", "same"):
         others = len(found) - 1
         sentence = f"Nothing better than {start} was found in {counted}; keep {start}."
@@ -209,8 +206,8 @@ def conclude(
             sentence += f"{'s' if others != 1 else ''} on the validation split. Keep {start}."
         elif best.name != start:
             sentence += f" {best.name} leads on the validation split and is {best.verdict} {where}{by(best, metric)}."
-        sentence += _unstable(found, metric)
-        return Conclusion(sentence + untried + closing, "nothing better", best.name, start)
+        sentence += _unstable(found, metric) + untried + closing
+        return Conclusion(sentence, "nothing better", best.name, start)
     if best.verdict == "better":
         sentence = f"{best.name} is better than {start}{by(best, metric)}, {len(best.seeds)} fresh paired seeds."
         if best.over_known is not None and known is not None:
