@@ -119,7 +119,7 @@ def test_in_forked_workers() -> None:
 
 def test_two_ranks(tmp_path: Path) -> None:
     code = """
-        import copy, sys, torch, torch.distributed as dist
+        import copy, os, sys, torch, torch.distributed as dist
         from torch import nn
         from actsmith.nn import CRReLU
         rank, store = int(sys.argv[1]), sys.argv[2]
@@ -131,9 +131,9 @@ def test_two_ranks(tmp_path: Path) -> None:
         parallel(both[rank * 5:rank * 5 + 5]).square().mean().backward()
         alone(both).square().mean().backward()
         assert all(torch.allclose(p.grad, q.grad, atol=1e-6) for p, q in zip(net.parameters(), alone.parameters()))
-        dist.barrier()  # one that leaves aborts the other
-        dist.destroy_process_group()
-        print("same")
+        dist.barrier()
+        print("same", flush=True)
+        os._exit(0)  # PyTorch's teardown may abort a process whose work is done
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
     ranks = [

@@ -61,7 +61,8 @@ def rank(number: int, folder: str) -> None:
         trained(sharded, mine, targets)
         shards = {n: p.full_tensor() for n, p in sharded.state_dict().items()}
         torch.save({"replica": state, "shards": shards}, f"{folder}/{number}.pt")
-        dist.barrier()  # one that leaves aborts the other
+        dist.barrier()
+        os._exit(0)  # PyTorch's teardown may abort a process whose work is done
     finally:
         dist.destroy_process_group()
 
