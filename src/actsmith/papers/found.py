@@ -15,9 +15,8 @@ from collections.abc import Mapping
 
 from actsmith.formula.catalogue import get_activation
 from actsmith.formula.formula import Formula
-from actsmith.papers.confirmation import FIVE_PERCENT, PANEL, Confirmation, Kind, formulas
+from actsmith.papers.confirmation import FIVE_PERCENT, Confirmation, Kind, formulas
 from actsmith.papers.five_tasks import POLYNOMIAL
-from actsmith.papers.reproduce import Preset, Reproduction
 from actsmith.tasks.flat import FlatImages
 from actsmith.tasks.functions import PolynomialConfig
 from actsmith.tasks.images import Images
@@ -106,21 +105,11 @@ KINDS: Mapping[str, Kind] = {
 
 
 WHICH = Confirmation(KINDS, FINALISTS, GENERALISTS, BEST_KNOWN, tuple(range(15)))
-REPRODUCTION = Reproduction(
-    name="found",
-    title="Do the table's best functions hold elsewhere?",
-    source="an experiment of its own, after arXiv:2405.12954's question for better activations",
-    claims="A function that was best for a kind of network on small tasks is better than GELU, SiLU, ReLU and CRReLU "
-    "on other data or in larger networks of that kind.",
-    activations=tuple(get_activation(name) for name in PANEL),
-    presets={
-        "smoke": Preset(WHICH.smoke, "seconds: two known functions and the generalists on a polynomial, 2 seeds"),
-        "small": Preset(
-            WHICH.small, "about 35 minutes of CPU time on one thread, measured; 15 seeds; needs --data with austen, "
-            "cifar10 and fashion-mnist",
-        ),
-        "paper": Preset(WHICH.small, "no paper has such a table; the small size"),
-    },
-    read=WHICH.read,
-    questions=WHICH.questions,
-)  # fmt: skip
+REPRODUCTION = WHICH.reproduction(
+    "found",
+    "Do the table's best functions hold elsewhere?",
+    "A function that was best for a kind of network on small tasks is better than GELU, SiLU, ReLU and CRReLU on other "
+    "data or in larger networks of that kind.",
+    "about 35 minutes of CPU time on one thread, measured; 15 seeds; needs --data with austen, cifar10 and "
+    "fashion-mnist",
+)

@@ -130,12 +130,9 @@ def _where_trained(
     ]  # fmt: skip
     if len(pairs) < 2:
         return None
-    row = judged({base[0].name: [a for a, _ in pairs], other[0].name: [b for _, b in pairs]}).row(other[0].name)
-    if row.difference is None or row.difference_low is None or row.difference_high is None:
-        return None
-    if row.p is None or times * row.p >= LEVEL:
-        return None
-    return Interval(row.difference, row.difference_low, row.difference_high, len(pairs))
+    start, name = base[0].name, other[0].name
+    [duel] = contest([(judged({start: [a for a, _ in pairs], name: [b for _, b in pairs]}), name, start)])
+    return duel.difference if times * duel.p < LEVEL else None
 
 
 @dataclass(frozen=True)
@@ -196,8 +193,7 @@ def conclude(
     if policy.examples < 1:
         closing = f" Every training saw {policy.examples:.1%} of the training examples, for the budget's sake.{closing}"
     best = max(found, key=lambda c: (c.validation, c.name == start))
-    untried = f" The budget left out {skipped} activation{'s' if skipped != 1 else ''}; go on with {go_on}."
-    untried = untried if skipped else ""
+    left_out = f" The budget left out {skipped} activation{'s' if skipped != 1 else ''}; go on with {go_on}."
     if best.name == start or best.verdict in ("worse", "same"):
         others = len(found) - 1
         sentence = f"Nothing better than {start} was found in {counted}; keep {start}."
@@ -206,7 +202,7 @@ def conclude(
             sentence += f"{'s' if others != 1 else ''} on the validation split. Keep {start}."
         elif best.name != start:
             sentence += f" {best.name} leads on the validation split and is {best.verdict} {where}{by(best, metric)}."
-        sentence += _unstable(found, metric) + untried + closing
+        sentence += _unstable(found, metric) + (left_out if skipped else "") + closing
         return Conclusion(sentence, "nothing better", best.name, start)
     if best.verdict == "better":
         sentence = f"{best.name} is better than {start}{by(best, metric)}, {len(best.seeds)} fresh paired seeds."

@@ -44,7 +44,7 @@ def analysed(table: MeasuredTable | None = None, repetitions: int = REPETITIONS)
 def how_measured(table: MeasuredTable) -> str:
     """In a sentence or two."""
     about, everyone = table.about, [task.name for task in table.common]
-    others = [task.name for task in table.tasks if task not in table.common]
+    others = [task.name for task in table.tasks if task.name not in everyone]
     more = f", {about['everywhere']} of them on {', '.join(others)}, too" if others else ""
     return (
         f"The table: {about['functions']} functions on {', '.join(everyone)}{more}: {about['trainings']} trainings of "

@@ -134,7 +134,7 @@ def predicts(table: MeasuredTable, seed: int = 0, draws: int = DRAWS) -> Predict
 
 def _candidates(table: MeasuredTable, rng: np.random.Generator) -> list[tuple[str, str, str, Array]]:
     """Name, kind, what it is, and its values for every function and task, (n, t)."""
-    t, common = len(table.tasks), np.array([task in table.common for task in table.tasks])
+    t, common = len(table.tasks), table.trained.all(0)
     found = [(n, "theory", MEANINGS.get(n, n), np.repeat(v[:, None], t, 1)) for n, v in table.theory.items()]
     for name, what in (("forward", "pre-activations"), ("backward", "gradients")):
         if name in table.start:

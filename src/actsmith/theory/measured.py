@@ -182,8 +182,7 @@ class MeasuredTable:
     def unselected(self) -> MeasuredTable:
         """The same without the cells of functions that were trained on a task because they did well on others."""
         kept = self.trained.copy()
-        common = [task in self.common for task in self.tasks]
-        kept[len(self.beginning()) :, ~np.array(common)] = False
+        kept[len(self.beginning()) :, ~self.trained.all(0)] = False
         return replace(
             self, diverged=np.where(kept, self.diverged, np.nan), outcome=np.where(kept, self.outcome, np.nan)
         )
